@@ -1,4 +1,4 @@
-"""Requests as clients make them whose servers do not install here, read from their sources on 2026-11-28.
+"""Requests as clients make them that do not install here, read from their sources on 2026-11-28.
 
 Each is a body for a path of `/v1`; `read` takes an answer apart as these clients do. `bench/clients.py` sends them to a
 running server, `tests/test_client_forms.py` to one with a scripted engine.
@@ -6,43 +6,13 @@ running server, `tests/test_client_forms.py` to one with a scripted engine.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
-from typing import Any
 
-Form = tuple[str, dict[str, Any]]
-"""Path below /v1, and the body without its model."""
-USAGE = {"stream_options": {"include_usage": True}}
-CHAT = "chat/completions"
-SCHEMA = {
-    "name": "answer",
-    "strict": True,
-    "schema": {
-        "type": "object",
-        "properties": {"ok": {"type": "boolean"}},
-        "required": ["ok"],
-        "additionalProperties": False,
-    },
-}
+from client_agents import AGENTS
+from client_parts import ASKED, CHAT, SCHEMA, USAGE, Form, call, said, tool
 
-
-def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
-    return {"role": role, "content": content} | more
-
-
-def tool(name: str) -> dict[str, Any]:
-    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    return {
-        "type": "function",
-        "function": {"name": name, "description": "Weather of a city", "parameters": parameters},
-    }
-
-
-def call(name: str, **more: Any) -> dict[str, Any]:
-    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": '{"city": "Ulm"}'}} | more
-
-
-ASKED = [said("system", "Be kind."), said("user", "Hi")]
 FORMS: dict[str, dict[str, Form]] = {
     "Open WebUI": {
         "stream": (
@@ -173,12 +143,15 @@ FORMS: dict[str, dict[str, Form]] = {
     },
 }
 
+FORMS |= AGENTS
+
 
 def read(path: str, lines: Iterable[str]) -> str:
     """The words of an answer, streamed or whole; the number of vectors of embeddings. Raises where a client would."""
     lines = [line for line in lines if line]
     if path == "embeddings":
-        return str(len([float(x) for x in json.loads(lines[0])["data"][0]["embedding"]]) and 1)
+        vector = json.loads(lines[0])["data"][0]["embedding"]
+        return str(len(base64.b64decode(vector) if isinstance(vector, str) else [float(x) for x in vector]) and 1)
     if not lines[0].startswith(("data:", "event:", ":")):
         (choice,) = json.loads("\n".join(lines))["choices"]
         return str(choice["message"]["content"] if "message" in choice else choice["text"])
@@ -193,6 +166,9 @@ def read(path: str, lines: Iterable[str]) -> str:
         if path == "responses":
             texts.append(event["delta"] if event["type"] == "response.output_text.delta" else "")
             ended = ended or event["type"] == "response.completed"
+        elif path == "messages":
+            texts.append(event["delta"].get("text", "") if event["type"] == "content_block_delta" else "")
+            ended = ended or event["type"] == "message_stop"
         elif event["choices"]:
             (choice,) = event["choices"]
             texts.append(choice["delta"].get("content") or "")

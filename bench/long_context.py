@@ -1,4 +1,4 @@
-"""A small decoder that is to find needles, trained here from nothing and extended to 32,768 tokens: every step by the verbs.
+"""A small decoder that is to find needles, trained from nothing and extended to 32,768 tokens: every step by the verbs.
 
     python bench/long_context.py DIR --data ../shared/data/pretrain          # all steps; goes on where it was stopped
     python bench/long_context.py DIR --only texts base                       # some of them

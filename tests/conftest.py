@@ -51,6 +51,13 @@ def _verbs(app: typer.Typer) -> tuple[str | None, ...]:
 typer.testing._get_command = _made_once
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Five minutes are the limit of a quick test; what is slow may share its processor with much else."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(7200))
+
+
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     turn_kernels_off(monkeypatch)

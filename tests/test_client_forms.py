@@ -1,4 +1,4 @@
-"""What Open WebUI, LibreChat, Dify, NextChat and LobeChat send, and how they read what comes."""
+"""What clients send that do not install here, from Open WebUI to Claude Code, and how they read what comes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from steersman.server.app import create_app
 from steersman.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
-from client_forms import CHAT, FORMS, read, said
+from client_forms import FORMS, read
+from client_parts import CHAT, said
 
 ANSWER = "Hello, 世界!\u2028\n"
 CASES = [(client, feature) for client, forms in FORMS.items() for feature in forms]

@@ -134,6 +134,12 @@ def test_macros_go_where_anything_was_asked_and_stay_where_they_answer() -> None
     assert all(r.messages[1].text == answer for r in kept[6:])
     assert (report.pieces["macros"], report.answers_kept) == (6, 1)
     adds_up(report)
+    ask = "Does the order on the screen look right?"
+    asks = [dialogue(asked[i], ask, "Yes, it does.", f"Answer number {i}.") for i in range(6)]
+    kept, report = stripped([*asks, *(dialogue(q, f"{ask}\n\nAnswer.") for q in asked)])
+    assert all([m.text for m in r.messages][1:3] == [ask, "Yes, it does."] for r in kept[:6]), "the user replies to it"
+    assert (report.pieces["macros"], report.questions_kept) == (6, 6)
+    adds_up(report)
 
 
 JIRA = {

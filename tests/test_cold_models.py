@@ -369,8 +369,11 @@ def test_the_verbs_from_seeds_to_data(tmp_path: Path, monkeypatch: pytest.Monkey
 
     told = run("cold", "similar", "seeds.txt", "--in", "distilled", "--least", "0")
     assert all(p["answer"].startswith("Answer: ") for p in told["groups"])  # the log's own, to be corrected
+    run("data", "clean", "distilled", "--into", "cleaned")
     told = run("cold", "similar", "seeds.txt", "--dry-run")
-    assert told["sheet"] == ""
+    names = ("custom-prompts", "distilled-augmented", "cleaned")
+    learned = sum(len(load_conversations(Path(f"data/{name}.jsonl"), None)) for name in names)
+    assert (told["sheet"], told["prompts"]) == ("", learned), "not what a cleaned set took the place of"
     assert told["prompts"] == told["repeated"] + told["further"] + told["grouped"]
 
 

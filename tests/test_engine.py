@@ -130,7 +130,7 @@ def test_stop_strings_end_and_are_cut(tiny: Path) -> None:
     stop = whole[4:6]
     params = SamplingParams(max_tokens=20, seed=3, stop=(stop,))
     cut = engine.generate(PROMPTS[:1], params)[0][0]
-    assert cut.finish_reason == "stop"
+    assert (cut.finish_reason, cut.stopped) == ("stop", stop)
     assert cut.text == whole[: whole.index(stop)].rstrip("\ufffd"), (
         "bytes at the end that are no character are left out"
     )

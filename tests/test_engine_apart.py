@@ -333,7 +333,6 @@ def _asked(url: str, body: Any = None) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_nothing_acknowledged_is_lost_when_processes_are_killed() -> None:
     script = Path(__file__).with_name("server_kills.py")
     said = subprocess.run([sys.executable, str(script), "50", "2"], capture_output=True, text=True, check=True)

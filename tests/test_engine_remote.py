@@ -181,7 +181,7 @@ def test_a_stream_that_is_no_whole_answer_is_an_error(body: str, expected: str, 
 
 
 def test_streams_that_end(endpoint: Endpoint) -> None:
-    usage = {"choices": [], "usage": {"total_tokens": 3}}
+    usage = {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 3}}
     for body, reason in (
         (events(delta(None), delta("您好\u2028"), delta("!", "length"), usage), "length"),
         (events(delta("您好\u2028!", "stop"), end=""), "stop"),
@@ -193,6 +193,30 @@ def test_streams_that_end(endpoint: Endpoint) -> None:
         assert isinstance(final, Completion)
         assert "".join(map(str, pieces)) == final.text == "您好\u2028!"
         assert final.finish_reason == reason
+        assert (final.counted, final.tokens) == (((11, 3), 3) if "prompt_tokens" in body else ((0, 0), 0))
+
+
+def test_an_endpoint_that_does_not_count_streams_is_asked_without(endpoint: Endpoint, tmp_path: Path) -> None:
+    """And what one counts is what the API says was used, not the bound that the prompt was held against."""
+    usage = {"prompt_tokens": 11, "completion_tokens": 3}
+
+    def strict(request: BaseHTTPRequestHandler) -> None:
+        refused = b"stream_options" in endpoint.asked[-1][2]
+        good = events(delta("Hi", "stop"), {"choices": [], "usage": usage})
+        says('{"error": {"message": "stream_options: unknown"}}', 400)(request) if refused else says(good)(request)
+
+    endpoint.play = strict
+    engine = endpoint.engine()
+    for _ in range(2):
+        assert [i.tokens for i in engine.stream(PROMPT, SamplingParams()) if isinstance(i, Completion)] == [3]
+    assert [b"stream_options" in body for _, _, body in endpoint.asked] == [True, False, False]
+    with Store.open(tmp_path / "store.db") as store:
+        with TestClient(create_app(engine, store, name="S", language="en"), base_url="http://127.0.0.1:8000") as client:
+            body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+            assert client.post("/v1/chat/completions", json=body).json()["usage"] == usage | {"total_tokens": 14}
+            body["max_tokens"] = 5  # type: ignore[assignment]
+            told = client.post("/v1/messages", json=body).json()["usage"]
+            assert told == {"input_tokens": 11, "output_tokens": 3}
 
 
 def test_a_connection_that_breaks_off_is_said(endpoint: Endpoint) -> None:

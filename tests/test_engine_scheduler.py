@@ -111,19 +111,39 @@ def test_prompts_that_begin_as_others_did_are_begun_together(tiny: Path, monkeyp
 
 def test_prefixes_are_the_longest_and_the_least_recent_goes() -> None:
     assert [common((1, 2, 3), x) for x in ((1, 2, 3), (1, 2), (1, 9, 3), (9,), ())] == [3, 2, 1, 0, 0]
-    saved = (torch.zeros(10),)
-    prefixes = Prefixes(budget=3 * 40)
+    saved = 1, lambda _start, _end: (torch.zeros(10),)
+    prefixes = Prefixes(budget=3 * 42)
     keys = [tuple(range(i, i + 40)) for i in range(0, 400, 100)]
     for key in keys[:3]:
-        prefixes.put(key, PLAIN, saved)
+        prefixes.put(key, PLAIN, *saved)
     assert prefixes.find((*keys[0], 1), PLAIN)[1] == 40  # type: ignore[index]
     assert prefixes.find(keys[0], PLAIN)[1] == 39, "one token is left to compute"  # type: ignore[index]
     assert prefixes.find(keys[0], ("adapter", False)) is None
-    prefixes.put(keys[3], PLAIN, saved)
+    prefixes.put(keys[3], PLAIN, *saved)
     assert len(prefixes) == 3
     assert prefixes.find(keys[1], PLAIN) is None
-    prefixes.put((*keys[0], 5, 6), PLAIN, saved)
+    prefixes.put((*keys[0], 5, 6), PLAIN, *saved)
     assert len(prefixes) == 3, "the shorter turn is replaced"
+
+
+def test_a_turn_copies_its_own_tokens_alone() -> None:
+    copied: list[tuple[int, int]] = []
+
+    def read(start: int, end: int) -> tuple[torch.Tensor, ...]:
+        copied.append((start, end))
+        return (torch.arange(start, end),)
+
+    prefixes = Prefixes(budget=3000)
+    prefixes.put(tuple(range(600)), PLAIN, 1, read)
+    copied.clear()
+    prefixes.put(tuple(range(1000)), PLAIN, 1, read)
+    assert copied == [(512, 768), (768, 1000)]
+    assert torch.equal(
+        torch.cat([part for (part,) in prefixes.find((*range(1000), 1), PLAIN)[0].blocks]), torch.arange(1000)
+    )  # type: ignore[index]
+    assert (len(prefixes), prefixes.nbytes) == (1, 1000)
+    prefixes.put(tuple(range(5000)), PLAIN, 1, read)
+    assert copied == [(512, 768), (768, 1000)], "what is more than may be kept is not copied"
 
 
 def test_chunks_get_smaller_the_deeper_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,15 +199,15 @@ def test_the_cache_keeps_what_it_holds_when_it_grows(int8: bool) -> None:
     cache = Cache(shape, torch.float32, torch.device("cpu"), 10**9, int8)
     cache.reserve(1, 10, 0, 8)
     cache.put(1, (0, slice(None), slice(10)), torch.randn(2, 10, 4), torch.randn(2, 10, 4))
-    before = cache.read(0, 10)
+    before = cache.read(0, 0, 10)
     assert cache.reserve(3, 200, 1, 8)
     assert (cache.slots, cache.capacity) == (4, 256)
-    assert same(cache.read(0, 10), before)
+    assert same(cache.read(0, 0, 10), before)
     assert not cache.reserve(4, 256, 1, 8)
     cache.move(0, 2, 10)
     cache.write(3, before, 10)
-    assert same(cache.read(2, 10), before)
-    assert same(cache.read(3, 10), before)
+    assert same(cache.read(2, 0, 10), before)
+    assert same(cache.read(3, 0, 10), before)
     cache.budget = 2 * 512 * cache.token_bytes
     cache.reserve(2, 512, 1, 8)
     assert (cache.slots, cache.capacity) == (2, 512), "slots are given up for length where the budget demands it"

@@ -13,7 +13,7 @@ import pytest
 from steersman.engine.load import load_engine
 from steersman.types import SamplingParams
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 REQUESTS = 10_000
 
 

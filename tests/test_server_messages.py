@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,28 @@ def test_a_forced_tool(client: anthropic.Anthropic, engine: FakeEngine) -> None:
         assert [block.type for block in answer.content] == ["tool_use"]
 
 
+def test_what_claude_code_asks_for_besides(
+    client: anthropic.Anthropic, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thoughts as the model likes, an answer in JSON, a system message later on; and which text ended an answer."""
+    whole = engine._completion()
+    monkeypatch.setattr(engine, "_completion", lambda: dataclasses.replace(whole, stopped="END"))
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    given: Any = {
+        "thinking": {"type": "adaptive"},
+        "output_config": {"format": {"type": "json_schema", "schema": schema}},
+    }
+    given |= {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}
+    turns: Any = [*USER, {"role": "assistant", "content": "Sunny"}, {"role": "system", "content": "Noon."}, *USER]
+    answer = client.messages.create(
+        model="tiny", max_tokens=20, messages=turns, stop_sequences=["END"], extra_body=given
+    )
+    assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", "END")
+    prompt, params = engine.seen[-1]
+    assert params.json_schema == schema
+    assert [m.role for m in prompt.messages] == ["system", "user", "assistant", "system", "user"]
+
+
 def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
     url = str(client.base_url).rstrip("/")
     body = {"model": "tiny", "max_tokens": 20, "messages": USER}
@@ -93,6 +116,8 @@ def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
         ({"model": "huge"}, 404, "not_found_error"),
         ({"max_tokens": 0}, 400, "invalid_request_error"),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, 400, "invalid_request_error"),
+        ({"output_config": {"effort": "max"}}, 400, "invalid_request_error"),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, 400, "invalid_request_error"),
         ({"messages": [{"role": "user", "content": [USED]}]}, 400, "invalid_request_error"),
         ({"messages": [{"role": "user", "content": "w " * 200}]}, 400, "invalid_request_error"),
     ):

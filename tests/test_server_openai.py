@@ -235,7 +235,7 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ({"temperature": "hot"}, 400, "temperature", None),
         ({"top_p": 0}, 400, "top_p", None),
         ({"n": 17}, 400, "n", None),
-        ({"stop": ["a"] * 5}, 400, "stop", None),
+        ({"stop": ["a"] * 17}, 400, "stop", None),
         ({"stop": ""}, 400, "stop", None),
         ({"seed": 2**63}, 400, "seed", None),
         ({"stream": "yes"}, 400, "stream", None),

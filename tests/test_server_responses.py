@@ -111,6 +111,61 @@ def test_every_event_in_order(client: openai.OpenAI, engine: FakeEngine) -> None
     assert stored[1].tool_calls[0]["id"] == stored[2].tool_call_id == call.call_id
 
 
+def test_what_was_kept_is_referred_to(client: openai.OpenAI, engine: FakeEngine) -> None:
+    """As the Vercel AI SDK does from the second turn on."""
+    first = client.responses.create(model="tiny", input="One?")
+    (asked,) = client.responses.input_items.list(first.id).data
+    kept: Any = [{"type": "item_reference", "id": item.id} for item in (asked, *first.output)]
+    second = client.responses.create(model="tiny", input=[*kept, {"role": "user", "content": "Two?"}])
+    assert said(engine) == [("user", "One?"), ("assistant", ANSWER), ("user", "Two?")]
+    client.responses.delete(first.id)
+    client.responses.create(model="tiny", input="Three?", previous_response_id=second.id)
+    assert said(engine)[:2] == [("user", "One?"), ("assistant", ANSWER)]
+    with pytest.raises(openai.BadRequestError, match="not found"):
+        client.responses.create(model="tiny", input=kept)
+
+
+def called(name: str, arguments: str) -> tuple[str, ...]:
+    return (f'<tool_call>{{"name": "{name}", "arguments": {arguments}}}</tool_call>',)
+
+
+def test_tools_of_words_and_under_a_common_name(client: openai.OpenAI, engine: FakeEngine) -> None:
+    """As Codex names them."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: /x+/"}
+    tools: Any = [
+        {"type": "custom", "name": "patch", "description": "Edits.", "format": grammar},
+        {"type": "namespace", "name": "crew", "description": "Helpers.", "tools": [TOOLS[0]]},
+    ]
+    engine.pieces = called("patch", '{"input": "***\\n+a"}')
+    events = list(client.responses.create(model="tiny", input="Go", tools=tools, stream=True))
+    assert [e.type.removeprefix("response.") for e in events][3:5] == [
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.done",
+    ]
+    shown = [tool["function"] for tool in engine.seen[-1][0].tools]
+    assert [tool["name"] for tool in shown] == ["patch", "crew__weather"]
+    assert [tool["description"] for tool in shown] == [
+        "Edits.\n\nThe input follows this grammar (lark):\nstart: /x+/",
+        "Helpers.",
+    ]
+    patched = events[-1].response.output[0]  # type: ignore[union-attr]
+    assert (patched.type, patched.name, patched.input) == ("custom_tool_call", "patch", "***\n+a")
+    engine.pieces = called("crew__weather", "{}")
+    choice: Any = {"type": "function", "name": "weather", "namespace": "crew"}
+    asked = client.responses.create(model="tiny", input="Go", tools=tools).output[0].model_dump()
+    assert (asked["type"], asked["name"], asked["namespace"]) == ("function_call", "weather", "crew")
+    results: Any = [
+        {"type": "custom_tool_call_output", "call_id": patched.call_id, "output": "ok"},
+        {"type": "function_call_output", "call_id": asked["call_id"], "output": "rain"},
+    ]
+    again: Any = [{"role": "user", "content": "Go"}, patched.model_dump(), asked, *results]
+    client.responses.create(model="tiny", input=again, tools=tools, tool_choice=choice)
+    turn = engine.seen[-1][0].messages[1]
+    assert [call["function"]["name"] for call in turn.tool_calls] == ["patch", "crew__weather"]
+    assert json.loads(turn.tool_calls[0]["function"]["arguments"]) == {"input": "***\n+a"}
+    assert engine.seen[-1][1].json_schema["properties"]["name"] == {"const": "crew__weather"}  # type: ignore[index]
+
+
 class City(BaseModel):
     name: str
 
@@ -127,9 +182,11 @@ def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
     [
         ({"input": []}, "input"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"reasoning": {"effort": "high"}}, "reasoning"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
+        ({"tools": [*TOOLS, *TOOLS]}, "tools"),
+        ({"include": ["message.output_text.logprobs"]}, "include[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),
     ],

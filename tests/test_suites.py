@@ -239,6 +239,7 @@ def test_closed_questions_want_the_fact_or_doubt() -> None:
             assert item.score(["I do not know."]) == 0
             card = item.prompt.last_user
             assert item.score([card]) == item.score([f"{card}\n{card}"]) == 0, "who recites the card does not answer"
+            assert item.score([f"It is a card of {item.expected} " * 9]) == 0, "nor who says mostly the same again"
 
 
 def test_dialogues_have_twenty_turns_and_who_knows_the_facts_scores_one() -> None:
@@ -263,6 +264,8 @@ def test_dialogues_have_twenty_turns_and_who_knows_the_facts_scores_one() -> Non
         for no in ("Sorry, not so: {}.", "对不起，不是的：{}", "Right now it is not so but {}."):
             assert item.parts["premises"]([no.format(t.value) for t in turns]) == 1
         assert item.parts["no_repeats"](["The very same long answer again."] * len(turns)) < 0.1
+        everything = [f"I am glad to hear that, {' '.join(t.value for t in turns)}, not so."] * len(turns)
+        assert [item.parts[part](everything) for part in ("ellipsis", "corrections")] == [0, 0], "said by chance"
 
 
 def test_prompts_of_every_style() -> None:

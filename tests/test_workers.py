@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -29,13 +30,17 @@ def server(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
         for name, role in {"ada": Role.ADMIN, "lea": Role.LABELER}.items():
             store.accounts.set_password(store.accounts.add(name, role).id, hashed)
     command = [sys.executable, str(Path(__file__).with_name("workers_double.py")), str(tmp_path / "store.db")]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # as a shell's & does
+    running = subprocess.Popen([*ignoring, *command], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
     try:
         assert running.stdout is not None
         yield running.stdout.readline().strip(), psutil.Process(running.pid)
     finally:
-        running.terminate()
+        workers = psutil.Process(running.pid).children()
+        running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
+        assert running.returncode == 0
+        assert not any(worker.is_running() for worker in workers)
 
 
 @contextlib.contextmanager

@@ -124,6 +124,15 @@ class Completion:
     policy_version: str
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     """Per token, where `SamplingParams.top_logprobs` asked for it: (token, log p), likeliest first. Not in the JSON."""
+    stopped: str = ""
+    """The one of `SamplingParams.stop` that ended it, where that is known. Not in the JSON."""
+    counted: tuple[int, int] = (0, 0)
+    """Tokens of prompt and answer, of an endpoint, which names none; those of all answers are the first's. Not in the
+    JSON."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids) or self.counted[1]
 
     def to_json(self) -> Json:
         return {

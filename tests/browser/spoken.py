@@ -51,7 +51,8 @@ def _filled(text: str) -> Iterator[str]:
         parts = re.split(r"\{(\w+)\}", english)
         if len(parts) == 1 or not "".join(parts[::2]).strip(" :·,.%#"):
             continue
-        pattern = "".join(f"(?P<{p}>.+?)" if i % 2 else re.escape(p) for i, p in enumerate(parts))
+        values = {"n": r"[\d.,]+"}
+        pattern = "".join(f"(?P<{p}>{values.get(p, '.+?')})" if i % 2 else re.escape(p) for i, p in enumerate(parts))
         try:
             match = re.fullmatch(pattern, text, re.DOTALL)
         except re.error:  # a value that stands twice
@@ -59,10 +60,14 @@ def _filled(text: str) -> Iterator[str]:
         if match:
             names = list(match.groupdict())
             found = [said(value) if value != text else [value] for value in match.groups()]
-            for values in itertools.product(*found):  # a word may have several translations, each in its place
-                filled = other.format_map(dict(zip(names, values, strict=True)))
+            for put in itertools.product(*found):  # a word may have several translations, each in its place
+                filled = other.format_map(dict(zip(names, put, strict=True)))
                 # as the page closes the spaces around values that are no names
                 yield re.sub(r"(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])", "", filled)
+
+
+def _without_values(text: str) -> str:
+    return re.sub(r"\{\w+\}|\d+", "#", text)
 
 
 def _pattern(text: Any, whole: bool) -> Any:
@@ -70,7 +75,10 @@ def _pattern(text: Any, whole: bool) -> Any:
         return text
     found = said(text)
     if found == [text]:
-        held = [other for english, other in _forms() if not whole and len(text) > 11 and text in english]
+        part = _without_values(text)
+        held = [
+            other for english, other in _forms() if not whole and len(text) > 11 and part in _without_values(english)
+        ]
         if not held:
             return text
         return re.compile("|".join(".+?".join(map(re.escape, re.split(r"\{\w+\}", other))) for other in held))

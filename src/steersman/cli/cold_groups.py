@@ -72,7 +72,9 @@ def similar(
 
 
 def _training(space: Workspace) -> list[str]:
-    infos = [i for i in dataset.datasets(space) if i.split == "train" and i.kind in ("prompts", "demonstrations")]
+    every = dataset.datasets(space)
+    gone = dataset.superseded(every)
+    infos = [i for i in every if i.split == "train" and i.kind in ("prompts", "demonstrations") and i.name not in gone]
     if not infos:
         raise ValueError("expected prompts to look in: name files or data sets with --in, or import some")
     return [i.name for i in infos]

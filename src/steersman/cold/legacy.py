@@ -37,6 +37,7 @@ SPECIFIC = 2.0
 LIKE = 200
 """Questions that are compared."""
 SHOWN = 5
+QUESTION = re.compile(r"[?？]")
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Report:
     """Step -> (role, text) of some removed pieces."""
     answers_kept: int = 0
     """Repeated paragraphs that stay, since they answer like questions."""
+    questions_kept: int = 0
+    """Turns of repeated paragraphs that stay, since they ask something and the user replies."""
 
     def took(self, step: str, role: str, pieces: Sequence[str]) -> None:
         for piece in pieces:
@@ -71,6 +74,7 @@ class Report:
             "letters": dict(self.letters),
             "removed": {step: self.pieces[step] for step in STEPS if self.pieces[step]},
             "repeated_answers_kept": self.answers_kept,
+            "repeated_questions_kept": self.questions_kept,
             "examples": {s: [{"role": r, "text": t} for r, t in found] for s, found in self.examples.items()},
         }
 
@@ -87,6 +91,8 @@ class Report:
                 out += [f"    {role}: {_line(text)}" for role, text in self.examples[step][:SHOWN]]
         if self.answers_kept:
             out.append(f"  kept {self.answers_kept} repeated paragraphs that answer like questions")
+        if self.questions_kept:
+            out.append(f"  kept {self.questions_kept} repeated questions that the user replies to")
         return out
 
 
@@ -124,7 +130,10 @@ def stripped(
                 often[_digest(key)] = often.get(_digest(key), 0) + 1
     macros = _macros(dialogues, often, report)
     for record, turns in dialogues:
-        bare = [_without_macros(m, macros, report) for m in turns]
+        bare = [
+            m if _is_answered(turns, i, macros, report) else _without_macros(m, macros, report)
+            for i, m in enumerate(turns)
+        ]
         if (whole := _whole(bare, prompts, report)) is not None:
             out.append(dataclasses.replace(record, messages=tuple(whole)))
             report.letters["kept"] += sum(letters(m.text) for m in whole)
@@ -263,6 +272,18 @@ def _without_macros(message: Message, macros: set[str], report: Report) -> Messa
     report.took("macros", message.role, removed)
     kept = "\n\n".join(p for p in _paragraphs(message.text) if _key(p) not in macros)
     return message.mapped(lambda _: kept) if kept else message.saying([])
+
+
+def _is_answered(turns: Sequence[Message], i: int, macros: set[str], report: Report) -> bool:
+    """Whether a turn is nothing but repeated paragraphs, asks something, and the user replies: the reply would say
+    nothing without it."""
+    message = turns[i]
+    replied = 0 < i < len(turns) - 1 and turns[i + 1].role == "user" and bool(turns[i + 1].text)
+    if message.role != "assistant" or not replied or not QUESTION.search(message.text):
+        return False
+    answered = all(_key(p) in macros for p in _paragraphs(message.text))
+    report.questions_kept += answered
+    return answered
 
 
 def _whole(turns: Sequence[Message], prompts: bool, report: Report) -> list[Message] | None:

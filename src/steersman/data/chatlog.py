@@ -25,6 +25,8 @@ ANSWER_HOURS = 72
 PEEK = 400
 NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
+NUMBERED = re.compile(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>|(?<=[^\W\d_])\s\d{6,})$")
+"""Pattern of a name's number or address."""
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
 """Pattern of a possible name at the start of a line without a stamp."""
 
@@ -50,13 +52,9 @@ class Speakers:
 
     def role(self, name: str) -> str | None:
         key = name_key(name)
-        for role, names in (("user", self.users), ("assistant", self.assistants)):
-            if key in names:
-                return role
-        for role, names in (("user", self.users), ("assistant", self.assistants)):
-            if ANYBODY in names and key:
-                return role
-        return None
+        sides = (("user", self.users), ("assistant", self.assistants))
+        named = (role for role, names in sides if key in names)
+        return next(named, None) or next((role for role, names in sides if ANYBODY in names and key), None)
 
     @property
     def named(self) -> frozenset[str]:
@@ -67,7 +65,7 @@ def name_key(name: str) -> str:
     """A name's form for comparison: without marks, '~' of unknown contacts, title, number or address, in lower case."""
     name = re.sub(r"\s+", " ", stamps.MARKS.sub("", name)).strip().lstrip("~").strip()
     name = re.sub(r"^【[^】]{1,12}】(?=.)", "", name)
-    return re.sub(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>)$", "", name).casefold() or name.casefold()
+    return NUMBERED.sub("", name).casefold() or name.casefold()
 
 
 def speakers_of(text: str) -> Speakers | None:
@@ -144,12 +142,13 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     trails = [
         w for line in lines if (m := stamps.TRAILING.match(line.text)) and not m["rest"] and (w := stamps.when(m))
     ]
-    dated = any(w.date for _, w in leads) or any(w.date for w in trails)
+    dated = any(w.date for _, w in leads) or sum(bool(w.date) for w in trails) > len(leads)
     counted = [m for m, w in leads if bool(w.date) == dated and m["rest"].strip()]
     inline = sum(bool(NAMED.match(m["rest"])) for m in counted)
     spaced = sum(bool(_known_first(m["rest"], known)) for m in counted) > inline
     headers = not spaced and (len(trails) > inline or len(counted) - inline > 2 * inline)
-    before = Counter(m["who"].strip() for line in lines if (m := NAMED.match(line.text)))
+    times = {m.string for m, _ in leads}  # the hour before a time's colon is no name
+    before = Counter(m["who"].strip() for o in lines if o.text not in times and (m := NAMED.match(o.text)))
     recurring = {
         name_key(who)
         for who, n in before.items()

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import shutil
 import tarfile
@@ -18,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, cast
 
 from steersman.data.reading import Reading
@@ -63,6 +64,19 @@ _NO_RECORDS = """
 """
 NO_RECORDS = frozenset(f".{suffix}" for suffix in _NO_RECORDS.split())
 """Suffixes of files beside a chat in its export's archive, which are never read."""
+_OF_CHATS = """
+    user.json users.json projects.json memories.json message_feedback.json shared_conversations.json user_settings.json
+    model_comparisons.json chat.html
+"""
+_OF_SLACK = """
+    users.json channels.json groups.json dms.json mpims.json integration_logs.json canvases.json file_conversations.json
+    lists.json org_users.json
+"""
+BESIDE = (
+    (frozenset(("conversations.json",)), frozenset(_OF_CHATS.split())),
+    (frozenset(("users.json", "channels.json")), frozenset(_OF_SLACK.split())),
+)
+"""Files by which an export is known, and the files beside them without dialogues, or with the same once more."""
 PACKED = ("gz", "xz", "bz2", "zst")
 SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
 SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
@@ -78,6 +92,7 @@ OFFICE = {
 BOMB_MB, BOMB_RATIO = 100, 200
 """Beyond this many MB, content larger than this multiple of its packed size is refused."""
 MEMBERS = 10_000
+NOT_READ = "not read, as they hold no dialogues, or the same once more: {}"
 DEPTH = 3
 """Levels of wrappers (a .gz in a zip) that are opened."""
 
@@ -315,8 +330,12 @@ def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int)
 def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Reading, depth: int) -> Iterator[Part]:
     """Parts of an archive's files (name, how it is opened, packed size); pictures and the like are skipped."""
     passed: list[Foreign] = []
-    found = False
+    found, others = False, beside([member for member, _, _ in members])
+    if others:
+        reading.tell(f"note: {name}: {NOT_READ.format(', '.join(sorted(others)))}")
     for member, opened, size in sorted(members, key=lambda m: m[0]):
+        if member in others:
+            continue
         try:
             if len(members) > 1 and (suffix := Path(member).suffix.lower()) in NO_RECORDS:
                 raise Foreign(f"{name}!{member}: expected records, found a {suffix} file")
@@ -330,6 +349,18 @@ def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Readi
     if passed:
         first = str(passed[0]).partition(": ")[0].rpartition("!")[2]
         reading.tell(f"note: {name}: {len(passed)} files of other kinds are not read, such as {first}")
+
+
+def beside(names: Sequence[str]) -> set[str]:
+    """Of files in folders, those that tell of people and settings in the exports of ChatGPT, Claude and Slack."""
+    out = set()
+    folders = sorted((str(PurePath(name).parent), name) for name in names)
+    for _, found in itertools.groupby(folders, key=lambda pair: pair[0]):
+        files = {PurePath(name).name: name for _, name in found}
+        for marks, others in BESIDE:
+            if marks <= files.keys():
+                out |= {files[other] for other in others if other in files}
+    return out
 
 
 def hidden(name: str) -> bool:

@@ -201,7 +201,10 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     if named or len(found) != 1 or _known(value):
         return named
     (rows,) = found.values()
-    return {} if isinstance(rows[0], Mapping) and formats.detect(rows[0]) == "text" else found
+    first = rows[0]
+    if not isinstance(first, Mapping) or exports.is_export(first) or usual(first) is not None:
+        return found
+    return {} if formats.detect(first) == "text" else found
 
 
 def _is_record(item: Any, name: str) -> bool:

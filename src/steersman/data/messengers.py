@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import html.parser
 import re
 from collections import Counter
@@ -10,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.data import chatlog, stamps, web_pages
+from steersman.data import chatlog, formats, stamps, web_pages, who_said
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
+from steersman.data.formats import exports, turns
+from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
 
@@ -39,7 +40,7 @@ class Chats:
 def chats_in(value: Any) -> Chats | None:
     """Chats of an exported object, or of a list of messages; None where it is neither."""
     if isinstance(value, Mapping):
-        return _telegram(value) or _discord(value) or _instagram(value)
+        return _telegram(value) or _discord(value) or _instagram(value) or _others(value)
     if isinstance(value, list) and value and is_message(value[0]):
         if "ts" in value[0]:
             return Chats("Slack", [Chat("", [_slack(i, m) for i, m in enumerate(value, 1) if isinstance(m, Mapping)])])
@@ -53,6 +54,34 @@ def is_message(value: Any) -> bool:
         return False
     slack = {"ts", "text"} <= value.keys() and bool({"user", "username", "bot_id"} & value.keys())
     return slack or ({"timestamp", "author", "content"} <= value.keys() and isinstance(value["author"], Mapping))
+
+
+def is_others(value: Any, speakers: str) -> bool:
+    """Whether a record is a person's message in some chat tool: of no form of records, or where people are named."""
+    keys = who_said.keys_of(value)
+    if (
+        keys is None
+        or who_said.name_of(value[keys[0]]).casefold() in turns.ROLES
+        or exports.is_export(value)
+        or columns_of_messages(value) is not None
+    ):
+        return False
+    try:
+        return bool(speakers) or not formats.detect(value)
+    except ValueError:
+        return True
+
+
+def _others(value: Mapping[str, Any]) -> Chats | None:
+    """An object around the messages of some chat tool."""
+    messages = who_said.messages_in(value)
+    if messages is None or exports.is_export(value) or not is_others(messages[0], ""):
+        return None
+    return of_others(messages)
+
+
+def of_others(messages: Sequence[Mapping[str, Any]]) -> Chats:
+    return Chats("a chat tool", [Chat("", said) for said in who_said.chats(messages)])
 
 
 def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
@@ -109,7 +138,7 @@ def _telegram_message(number: int, message: Mapping[str, Any]) -> Said:
     service = message.get("type", "message") != "message"
     who = "" if service else str(message.get("from") or message.get("from_id") or "?")
     seconds = str(message.get("date_unixtime", ""))
-    at = _iso(message.get("date")) or (_unix(float(seconds)) if seconds.isdigit() else None)
+    at = _iso(message.get("date")) or (stamps.since_1970(float(seconds)) if seconds.isdigit() else None)
     media = any(
         key in message for key in ("media_type", "photo", "file", "location_information", "contact_information")
     )
@@ -131,7 +160,7 @@ def _slack(number: int, message: Mapping[str, Any]) -> Said:
     text = re.sub(r"<(https?://[^|>]+)>", r"\1", str(message.get("text") or ""))
     text = re.sub(r"<(https?://[^|>]+)\|([^>]*)>", r"[\2](\1)", text)
     text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    return Said(number, _unix(at), "" if service else str(name or "?"), "" if service else text)
+    return Said(number, stamps.since_1970(at), "" if service else str(name or "?"), "" if service else text)
 
 
 def _discord(value: Mapping[str, Any]) -> Chats | None:
@@ -155,7 +184,7 @@ def _instagram(value: Mapping[str, Any]) -> Chats | None:
         return None
     ordered = sorted(messages, key=lambda m: m["timestamp_ms"])
     said = [
-        Said(i, _unix(m["timestamp_ms"] / 1000), _mended(m["sender_name"]), _mended(m.get("content") or "[media]"))
+        Said(i, who_said.time_of(m["timestamp_ms"]), _mended(m["sender_name"]), _mended(m.get("content") or "[media]"))
         for i, m in enumerate(ordered, 1)
     ]
     return Chats("Instagram or Messenger", [Chat("", said)])
@@ -171,11 +200,6 @@ def _mended(text: str) -> str:
 def _iso(text: Any) -> stamps.When | None:
     match = stamps.LEADING.match(f"{text} ") if isinstance(text, str) else None
     return stamps.when(match) if match else None
-
-
-def _unix(seconds: float) -> stamps.When:
-    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return stamps.When((at.year, at.month, at.day), "ymd", at.hour * 3600 + at.minute * 60 + at.second)
 
 
 class _TelegramHtml(html.parser.HTMLParser):

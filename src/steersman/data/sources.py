@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.data import chatlog, columns, mail, markdown, messengers, tables, workbooks
-from steersman.data.containers import SUFFIXES, Part, hidden, parts
+from steersman.data import chatlog, columns, mail, markdown, messengers, tables, who_said, workbooks
+from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
@@ -95,6 +95,10 @@ def _imported(path: Path, values: Iterator[Any]) -> Iterator[Record]:
 
 def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
     paths, others = files_in(folder)
+    aside = beside([str(path.relative_to(folder)) for path in paths])
+    paths = [path for path in paths if str(path.relative_to(folder)) not in aside]
+    if aside:
+        reading.tell(f"note: {folder}: {NOT_READ.format(', '.join(sorted(aside)))}")
     counts: Counter[str] = Counter()
     for path in paths:
         for record in scan(path, reading):
@@ -117,9 +121,12 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
 def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     if mail.looks_like(part):
         return mail.scan_mail(part, reading)
-    if part.kind in BINARY:
-        return BINARY[part.kind](part, reading)
-    return _text_scan(part, reading)(part, reading)
+    found = (BINARY[part.kind] if part.kind in BINARY else _text_scan(part, reading))(part, reading)
+    return who_said.gathered(
+        found,
+        lambda value: messengers.is_others(value, reading.speakers),
+        lambda messages: messengers.scan(messengers.of_others(messages), part, reading),
+    )
 
 
 def _text_scan(part: Part, reading: Reading) -> Scan:

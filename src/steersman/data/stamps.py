@@ -26,7 +26,8 @@ DATE = (
     rf"(?:{DAY}[,，.]?\s*)?(?:(?P<a>\d{{1,4}})\s?[./-]\s?(?P<b>\d{{1,2}})\s?[./-]\s?(?P<c>\d{{1,4}})\.?"
     r"|(?:(?P<y>\d{4})\s?[年년]\s?)?(?P<m>\d{1,2})\s?[月월]\s?(?P<d>\d{1,2})\s?[日일]"
     rf"|(?P<d2>\d{{1,2}})\.?\s(?P<n2>{MONTHS})\.?,?\s(?P<y2>\d{{4}})"
-    rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))(?:\s?[(（]?{DAY}[)）]?(?![^\W\d_]))?"
+    rf"|(?P<n3>{MONTHS})\.?\s(?P<d3>\d{{1,2}}),?\s(?P<y3>\d{{4}}))"
+    rf"(?:\s?(?:[(（]?{DAY}[)）]?(?![^\W\d_])|[(（][一二三四五六日天][)）]))?"
 )
 SHORT = r"(?P<m4>\d{1,2})[-/](?P<d4>\d{1,2})|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\."
 """Pattern of a date without a year, which counts as a date only before a time."""
@@ -98,6 +99,11 @@ def when(match: re.Match[str]) -> When | None:
             name = groups[month].lower()
             return When((int(groups[year]), dict(MONTH_STARTS)[name[:3]], int(groups[day])), "ymd", seconds)
     return When(None, "", seconds)
+
+
+def since_1970(seconds: float) -> When:
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return When((at.year, at.month, at.day), "ymd", at.hour * 3600 + at.minute * 60 + at.second)
 
 
 def alone(text: str) -> str:

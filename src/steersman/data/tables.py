@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from steersman.data import formats
+from steersman.data import formats, who_said
 from steersman.data.containers import Part
 from steersman.data.formats import desks
 from steersman.data.formats.field_names import META_NAME
@@ -158,7 +158,7 @@ def _tells(names: Sequence[str]) -> bool:
     try:
         return columns_of_messages(record) is not None or desks.has_comments(record) or bool(formats.detect(record))
     except ValueError:
-        return False
+        return who_said.keys_of(record) is not None
 
 
 def as_record(line: int, names: Sequence[str], cells: Sequence[Any]) -> Record:

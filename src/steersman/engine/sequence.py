@@ -135,16 +135,25 @@ class Answer:
         """A finished answer's whole text, without the stop string or token. It ends with a whole character."""
         if not self.params.stop:
             self._grow()
-        return shown(ending_whole("".join(piece for piece, _ in _last_text(self._pieces))[: self._cut]))
+        return shown(ending_whole(self._whole[: self._cut]))
+
+    @property
+    def _whole(self) -> str:
+        return "".join(piece for piece, _ in _last_text(self._pieces))
+
+    @property
+    def _stopped(self) -> str:
+        """The stop string that ended the answer."""
+        cut = self._cut
+        return "" if cut is None else next((s for s in self.params.stop if self._whole.startswith(s, cut)), "")
 
     def completion(self) -> Completion:
         """The finished answer. Raises the answer's error, if any."""
         assert self.finished
         if self.faults:
             raise self.faults[0]
-        return Completion(
-            self.text, tuple(self.ids), tuple(self.logprobs), self.finished, self.version, tuple(self.tops)
-        )
+        found = tuple(self.ids), tuple(self.logprobs), self.finished, self.version, tuple(self.tops)
+        return Completion(self.text, *found, self._stopped)
 
 
 @dataclass(eq=False)

@@ -74,7 +74,7 @@ async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_en
             told = functools.partial(_choice, engine, body, len(choices), scores, answer)
             choices.append(await run_in_threadpool(told))
         answered += answers
-    usage = used(sum(one.tokens for one in wanted), answered)
+    usage = used(sum(one.tokens for one in wanted), answered, body.n or 1)
     text = with_raw(head | {"usage": usage}, choices=f"[{','.join(choices)}]")
     return Response(text, media_type="application/json")
 
@@ -124,7 +124,7 @@ async def _chunks(
                         begun = True
                         yield piece(base + number, item)
         if include:
-            usage = used(sum(one.tokens for one in wanted), answered)
+            usage = used(sum(one.tokens for one in wanted), answered, body.n or 1)
             yield event(head | {"choices": [], "usage": usage})
         yield event("[DONE]")
     except Exception as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from steersman.server.errors import refused
 from steersman.server.openai_schema import (
     _BIASES,
+    MOST_STOPS,
     Bias,
     Penalty,
     Stop,
@@ -23,9 +24,9 @@ from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import SamplingParams
 
 MOST_PROMPTS = 32
+"""Most prompts of one request."""
 BEGINNING = 500
 """Characters of a prompt that tell its user from others, where none is named."""
-"""Most prompts of one request."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
 Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
 Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
@@ -52,7 +53,7 @@ class CompletionRequest(BaseModel):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None

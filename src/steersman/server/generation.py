@@ -221,8 +221,9 @@ class Generations:
                     watch.see(item)
                     span.see(item)
                     if isinstance(item, Completion):
-                        # an endpoint's, and a cancelled one, have no tokens: pieces are about as many
-                        tokens += len(item.token_ids) or pieces[number]
+                        # a cancelled one has no tokens, nor one of an endpoint that does not count: pieces are about
+                        # as many
+                        tokens += item.tokens or pieces[number]
                         del pieces[number]
                     else:
                         pieces[number] += bool(item)

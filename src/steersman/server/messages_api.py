@@ -44,7 +44,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
         async for _, item in items:
             said.append(item)
     words = "".join(item for item in said if isinstance(item, str))
-    content: list[dict[str, Any]] = [{"type": "text", "text": words, "citations": None}] if words else []
+    content: list[dict[str, Any]] = [{"type": "text", "text": words}] if words else []
     content += [_use(item, json.loads(item.arguments)) for item in said if isinstance(item, ToolCall)]
     (ended,) = (item for item in said if isinstance(item, Ended))
     return JSONResponse(_message(answering) | {"content": content} | _end(answering, ended))
@@ -77,8 +77,11 @@ def _message(answering: Answering) -> dict[str, Any]:
 
 
 def _end(answering: Answering, ended: Ended) -> dict[str, Any]:
-    used = {"input_tokens": answering.tokens, "output_tokens": len(ended.completion.token_ids)}
-    return {"stop_reason": _STOPS[ended.reason], "stop_sequence": None, "usage": used}
+    done = ended.completion
+    used = {"input_tokens": done.counted[0] or answering.tokens, "output_tokens": done.tokens}
+    stopped = done.stopped if ended.reason == "stop" else ""
+    reason = "stop_sequence" if stopped else _STOPS[ended.reason]
+    return {"stop_reason": reason, "stop_sequence": stopped or None, "usage": used}
 
 
 def _use(call: ToolCall, given: dict[str, Any]) -> dict[str, Any]:

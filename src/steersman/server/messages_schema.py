@@ -11,20 +11,14 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
-from steersman.server.openai_schema import refuse_unknown
+from steersman.server.openai_schema import MOST_STOPS, refuse_unknown
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
 from steersman.types import Conversation, Message, SamplingParams
 
 _IGNORED = ("metadata", "service_tier", "cache_control", "betas", "inference_geo")
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "thinking": ({"type": "disabled"},),
-    "mcp_servers": ([],),
-    "container": (),
-    "context_management": (),
-    "output_config": ({},),
-}
+_NEUTRAL: dict[str, tuple[Any, ...]] = {"mcp_servers": ([],), "container": ()}
 
 
 def _close(schema: dict[str, Any]) -> None:
@@ -81,7 +75,7 @@ Block = Annotated[TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | Thin
 class Turn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: Text | Annotated[list[Block], Field(fail_fast=True)]
 
 
@@ -102,6 +96,39 @@ class MessagesChoice(BaseModel):
     disable_parallel_tool_use: StrictBool | None = None
 
 
+class Thinking(_Block):
+    """Adaptive: as much as the model likes, none among it. Whether it thinks is a setting of the workspace."""
+
+    type: Literal["disabled", "adaptive"]
+
+
+class Cleared(_Block):
+    """Of thoughts, which no model is shown again."""
+
+    type: Literal["clear_thinking_20251015"]
+
+
+class ContextManagement(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    edits: list[Cleared] | None = None
+
+
+class OutputFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    effort: Literal["high"] | None = None
+    """Anthropic's default: as without it."""
+    format: OutputFormat | None = None
+
+
 class CountRequest(BaseModel):
     model_config = ConfigDict(extra="allow", json_schema_extra=_close)
 
@@ -110,6 +137,16 @@ class CountRequest(BaseModel):
     system: Text | Annotated[list[TextBlock], Field(fail_fast=True)] | None = None
     tools: Annotated[list[MessagesTool], Field(max_length=MOST, fail_fast=True)] | None = None
     tool_choice: MessagesChoice | None = None
+    thinking: Thinking | None = None
+    context_management: ContextManagement | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    """As it was called before `output_config.format`."""
+
+    @property
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        form = (self.output_config and self.output_config.format) or self.output_format
+        return form.schema_ if form else None
 
 
 class MessagesRequest(CountRequest):
@@ -120,7 +157,7 @@ class MessagesRequest(CountRequest):
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=0, le=2**31 - 1), WHOLE] | None = None
     stop_sequences: (
-        Annotated[list[Annotated[Text, Field(min_length=1, max_length=1000)]], Field(max_length=16)] | None
+        Annotated[list[Annotated[Text, Field(min_length=1, max_length=1000)]], Field(max_length=MOST_STOPS)] | None
     ) = None
     stream: StrictBool | None = None
 
@@ -150,6 +187,7 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
             top_p=1.0 if request.top_p is None else request.top_p,
             top_k=request.top_k or 0,
             stop=tuple(request.stop_sequences or ()),
+            json_schema=request.schema_of_answer,
         )
     limit = getattr(request, "max_tokens", 1)
     return Asked(Conversation("", (*head, *turns)), params, _tools(given, request.tool_choice), len(head), limit)

@@ -86,7 +86,7 @@ class Metrics:
     def _ended(self, completion: Completion, seconds: float) -> None:
         self._whole.observe(seconds)
         self._answers.labels(completion.finish_reason).inc()
-        self._tokens.labels("answer").inc(len(completion.token_ids))
+        self._tokens.labels("answer").inc(completion.tokens)
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text form."""

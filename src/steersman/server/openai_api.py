@@ -116,7 +116,7 @@ def _body(answering: Answering, said: list[list[Item]], head: dict[str, Any], lo
         choices.append(with_raw(choice, logprobs=raw))
         completions.append(ended.completion)
     head = head | {"system_fingerprint": completions[0].policy_version}
-    return with_raw(head | {"usage": used(answering.tokens, completions)}, choices=f"[{','.join(choices)}]")
+    return with_raw(head | {"usage": used(answering.tokens, completions, len(said))}, choices=f"[{','.join(choices)}]")
 
 
 def finish_of(completion: Completion) -> str:
@@ -124,8 +124,11 @@ def finish_of(completion: Completion) -> str:
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
 
 
-def used(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
-    answered = sum(len(completion.token_ids) for completion in completions)
+def used(prompt_tokens: int, completions: list[Completion], n: int) -> dict[str, int]:
+    """Of `n` answers to each prompt. What an endpoint counted of the prompts is better than the bound from before."""
+    answered = sum(completion.tokens for completion in completions)
+    if completions and all(one.counted[0] for one in completions):
+        prompt_tokens = sum(one.counted[0] for one in completions) // n
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": answered,
@@ -188,7 +191,7 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
                 elif item:
                     yield chunk(index, {"content": item})
         if "usage" in head:
-            yield event(head | {"choices": [], "usage": used(answering.tokens, completions)})
+            yield event(head | {"choices": [], "usage": used(answering.tokens, completions, n)})
         yield event("[DONE]")
     except Exception as error:
         if not begun:

@@ -47,6 +47,8 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
 }
 _STOP_LENGTH = 1000
+MOST_STOPS = 16
+"""Most texts that end an answer; clients that complete code name more than OpenAI's four."""
 _REGEX_LENGTH = 4096
 _MOST_BIASES = 1024
 
@@ -127,6 +129,10 @@ class ChatMessageIn(BaseModel):
     name: Text | None = None
     refusal: Text | None = None
     reasoning_content: Text | None = None
+    reasoning: Text | None = None
+    """The same, as some servers call it."""
+    reasoning_details: list[Any] | None = None
+    """The same in parts, some of them encrypted: no model is shown them."""
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
     annotations: Annotated[list[Annotation], Field(fail_fast=True)] | None = None
@@ -143,7 +149,7 @@ class ChatMessageIn(BaseModel):
             return Message(role, said, tool_call_id=self.tool_call_id or "", name=self.name or "")
         if role == "assistant":
             said += [one.citation(f"{where}.annotations[{i}]") for i, one in enumerate(self.annotations or ())]
-            return Message(role, said, thinking=self.reasoning_content or "", tool_calls=calls)
+            return Message(role, said, thinking=self.reasoning_content or self.reasoning or "", tool_calls=calls)
         return Message(role, said)
 
 
@@ -205,7 +211,7 @@ class ChatRequest(BaseModel):
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None

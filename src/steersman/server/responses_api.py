@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
@@ -24,8 +23,15 @@ from steersman.server.asked import Answering, Asked, admit
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.people import Who
-from steersman.server.responses_events import Response
-from steersman.server.responses_schema import InputItem, ResponsesRequest, refuse_what_changes, to_asked, users_of
+from steersman.server.responses_events import Response, item_id, response_of
+from steersman.server.responses_schema import (
+    InputItem,
+    ReferenceItem,
+    ResponsesRequest,
+    refuse_what_changes,
+    to_asked,
+    users_of,
+)
 from steersman.server.sse import event, following, stream
 from steersman.store.responses import StoredResponse
 
@@ -39,6 +45,7 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
     found = await ctx.named(body.model)
 
     def read() -> Asked:
+        body.input = _resolved(ctx, who.id, body)
         before = _before(ctx, who.id, body.previous_response_id)
         return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
 
@@ -67,10 +74,26 @@ def _before(ctx: Context, owner: str, previous: str | None) -> list[Any]:
     return _ITEMS.validate_python([item for one in chain for item in (*one.items, *one.body["output"])])
 
 
+def _resolved(ctx: Context, owner: str, body: ResponsesRequest) -> list[Any]:
+    """The request's items, those that were kept in the place of references to them."""
+    items = body.items
+    for i, item in enumerate(items):
+        if isinstance(item, ReferenceItem):
+            kept = ctx.store.responses.get(response_of(item.id), owner)
+            found = [one for one in (*kept.items, *kept.body["output"]) if one["id"] == item.id] if kept else []
+            if not found:
+                message = f"Item with id '{item.id[:100]}' not found; expected one of a response that was stored"
+                raise ApiError(400, message, param=f"input[{i}].id", code="item_not_found")
+            (items[i],) = _ITEMS.validate_python(found)
+    return items
+
+
 async def _keep(ctx: Context, owner: str, body: ResponsesRequest, made: Response) -> None:
     if body.store is False:
         return
-    items = [{"id": f"msg_{uuid.uuid4().hex}"} | item.model_dump(exclude_none=True) for item in body.items]
+    # above the places of its own answer
+    named = ((item_id("msg", made.id, 256 + i), item) for i, item in enumerate(body.items))
+    items = [{"id": id_} | item.model_dump(exclude_none=True) for id_, item in named]
     for item in items:
         if item["type"] == "message" and isinstance(item["content"], str):
             kind = "output_text" if item["role"] == "assistant" else "input_text"

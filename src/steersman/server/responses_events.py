@@ -11,6 +11,17 @@ from typing import Any
 from steersman.parts import Json, ToolCall
 from steersman.server.asked import Answering, Ended
 from steersman.server.responses_schema import ResponsesRequest
+from steersman.server.responses_tools import FlatTool, Given
+
+
+def item_id(kind: str, response: str, place: int) -> str:
+    """The id of an item, which names the response that it is of."""
+    return f"{kind}_{response.removeprefix('resp_')}{place:02x}"
+
+
+def response_of(item: str) -> str:
+    """The id of the response that an item is of, by its own."""
+    return f"resp_{item.partition('_')[2][:32]}"
 
 
 class Response:
@@ -18,6 +29,7 @@ class Response:
 
     def __init__(self, request: ResponsesRequest, answering: Answering) -> None:
         self.id = f"resp_{uuid.uuid4().hex}"
+        self._given = Given(request.tools)
         self._number = 0
         self._tokens = answering.tokens
         self.body = _blank(self.id, request, answering)
@@ -50,13 +62,16 @@ class Response:
     def _add_words(self, piece: str) -> Iterator[Json]:
         if self._words is None:
             self._words = []
-            item = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": "in_progress"}
+            item = {"id": self._item_id("msg"), "type": "message", "role": "assistant", "status": "in_progress"}
             self._output.append(item | {"content": []})
             yield self._event("response.output_item.added", output_index=self._place, item=self._output[-1] | {})
             part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
             yield self._part("response.content_part.added", part=part)
         self._words.append(piece)
         yield self._part("response.output_text.delta", delta=piece, logprobs=[])
+
+    def _item_id(self, kind: str) -> str:
+        return item_id(kind, self.id, len(self._output))
 
     @property
     def _place(self) -> int:
@@ -76,25 +91,28 @@ class Response:
         yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
 
     def _add_call(self, call: ToolCall) -> Iterator[Json]:
-        id_ = f"fc_{uuid.uuid4().hex}"
-        item = {"id": id_, "type": "function_call", "call_id": call.id, "name": call.name}
-        self._output.append(item | {"arguments": call.arguments, "status": "completed"})
-        begun = item | {"arguments": "", "status": "in_progress"}
-        where = {"item_id": id_, "output_index": self._place}
+        told = self._given.item(call)
+        custom = told["type"] == "custom_tool_call"
+        field = "input" if custom else "arguments"
+        item = {"id": self._item_id("ctc" if custom else "fc")} | told
+        self._output.append(item | {"status": "completed"})
+        where = {"item_id": item["id"], "output_index": self._place}
+        kind = "response.custom_tool_call_input" if custom else "response.function_call_arguments"
+        begun = item | {field: "", "status": "in_progress"}
         yield self._event("response.output_item.added", output_index=self._place, item=begun)
-        yield self._event("response.function_call_arguments.delta", **where, delta=call.arguments)
-        told = {"name": call.name, "arguments": call.arguments}
-        yield self._event("response.function_call_arguments.done", **where, **told)
+        yield self._event(f"{kind}.delta", **where, delta=told[field])
+        named = {} if custom else {"name": told["name"]}
+        yield self._event(f"{kind}.done", **where, **named, **{field: told[field]})
         yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
 
     def _end(self, ended: Ended) -> Iterator[Json]:
-        answered = len(ended.completion.token_ids)
+        answered, asked = ended.completion.tokens, ended.completion.counted[0] or self._tokens
         self.body["usage"] = {
-            "input_tokens": self._tokens,
+            "input_tokens": asked,
             "input_tokens_details": {"cached_tokens": 0},
             "output_tokens": answered,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": self._tokens + answered,
+            "total_tokens": asked + answered,
         }
         cut = ended.reason == "length"
         self.body["status"] = "incomplete" if cut else "completed"
@@ -105,6 +123,13 @@ class Response:
     def fail(self, message: str) -> Json:
         self.body |= {"status": "failed", "error": {"code": "server_error", "message": message}}
         return self._whole("failed")
+
+
+def _shown(tool: Any) -> Json:
+    """A tool as OpenAI says it again."""
+    if isinstance(tool, FlatTool):
+        return tool.model_dump(exclude={"defer_loading"}) | {"strict": bool(tool.strict)}
+    return dict(tool.model_dump(exclude_none=True))
 
 
 def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
@@ -131,7 +156,7 @@ def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
         "temperature": answering.params.temperature,
         "text": {"format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)},
         "tool_choice": choice if isinstance(choice, str) else choice.model_dump() if choice else "auto",
-        "tools": [tool.model_dump() | {"strict": bool(tool.strict)} for tool in request.tools or ()],
+        "tools": [_shown(tool) for tool in request.tools or ()],
         "top_p": answering.params.top_p,
         "truncation": "disabled",
         "usage": None,

@@ -13,7 +13,8 @@ from steersman.server.errors import ApiError, refused
 from steersman.server.openai_schema import refuse_unknown
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
-from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
+from steersman.server.responses_tools import AnyTool, FlatChoice, asked_tools, flat_name, wrapped
+from steersman.server.tools_schema import MOST
 from steersman.types import Conversation, Message, Role, SamplingParams
 
 _IGNORED = (
@@ -24,14 +25,13 @@ _IGNORED = (
     "service_tier",
     "max_tool_calls",
     "stream_options",
+    "client_metadata",
 )
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "background": (False,),
     "top_logprobs": (0,),
     "conversation": (),
     "prompt": (),
-    "reasoning": ({}, {"effort": None}, {"effort": "none"}, {"effort": None, "summary": None}, {"summary": "auto"}),
-    "include": ([], ["reasoning.encrypted_content"]),
     "context_management": (),
     "moderation": (),
 }
@@ -79,13 +79,29 @@ class CallItem(_Item):
     type: Literal["function_call"]
     call_id: Text
     name: Text
+    namespace: Text | None = None
     arguments: Text
 
 
+class CustomCallItem(_Item):
+    type: Literal["custom_tool_call"]
+    call_id: Text
+    name: Text
+    namespace: Text | None = None
+    input: Text
+
+
 class OutputItem(_Item):
-    type: Literal["function_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Text
     output: Text | Annotated[list[Content], Field(fail_fast=True)]
+
+
+class ReferenceItem(_Item):
+    """An item that this server has kept: `responses_api` puts the item in its place."""
+
+    type: Literal["item_reference"]
+    id: Text
 
 
 class ReasoningItem(_Item):
@@ -102,27 +118,13 @@ def _kind(value: Any) -> str:
 InputItem = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[CallItem, Tag("function_call")]
+    | Annotated[CustomCallItem, Tag("custom_tool_call")]
     | Annotated[OutputItem, Tag("function_call_output")]
+    | Annotated[OutputItem, Tag("custom_tool_call_output")]
+    | Annotated[ReferenceItem, Tag("item_reference")]
     | Annotated[ReasoningItem, Tag("reasoning")],
     Discriminator(_kind),
 ]
-
-
-class FlatTool(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["function"]
-    name: Name
-    description: Text | None = None
-    parameters: dict[str, Any] | None = None
-    strict: StrictBool | None = None
-
-
-class FlatChoice(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["function"]
-    name: Name
 
 
 class FormatText(BaseModel):
@@ -154,6 +156,27 @@ class TextOptions(BaseModel):
     verbosity: Literal["medium"] | None = None
 
 
+class Reasoning(BaseModel):
+    """How much to think is a setting of the workspace; summaries of thoughts there are none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    effort: Literal["none"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+Included = Literal[
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+    "file_search_call.results",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+]
+"""Parts of items that answers here do not have, which clients ask for in any case."""
+
+
 class ResponsesRequest(BaseModel):
     model_config = ConfigDict(extra="allow", json_schema_extra=_close)
 
@@ -168,9 +191,11 @@ class ResponsesRequest(BaseModel):
     """Whether the response can be asked for again and gone on from; by default yes, for 30 days."""
     previous_response_id: Text | None = None
     metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
-    tools: Annotated[list[FlatTool], Field(max_length=MOST, fail_fast=True)] | None = None
+    tools: Annotated[list[AnyTool], Field(max_length=MOST, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
     parallel_tool_calls: StrictBool | None = None
+    reasoning: Reasoning | None = None
+    include: list[Included] | None = None
     text: TextOptions | None = None
     truncation: Literal["disabled"] | None = None
 
@@ -215,14 +240,8 @@ def to_asked(
     except ValueError as error:
         raise refused(error) from None
     dialogue = Conversation("", (*head, *turns))
-    return Asked(dialogue, params, _tools(request), len(head) + len(before), request.max_output_tokens)
-
-
-def _tools(request: ResponsesRequest) -> Tools:
-    given = [tool_json(tool.name, tool.description, tool.parameters) for tool in request.tools or ()]
-    choice = request.tool_choice
-    said = f"={choice.name}" if isinstance(choice, FlatChoice) else choice or "auto"
-    return to_tools(given, "none" if said == "auto" and not given else said, request.parallel_tool_calls)
+    tools = asked_tools(request.tools, request.tool_choice, request.parallel_tool_calls)
+    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens)
 
 
 def _add(turns: list[Message], item: Any, where: str) -> None:
@@ -232,8 +251,9 @@ def _add(turns: list[Message], item: Any, where: str) -> None:
             turns.append(Message(_ROLES[item.role], _said(item.content, f"{where}.content")))
         case OutputItem():
             turns.append(Message("tool", _said(item.output, f"{where}.output"), tool_call_id=item.call_id))
-        case CallItem():
-            function = {"name": item.name, "arguments": item.arguments}
+        case CallItem() | CustomCallItem():
+            arguments = item.arguments if isinstance(item, CallItem) else wrapped(item.input)
+            function = {"name": flat_name(item.name, item.namespace), "arguments": arguments}
             call: Json = {"id": item.call_id, "type": "function", "function": function}
             last = turns.pop() if turns and turns[-1].role == "assistant" else Message("assistant", "")
             turns.append(Message("assistant", last.said, tool_calls=[*last.tool_calls, call]))

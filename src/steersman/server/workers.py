@@ -71,7 +71,12 @@ def this_worker() -> Worker | None:
 def run(
     number: int, sock: socket.socket, engine: Mapping[str, str], drain: float, on_ready: Callable[[], None]
 ) -> None:
-    """Keep `number` workers alive until Ctrl-C or SIGTERM. `on_ready` is called when the first one answers."""
+    """Keep `number` workers alive until Ctrl-C or SIGTERM. `on_ready` is called when the first one answers.
+
+    SIGINT ends them also where a shell's `&` had it ignored, as it ends a server of one process.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     workers: list[Kept] = []
     counts = shared()
     signum = int(signal.SIGTERM)

@@ -192,7 +192,7 @@ def add_answer(
     row.content = clean_text(completion.text, "answer", empty=True)
     row.parts = column((Text(row.content), *citations))
     row.policy_version, row.finish_reason = completion.policy_version, completion.finish_reason
-    row.sampling, row.tokens = dict(sampling), len(completion.token_ids)
+    row.sampling, row.tokens = dict(sampling), completion.tokens
     session.flush()
     chat.updated = utc_now()
     return _to_messages(session, [row])[0]

@@ -21,8 +21,9 @@ USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
 FIRST = "by "
 """Before the name of an author of whom nothing says on which side: who speaks first is the customer."""
 _SIDES = {
-    USER: "customer client visitor contact v user guest enduser end-user 0 incoming inbound 访客 客户 用户 会员 买家",
-    ANSWER: "agent user_agent operator admin staff a 2 outgoing outbound kefu 客服 人工客服 坐席 卖家",
+    USER: "customer client consumer visitor contact v user guest enduser end-user external 0 incoming inbound "
+    "访客 客户 用户 会员 买家",
+    ANSWER: "agent user_agent operator admin staff a 2 outgoing outbound internal kefu 客服 人工客服 坐席 卖家",
     BOT: "robot bot agentbot agent_bot agentbot 1 机器人 智能客服",
     SYSTEM: "system s sys activity template event trigger 系统 系统消息",
 }
@@ -177,6 +178,11 @@ def _wechat(m: Record) -> Said:
     return ANSWER if _yes(m["issender"]) else USER, text, m.get("createtime"), m["talkerid"]
 
 
+def _chatlog(m: Record) -> Said:
+    text = m["content"] if str(m.get("type", "1")) == "1" else ""
+    return ANSWER if _yes(m["isself"]) else USER, text, m.get("time"), m["talker"]
+
+
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
@@ -184,6 +190,7 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("imsubsessionid sender content", _udesk),
     ("msgid msgtype tolist from msgtime", _wecom),
     ("talkerid issender strcontent", _wechat),
+    ("talker isself content", _chatlog),
     ("cid sendertype content", _sobot),
     ("ticketid childevents updaterid", _event),
     ("sendertype body", _otrs),
@@ -201,7 +208,7 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
 )
 """Fields by which a system's messages are known, and their reader."""
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
-SESSIONS = (_wecom, _wechat)
+SESSIONS = (_wecom, _wechat, _chatlog)
 """Conversations that last for years: parted where nobody spoke for some hours."""
 SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _tawk: lambda m: isinstance(m["sender"], Mapping) and "t" in m["sender"],

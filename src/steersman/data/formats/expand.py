@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steersman.data.formats import exports
+from steersman.data.formats.annotated import annotated
 from steersman.data.formats.feedback import labels_of
 from steersman.data.formats.fields import Fields, plain, shown
 from steersman.data.shelves import Numbers, Shelf
@@ -29,6 +30,8 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
         return [_numbered(rest | dict(one), i) for i, one in enumerate(instances)]
     if (exported := exports.as_turns(record, fields)) is not None:
         return [{**piece, exports.DESK: True} for piece in exports.parted(exported, fields)]
+    if (found := annotated(record, fields)) is not None:
+        return [_numbered(dict(one), i) for i, one in enumerate(found)]
     if (other := _scored(record, fields) or _nested(record)) is not None:
         return [other]
     if (rows := _columns(record, fields)) is not None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats import desks
+from steersman.data.formats import call_centres, desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, plain
@@ -33,16 +33,21 @@ BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
 SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
-DIRECTIONS = {"incoming": "user", "inbound": "user", "outgoing": "assistant", "outbound": "assistant"}
+DIRECTIONS = {
+    **{"incoming": "user", "inbound": "user", "in": "user"},
+    **{"outgoing": "assistant", "outbound": "assistant", "out": "assistant"},
+}
 
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
-    record = desks.as_ticket(record) or record
+    record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and _have_roles(chat.get("messages")):
         turns = [{"role": m.get("role"), "content": m.get("content")} for m in chat["messages"]]
+    elif record.get("chat_messages") == []:
+        turns = []  # Claude's chats that nobody began
     elif (found := _of_desk(record, fields)) is not None:
         turns = found
     else:

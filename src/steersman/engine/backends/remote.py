@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from steersman.artifact.media import to_url
-from steersman.engine.choices import regex_of
+from steersman.engine.backends.endpoint_request import request_of
 from steersman.engine.protocol import EndpointError, Prompt, Refused, alone
-from steersman.parts import Citation, Image
 from steersman.text.call_form import CallForm
-from steersman.types import Completion, Conversation, FinishReason, Message, SamplingParams
+from steersman.types import Completion, Conversation, FinishReason, SamplingParams
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +69,8 @@ class RemoteEngine:
         }
         self._parallel = parallel
         self._version, self._lock = model, threading.Lock()
+        self._counts = True
+        """Whether it takes the wish for the number of tokens at a stream's end."""
 
     @property
     def policy_version(self) -> str:
@@ -104,19 +104,20 @@ class RemoteEngine:
                 raise
 
     def _ask(self, prompt: Prompt, params: SamplingParams) -> list[Completion]:
-        path, body = _request(self._model, prompt, params)
+        path, body = request_of(self._model, prompt, params)
         answer = self.post_json(path, body)
         choices = [self._choice(c) for c in self._list(answer, "choices")]
         if len(choices) != params.n:
             raise EndpointError(f"{self.url}: reply: expected {params.n} choices, got {len(choices)}")
-        version = self._stamp(answer)
-        answers = []
+        version, counted = self._stamp(answer), _counted(answer)
+        answers: list[Completion] = []
         for choice in sorted(choices, key=lambda choice: self._index(choice)):
             holder = choice.get("message", choice)
             text = self._text(holder, "content" if "message" in choice else "text")
             text += _calls_text(self._calls({}, holder)) if params.special else ""
             reason = self._reason(choice, text)
-            answers.append(Completion(_whole_text(text, reason), (), (), reason, version))
+            counted = (counted[0], 0) if answers else counted
+            answers.append(Completion(_whole_text(text, reason), (), (), reason, version, counted=counted))
         return answers
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,21 +139,30 @@ class RemoteEngine:
 
         Returns when the endpoint has begun to answer; a refusal is raised here.
         """
-        path, body = _request(self._model, prompt, params)
-        items = self._answers(path, body | {"stream": True}, params.n, cancelled or threading.Event())
-        return _begun(next(items), items)
+        path, body = request_of(self._model, prompt, params)
+        body |= {"stream": True} | ({"stream_options": {"include_usage": True}} if self._counts else {})
+        items = self._answers(path, body, params.n, cancelled or threading.Event())
+        try:
+            return _begun(next(items), items)
+        except Refused as refusal:
+            if not self._counts or "stream_options" not in str(refusal):
+                raise
+            self._counts = False
+            return self.answers(prompt, params, cancelled)
 
     def _answers(
         self, path: str, body: Mapping[str, Any], n: int, cancelled: threading.Event
     ) -> Generator[tuple[int, str | Completion]]:
-        texts, sent, done = [""] * n, [0] * n, False
+        texts, sent, done, counted = [""] * n, [0] * n, False, (0, 0)
         last: list[dict[str, Any]] = [{}] * n
         calls: list[dict[int, list[str]]] = [{} for _ in range(n)]
         with self._post(path, body) as reply:
             for data in _events(reply):
                 if cancelled.is_set() or (done := data == "[DONE]"):
                     break
-                for choice in self._choices(data):
+                chunk = self._chunk(data)
+                counted = _counted(chunk) if chunk.get("usage") else counted
+                for choice in (self._choice(value) for value in self._list(chunk, "choices")):
                     i = self._index(choice)
                     if not 0 <= i < n:
                         continue
@@ -170,15 +180,15 @@ class RemoteEngine:
             reason = self._reason(last[i], text) if last[i] else "stop" if done else "cancelled"
             if rest := (whole := _whole_text(text, reason))[sent[i] :]:
                 yield i, rest
-            yield i, Completion(whole, (), (), reason, self._version)
+            yield i, Completion(whole, (), (), reason, self._version, counted=(counted[0], 0) if i else counted)
 
-    def _choices(self, data: str) -> list[dict[str, Any]]:
-        """The choices in one event of a stream."""
+    def _chunk(self, data: str) -> dict[str, Any]:
+        """One event of a stream."""
         chunk = self._json(data.encode())
         if "error" in chunk:
             raise EndpointError(f"{self.url}: {_message(chunk)}")
         self._stamp(chunk)
-        return [self._choice(value) for value in self._list(chunk, "choices")]
+        return chunk
 
     def _stamp(self, reply: Mapping[str, Any]) -> str:
         version = reply.get("system_fingerprint") or reply.get("model") or self._model
@@ -292,56 +302,17 @@ def _begun(
         yield from rest
 
 
+def _counted(reply: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens of prompt and answers; 0 where the endpoint tells no number."""
+    usage = reply.get("usage")
+    told = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else [0, 0]
+    prompt, answer = (n if isinstance(n, int) and 0 < n < 2**31 else 0 for n in told)
+    return prompt, answer
+
+
 def _seeded(params: SamplingParams, place: int) -> SamplingParams:
     """Parameters with another seed for each prompt, so that equal prompts of one call get different answers."""
     return params if params.seed is None else dataclasses.replace(params, seed=params.seed + place)
-
-
-def _request(model: str, prompt: Prompt, params: SamplingParams) -> tuple[str, dict[str, Any]]:
-    """(path, body). Parameters at their defaults are omitted, so that strict endpoints accept the request."""
-    body: dict[str, Any] = {"model": model, "max_tokens": params.max_tokens, "temperature": params.temperature}
-    default = SamplingParams()
-    for name in ("n", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"):
-        if getattr(params, name) != getattr(default, name):
-            body[name] = getattr(params, name)
-    if params.stop:
-        body["stop"] = list(params.stop)
-    if params.logit_bias:
-        body["logit_bias"] = {str(token): bias for token, bias in params.logit_bias.items()}
-    if params.stop_token_ids:
-        body["stop_token_ids"] = list(params.stop_token_ids)
-    if params.ignore_end:
-        body["ignore_eos"] = True
-    if params.json_schema is not None:
-        schema = {"name": "answer", "schema": dict(params.json_schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if (regex := regex_of(params)) is not None:
-        body["regex"] = regex
-    if params.adapter is not None:
-        body["adapter"] = params.adapter
-    if params.top_logprobs:
-        raise Refused("sampling.top_logprobs: an endpoint names tokens by their text; expected 0 with this backend")
-    if isinstance(prompt, Conversation):
-        body |= {"tools": list(prompt.tools)} if prompt.tools else {}
-        return "/chat/completions", body | {"messages": [_wire(m) for m in prompt.messages]}
-    return "/completions", body | {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
-
-
-def _wire(message: Message) -> dict[str, Any]:
-    """A turn for an endpoint, with images as the `data:` URLs that they came as; citations are not sent on."""
-    out = message.to_json()
-    out.pop("annotations", None)
-    if message.images:
-        said = [part for part in message.said if not isinstance(part, Citation)]
-        out["content"] = [_image(part) if isinstance(part, Image) else part.to_json() for part in said]
-    return out
-
-
-def _image(image: Image) -> dict[str, Any]:
-    if not image.data:
-        raise ValueError(f"{image.path}: an endpoint needs the image itself; expected Media(workspace).loaded(image)")
-    told = {"url": to_url(image)} | ({"detail": image.detail} if image.detail else {})
-    return {"type": "image_url", "image_url": told}
 
 
 def _calls_text(calls: Mapping[int, list[str]]) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from steersman.eval.suites.final_answers import plain, says_one_of
+from steersman.eval.suites.repetition import MOSTLY, repeated_share
 from steersman.eval.suites.suite import Item, Suite, last
 from steersman.types import Conversation, Message
 
@@ -74,8 +75,14 @@ def unsure(answer: str) -> bool:
 
 
 def _stated(value: str, others: Sequence[str]) -> Callable[[str], float]:
-    """Holds the value, and does not recite the card (`others`: what else it says): a base model copies the prompt."""
-    return lambda answer: float(holds(answer, value) and sum(holds(answer, o) for o in others) < RECITED)
+    """Holds the value, and neither recites the card (`others`: what else it says), as a base model does that copies the
+    prompt, nor says mostly itself again."""
+
+    def score(answer: str) -> float:
+        recited = sum(holds(answer, other) for other in others) >= RECITED
+        return float(holds(answer, value) and not recited and repeated_share(answer) <= MOSTLY)
+
+    return score
 
 
 def _absent(values: Sequence[str]) -> Callable[[str], float]:

@@ -19,6 +19,8 @@ from steersman.eval.suites.suite import Item, Scorer, Suite
 from steersman.types import Conversation, Message
 
 PARTS = ("facts", "ellipsis", "corrections", "premises", "no_repeats")
+LONG = 20
+"""Letters of an answer that is not very short."""
 _DENIES = re.compile(
     r"\b(?:no|not|n't|actually|however|incorrect|wrong|mistaken|but|only|rather|instead)\b|n't\b"
     r"|不是|并非|不对|其实|实际上|只有|有误|错|并没有|没有|而是|抱歉",
@@ -64,7 +66,7 @@ def scripts() -> list[tuple[str, tuple[str, list[Turn]]]]:
 def _item(name: str, language: str, system: str, turns: Sequence[Turn]) -> Item:
     def of_part(part: str) -> Scorer:
         at = [i for i, turn in enumerate(turns) if turn.part == part]
-        return lambda answers: sum(turns[i].passes(answers[i]) for i in at) / len(at)
+        return lambda answers: sum(turns[i].passes(answers[i]) and not _again(turns, answers, i) for i in at) / len(at)
 
     parts: dict[str, Scorer] = {part: of_part(part) for part in PARTS[:-1]} | {"no_repeats": no_repeats}
     first, *rest = [turn.text for turn in turns]
@@ -79,9 +81,18 @@ def _item(name: str, language: str, system: str, turns: Sequence[Turn]) -> Item:
     )
 
 
+def _again(turns: Sequence[Turn], answers: Sequence[str], i: int) -> bool:
+    """Whether an answer is word for word an earlier one to something else: it says this by chance."""
+    said = answers[i].strip()
+    return len(said) >= LONG and any(
+        said == other.strip() and turn.value != turns[i].value
+        for turn, other in zip(turns[:i], answers[:i], strict=True)
+    )
+
+
 def no_repeats(answers: Sequence[str]) -> float:
     """The share of answers that are no near copy of an earlier one; very short ones may recur."""
-    long = [a for a in answers if len(a.strip()) >= 20]
+    long = [a for a in answers if len(a.strip()) >= LONG]
     copies = sum(any(similarity(a, b) >= NEAR for b in long[:i]) for i, a in enumerate(long))
     return 1 - copies / len(long) if long else float(any(a.strip() for a in answers))
 

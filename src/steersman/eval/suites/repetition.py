@@ -8,6 +8,8 @@ from steersman.types import Conversation, Message
 
 SPAN = 4
 """Words (or Chinese characters) that count as said again."""
+MOSTLY = 0.5
+"""Share of spans that were said before from which on a text is mostly itself, and answers nothing."""
 
 
 def repeated_share(text: str, span: int = SPAN) -> float:

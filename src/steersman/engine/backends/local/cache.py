@@ -72,7 +72,10 @@ def _zeroed(count: int) -> Any:
     """
     if sys.platform != "linux":
         return np.zeros(count, dtype=np.uint8)
-    memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"{count:,} bytes of keys and values: {error.strerror}") from None
     with contextlib.suppress(OSError):  # a system that has no huge pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     return memory
@@ -196,12 +199,12 @@ class Cache:
             for layer in part:
                 layer[target, :, :length] = layer[source, :, :length]
 
-    def read(self, slot: int, length: int) -> Saved:
-        """A copy of a slot."""
-        return tuple(torch.stack([layer[slot, :, :length] for layer in part]) for part in self.parts.values())
+    def read(self, slot: int, start: int, end: int) -> Saved:
+        """A copy of a slot's tokens from one place to another."""
+        return tuple(torch.stack([layer[slot, :, start:end] for layer in part]) for part in self.parts.values())
 
-    def write(self, slot: int, saved: Saved, length: int) -> None:
-        """Write the first `length` tokens of a result of `read` into a slot."""
+    def write(self, slot: int, saved: Saved, length: int, start: int = 0) -> None:
+        """Write the first `length` tokens of a result of `read` into a slot, from `start` on."""
         for part, kept in zip(self.parts.values(), saved, strict=True):
             for layer, tensor in zip(part, kept, strict=True):
-                layer[slot, :, :length] = tensor[:, :length]
+                layer[slot, :, start : start + length] = tensor[:, :length]

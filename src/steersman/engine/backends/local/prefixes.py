@@ -1,32 +1,33 @@
 """Keys and values of finished dialogues, kept so that the next turn prefills only its new tokens.
 
-Why so: decision 30 in docs/LOG.md.
+Why so: decisions 30 and 96 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from steersman.engine.backends.local.cache import Saved
 
 SHORTEST = 32
 """Tokens; a shorter common beginning is not worth a copy."""
+BLOCK = 256
+"""Tokens kept together. Dialogues share whole blocks of a common beginning, so that a turn copies its own alone."""
 
 
 Kind = tuple[str | None, bool]
 """(adapter, whether it turns as long sequences do)."""
+Key = tuple[Kind, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Kept:
     tokens: tuple[int, ...]
-    saved: Saved
-
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in self.saved)
+    blocks: tuple[Saved, ...]
+    nbytes: int
+    """As if nothing were shared."""
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
@@ -45,29 +46,38 @@ class Prefixes:
 
     def __init__(self, budget: int) -> None:
         self.budget, self.nbytes = budget, 0
-        self._kept: OrderedDict[tuple[Kind, tuple[int, ...]], Kept] = OrderedDict()
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def find(self, tokens: tuple[int, ...], kind: Kind) -> tuple[Kept, int] | None:
         """The entry with the longest common beginning and its length, at least one token short of `tokens`."""
-        best, length = None, SHORTEST - 1
-        for key, kept in self._kept.items():
-            if key[0] == kind and tokens[:SHORTEST] == kept.tokens[:SHORTEST]:
-                same = min(common(tokens, kept.tokens), len(tokens) - 1)
-                if same > length:
-                    best, length = key, same
+        best, length = self._nearest(tokens, kind, len(tokens) - 1)
         if best is None:
             return None
         self._kept.move_to_end(best)
         return self._kept[best], length
 
-    def put(self, tokens: tuple[int, ...], kind: Kind, saved: Saved) -> None:
-        """Keep a sequence; earlier entries that are its beginnings are dropped."""
-        kept = Kept(tokens, saved)
-        if kept.nbytes > self.budget or len(tokens) < SHORTEST:
+    def _nearest(self, tokens: tuple[int, ...], kind: Kind, most: int) -> tuple[Key | None, int]:
+        best, length = None, SHORTEST - 1
+        for key, kept in self._kept.items():
+            if key[0] == kind and tokens[:SHORTEST] == kept.tokens[:SHORTEST]:
+                same = min(common(tokens, kept.tokens), most)
+                if same > length:
+                    best, length = key, same
+        return best, length
+
+    def put(self, tokens: tuple[int, ...], kind: Kind, each: int, read: Callable[[int, int], Saved]) -> None:
+        """Keep a sequence of `each` bytes a token, of which `read` copies those from one place to another; earlier
+        entries that are its beginnings are dropped."""
+        nbytes = each * len(tokens)
+        if nbytes > self.budget or len(tokens) < SHORTEST:
             return
+        best, length = self._nearest(tokens, kind, len(tokens))
+        shared = () if best is None else self._kept[best].blocks[: length // BLOCK]
+        own = range(len(shared) * BLOCK, len(tokens), BLOCK)
+        kept = Kept(tokens, (*shared, *(read(at, min(at + BLOCK, len(tokens))) for at in own)), nbytes)
         for key, other in list(self._kept.items()):
             if key[0] == kind and tokens[: len(other.tokens)] == other.tokens:
                 self._drop(key)
@@ -76,7 +86,7 @@ class Prefixes:
         while self.nbytes > self.budget:
             self._drop(next(iter(self._kept)))
 
-    def _drop(self, key: tuple[Kind, tuple[int, ...]]) -> None:
+    def _drop(self, key: Key) -> None:
         self.nbytes -= self._kept.pop(key).nbytes
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ import heapq
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.backends.local.adapters import Adapter
 from steersman.engine.backends.local.cache import Saved, rounded
 from steersman.engine.backends.local.forward import ALIGN, Decoder, room
-from steersman.engine.backends.local.prefixes import Prefixes
+from steersman.engine.backends.local.prefixes import BLOCK, Prefixes
 from steersman.engine.protocol import Refused
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
@@ -33,7 +34,7 @@ AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
 DEEP = 1024
 """Tokens of a prompt, the attention to which takes about as long as the rest of a layer; twice as many by kernels."""
-Hit = tuple[Saved | None, int]
+Hit = tuple[Sequence[Saved], int]
 """(keys and values kept of a prompt's beginning, number of tokens used)."""
 
 
@@ -166,7 +167,7 @@ class Scheduler:
     def _find(self, request: Request) -> Hit:
         kind = request.adapter, self._is_long(len(request.prompt))
         found = self.prefixes.find(request.prompt, kind) if request.reuse else None
-        return (None, 0) if found is None else (found[0].saved, found[1] - found[1] % ALIGN)
+        return ((), 0) if found is None else (found[0].blocks, found[1] - found[1] % ALIGN)
 
     def _pop(self) -> Request:
         turn, _, request = heapq.heappop(self._waiting)
@@ -190,10 +191,10 @@ class Scheduler:
         return 0 < self.decoder.shape.switch < tokens
 
     def _write(self, request: Request, hit: Hit, slot: int) -> None:
-        saved, length = hit
+        blocks, length = hit
         self.decoder.cache.turn(slot, len(request.prompt))
-        if saved is not None:
-            self.decoder.cache.write(slot, saved, length)
+        for saved, at in zip(blocks, range(0, length, BLOCK), strict=False):
+            self.decoder.cache.write(slot, saved, min(BLOCK, length - at), at)
 
     def _prefill(self, group: list[Request], hits: list[Hit]) -> None:
         """Prefill together the uncached suffix of each prompt, and start its answers."""
@@ -378,7 +379,7 @@ class Scheduler:
             if answer.keep and answer.ids:
                 tokens = (*answer.prompt, *answer.ids[:-1])
                 kind = answer.params.adapter, bool(self.decoder.cache.turns[slot])
-                self.prefixes.put(tokens, kind, self.decoder.cache.read(slot, len(tokens)))
+                self.prefixes.put(tokens, kind, self.decoder.cache.token_bytes, partial(self.decoder.cache.read, slot))
             self._leave(slot)
 
     def _leave(self, slot: int) -> None:

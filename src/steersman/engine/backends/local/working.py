@@ -27,6 +27,6 @@ def working_bytes(shape: Shape, dtype: torch.dtype, device: torch.device, int8: 
     found = (rows * numbers + tables) * dtype.itemsize
     if int8:
         found += rows * key * QUANTISING
-    if kernels.multiplies(torch.empty(0, dtype=dtype, device=device)):
+    if kernels.multiplies(torch.empty(0, dtype=dtype, device=device)) and shape.head_dim % kernels.LANES == 0:
         return found + kernels.cached_room(rows, shape.heads, shape.kv_heads, shape.head_dim, int8)
     return found + len(set(shape.windows)) * rows * shape.context * (1 + dtype.itemsize)

@@ -1,0 +1,58 @@
+"""Exports of annotation tools (Argilla, Label Studio) -> records of what was annotated and what people wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steersman.data.formats.fields import Fields
+
+Record = Mapping[str, Any]
+
+
+def annotated(record: Record, fields: Fields) -> list[Record] | None:
+    """One record, or of Label Studio one for each annotation; None for records of other kinds."""
+    asked, said = record.get("fields"), record.get("responses")
+    if isinstance(asked, Mapping) and isinstance(said, Mapping | list):
+        return [_record(record, asked, _argilla(said, fields))]
+    asked, said = record.get("data"), record.get("annotations")
+    if not isinstance(asked, Mapping) or not isinstance(said, list) or not all(isinstance(a, Mapping) for a in said):
+        return None
+    done = [a for a in said if not a.get("was_cancelled")]
+    fields.note("annotations that people cancelled left out", len(said) - len(done))
+    return [_record(record, asked, _label_studio(a)) for a in done or [{}]]
+
+
+def _record(record: Record, asked: Record, said: Record) -> Record:
+    return {**({"id": record["id"]} if "id" in record else {}), **asked, **said}
+
+
+def _argilla(said: Any, fields: Fields) -> Record:
+    """What the first person answered to each question: by name in version 2, by person in version 1."""
+    if isinstance(said, list):
+        people: list[Any] = [r.get("values") for r in said if isinstance(r, Mapping)]
+        values: list[Record] = [v for v in people if isinstance(v, Mapping)]
+        found = {name: [v[name] for v in values if name in v] for v in values for name in v}
+    else:
+        found = {name: list(answers) for name, answers in said.items() if isinstance(answers, list)}
+    fields.note("answers of further annotators left out", sum(max(0, len(a) - 1) for a in found.values()))
+    return {
+        name: answers[0].get("value") if isinstance(answers[0], Mapping) else answers[0]
+        for name, answers in found.items()
+        if answers
+    }
+
+
+def _label_studio(annotation: Record) -> Record:
+    """Texts, choices and ratings, by the names of the fields in which people gave them."""
+    out: dict[str, Any] = {}
+    for result in annotation.get("result") or ():
+        value = result.get("value") if isinstance(result, Mapping) else None
+        if isinstance(value, Mapping):
+            key = next((k for k in ("text", "choices", "rating") if k in value and "start" not in value), None)
+            given = value[key] if key else None
+            if isinstance(given, list):
+                given = "\n".join(map(str, given)) if key == "text" or len(given) == 1 else given
+            if given is not None:
+                out[str(result.get("from_name"))] = given
+    return out
