@@ -208,10 +208,21 @@ class Dialogues(Source):
             return found
         paths = self.paths(space)
         if self.demanded and not paths:
-            expected = "expected some: steersman data import FILE (or: data import shop)"
+            expected = f"expected some: steersman data import {self._such(space)}"
             raise ValueError(f"{space.data}: no {self.demanded}; {expected}")
         inputs = data_hashes(paths)
         return Found(inputs, lambda: read_dialogues(paths, self.kind, space.config.data.max_line_mb, inputs))
+
+    def _such(self, space: Workspace) -> str:
+        """What to import: of prompts the questions of dialogues in the same split, where there are some."""
+        from steersman.data.dataset import find
+
+        asked = find(space, "demonstrations", self.split) if self.kind == "prompts" else []
+        if not asked:
+            return "FILE (or: data import shop)"
+        name = asked[0].relative_to(space.root)
+        how = f"{name} --kind prompts --split {self.split} --name {asked[0].stem}-prompts"
+        return f"FILE (or, for the questions of {asked[0].stem}: data import {how})"
 
     def of_files(self, given: Given) -> Found:
         paths = given.paths(self.option)
