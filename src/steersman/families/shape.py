@@ -1,4 +1,7 @@
-"""A decoder's sizes and its family's variations, as the local engine needs them."""
+"""A decoder's sizes and its family's variations, as the local engine needs them.
+
+Why so: decision 97 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
