@@ -184,6 +184,21 @@ def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> Non
     assert parse_file(slack, speakers="U0,U1").read == 1
 
 
+def test_what_describes_a_data_set_is_not_read(tmp_path: Path) -> None:
+    """A data set of Hugging Face: its card has headings and paragraphs like questions and answers."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "train.jsonl", [{"prompt": "a", "response": "b"}])
+    (tmp_path / "README.md").write_text("## How is it made?\n\nBy people.\n\n## What?\n\nWords.\n", encoding="utf-8")
+    for name in ("dataset_infos", "data/dataset_info", "data/state"):
+        (tmp_path / f"{name}.json").write_text('{"default": {"features": {}}}', encoding="utf-8")
+    told: list[str] = []
+    assert parse_file(tmp_path, tell=told.append).read == 1
+    assert "README.md, data/dataset_info.json, data/state.json, dataset_infos.json" in told[0]
+    (tmp_path / "faq").mkdir()
+    (tmp_path / "faq" / "README.md").write_bytes((tmp_path / "README.md").read_bytes())
+    assert parse_file(tmp_path / "faq").read == 2, "alone it is what there is"
+
+
 def test_tweets_and_turns_are_no_chat(tmp_path: Path) -> None:
     tweet = {"username": "x", "date": "2024-01-02", "text": "A text by itself."}
     assert parse_file(write_jsonl(tmp_path / "t.jsonl", [tweet])).kind == "texts"
