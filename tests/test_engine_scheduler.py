@@ -146,6 +146,21 @@ def test_a_turn_copies_its_own_tokens_alone() -> None:
     assert copied == [(512, 768), (768, 1000)], "what is more than may be kept is not copied"
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_turn_goes_on_from_blocks_of_two_dialogues(tiny: Path, int8: bool) -> None:
+    """Prompts of one, two and three turns, of which another dialogue has the first 280 tokens."""
+    tokens = [3 + i * i % 300 for i in range(480)]
+    prompts = [tokens[:300], [*tokens[:280], *[7] * 60], tokens[:400], tokens]
+    kept, anew = (load_engine(tiny, dtype="float32", reuse=reuse, cache_int8=int8) for reuse in ("streams", "off"))
+    greedy = SamplingParams(max_tokens=8, temperature=0)
+    said = [[*engine.stream(prompt, greedy)][-1] for engine in (kept, anew) for prompt in prompts]
+    assert [c.token_ids for c in said[:4]] == [c.token_ids for c in said[4:]]  # type: ignore[union-attr]
+    found = kept.prefixes.find((*tokens, 1), PLAIN)  # type: ignore[attr-defined]
+    other = kept.prefixes.find((*prompts[1], 1), PLAIN)  # type: ignore[attr-defined]
+    assert found[1] >= 480
+    assert all(one is two for one, two in zip(found[0].blocks[0], other[0].blocks[0], strict=True))
+
+
 def test_chunks_get_smaller_the_deeper_they_are(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a step takes as long at the end of a long prompt as at its beginning; alone a prompt comes in whole."""
     monkeypatch.setattr("steersman.engine.backends.local.scheduler.DEEP", 64)
