@@ -39,8 +39,9 @@ CONTEXT, LONGEST = 2048, 32768
 KINDS = {"pairs": (0.4, 96, 700), "repeated": (0.1, 48, 256), "facts": (0.3, 160, 1900), "plain": (0.2, 64, 1900)}
 """Documents for the base: share of what is made, and the least and most tokens of one."""
 STAGES = {
-    "matching": (0.5, 0.01, {"pairs": 6, "repeated": 2, "facts": 0, "plain": 2}),
-    "base": (0.5, 0.005, {"pairs": 6, "repeated": 2, "facts": 1.5, "plain": 1}),
+    "first": (0.31, 0.01, {"pairs": 6, "repeated": 2, "facts": 0, "plain": 2}),
+    "second": (0.38, 0.01, {"pairs": 6, "repeated": 2, "facts": 1.5, "plain": 1}),
+    "base": (0.31, 0.005, {"pairs": 6, "repeated": 3, "facts": 1, "plain": 1}),
 }
 """Models, each gone on with from the one before: share of the tokens, peak rate, weights of the kinds."""
 WAYS = ("linear", "ntk", "yarn")

@@ -164,7 +164,8 @@ def test_what_people_annotated(tmp_path: Path) -> None:
 
 def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> None:
     """Whole exports of Claude (a chat of it is empty) and Slack, without --skip-bad."""
-    said = [{"sender": who, "text": who} for who in ("human", "assistant")]
+    said: list[dict[str, Any]] = [{"sender": who, "text": who} for who in ("human", "assistant")]
+    said[0]["attachments"] = [{"file_name": "a.txt", "extracted_content": "what the answer is about"}]
     chats = [{"uuid": "u", "name": "?", "chat_messages": m} for m in (said, [])]
     with zipfile.ZipFile(tmp_path / "claude.zip", "w") as archive:
         archive.writestr("conversations.json", json.dumps(chats))
@@ -173,6 +174,7 @@ def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> Non
     found = parse_file(tmp_path / "claude.zip", tell=told.append)
     assert (found.read, len(found.records), sum(found.left_out.values())) == (2, 1, 1)
     assert "users.json" in told[0]
+    assert found.changed["files that came with turns left out"] == 1
     slack = tmp_path / "slack"
     (slack / "help").mkdir(parents=True)
     for name in ("users", "channels"):
@@ -182,6 +184,31 @@ def test_files_beside_the_chats_of_an_export_are_not_read(tmp_path: Path) -> Non
     assert parse_file(slack, speakers="U0,U1").read == 1
 
 
+def test_what_describes_a_data_set_is_not_read(tmp_path: Path) -> None:
+    """A data set of Hugging Face: its card has headings and paragraphs like questions and answers."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "train.jsonl", [{"prompt": "a", "response": "b"}])
+    (tmp_path / "README.md").write_text("## How is it made?\n\nBy people.\n\n## What?\n\nWords.\n", encoding="utf-8")
+    for name in ("dataset_infos", "data/dataset_info", "data/state"):
+        (tmp_path / f"{name}.json").write_text('{"default": {"features": {}}}', encoding="utf-8")
+    told: list[str] = []
+    assert parse_file(tmp_path, tell=told.append).read == 1
+    assert "README.md, data/dataset_info.json, data/state.json, dataset_infos.json" in told[0]
+    (tmp_path / "faq").mkdir()
+    (tmp_path / "faq" / "README.md").write_bytes((tmp_path / "README.md").read_bytes())
+    assert parse_file(tmp_path / "faq").read == 2, "alone it is what there is"
+
+
 def test_tweets_and_turns_are_no_chat(tmp_path: Path) -> None:
     tweet = {"username": "x", "date": "2024-01-02", "text": "A text by itself."}
     assert parse_file(write_jsonl(tmp_path / "t.jsonl", [tweet])).kind == "texts"
+
+
+def test_the_limit_of_one_value_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.data.json_values.DOCUMENT_MB", 0.1)
+    rows = ",\n".join(json.dumps({"prompt": "x" * 1000, "response": "y"}) for _ in range(300))
+    path = tmp_path / "x.json"
+    path.write_text(f'{{"tickets": [\n{rows}]}}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"at most 0\.1 MB.*--set data\.max_line_mb"):
+        parse_file(path, max_line_mb=0.05)
+    assert len(parse_file(path, max_line_mb=1).records) == 300

@@ -240,6 +240,11 @@ def test_every_page_is_accessible_and_fits(rounds: Site, language: str, form: di
         expect(page.get_by_text(re.compile("^(Loading|加载|正在加载|载入)"))).to_have_count(0)
         assert violations(page) == []
         _fits(page)
+    page.evaluate("localStorage.setItem('steersman.language', 'en')")  # whose tabs are longer
+    page.goto(f"{rounds.url}/rounds")
+    tabs = page.locator("main .tabs")
+    expect(tabs).to_contain_text("Canary")
+    assert tabs.evaluate("tabs => tabs.scrollWidth <= tabs.clientWidth"), "a tab is out of sight"
     for path in ("/report", "/reports/2"):
         page.goto(f"{rounds.url}{path}?lang={language}")
         assert (page.locator("html").get_attribute("lang") or "")[:2] == language

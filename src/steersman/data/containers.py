@@ -36,7 +36,11 @@ MAGIC = (
     (b"\xff\xff\xff\xff", "arrow"),
 )
 FOREIGN = (
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file, or one with a password; save it as .xlsx or CSV"),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old Excel or Word file, one with a password, or a mail of Outlook; save it as .xlsx or CSV, mails as .eml",
+    ),
+    (b"!BDN", "mails of Outlook (.pst); export them as mbox or .eml"),
     (b"FEA1", "a Feather file of version 1; write it as parquet"),
     (b"%PDF", "a PDF"),
     (b"{\\rtf", "a rich text document; save it as plain text"),
@@ -75,8 +79,12 @@ _OF_SLACK = """
 BESIDE = (
     (frozenset(("conversations.json",)), frozenset(_OF_CHATS.split())),
     (frozenset(("users.json", "channels.json")), frozenset(_OF_SLACK.split())),
+    (frozenset(("dataset_info.json", "state.json")), frozenset(("dataset_info.json", "state.json"))),
+    *((frozenset((name,)), frozenset((name,))) for name in ("dataset_infos.json", "dataset_dict.json")),
 )
 """Files by which an export is known, and the files beside them without dialogues, or with the same once more."""
+DATA = (".parquet", ".arrow", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx")
+"""Suffixes of files that a README beside them describes."""
 PACKED = ("gz", "xz", "bz2", "zst")
 SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
 SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
@@ -352,8 +360,10 @@ def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Readi
 
 
 def beside(names: Sequence[str]) -> set[str]:
-    """Of files in folders, those that tell of people and settings in the exports of ChatGPT, Claude and Slack."""
-    out = set()
+    """Of files in folders, those that tell of people, settings and the data itself: in the exports of ChatGPT, Claude
+    and Slack, in data sets of Hugging Face, and a README beside tables or JSON."""
+    described = any(suffix.lower() in DATA for name in names for suffix in PurePath(name).suffixes)
+    out = {name for name in names if described and PurePath(name).stem.casefold() == "readme"}
     folders = sorted((str(PurePath(name).parent), name) for name in names)
     for _, found in itertools.groupby(folders, key=lambda pair: pair[0]):
         files = {PurePath(name).name: name for _, name in found}

@@ -79,7 +79,9 @@ def _branch(record: Record, fields: Fields) -> list[dict[str, Any]]:
     turns = []
     for message in reversed([m for m in path if isinstance(m, Mapping)]):
         role, content = (message.get("author") or {}).get("role"), message.get("content") or {}
-        parts = [p for p in content.get("parts") or () if isinstance(p, str)]
+        every = content.get("parts") or ()
+        parts = [p for p in every if isinstance(p, str)]
+        fields.note("files that came with turns left out", len(every) - len(parts))
         text = "".join(parts)
         if role in ("user", "assistant", "system") and message.get("recipient", "all") == "all" and text.strip():
             turns.append({"role": role, "content": text})

@@ -139,6 +139,8 @@ def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
     for name, value in item.items():
         if name not in READ and isinstance(value, str) and len(value.split()) > 3:
             fields.note(f"field '{name}' of turns not used")
+    beside = [item[name] for name in ("attachments", "files") if isinstance(item.get(name), list)]
+    fields.note("files that came with turns left out", sum(map(len, beside)))
     key = next((k for k in TEXT_KEYS if item.get(k) is not None), next((k for k in TEXT_KEYS if k in item), "content"))
     learn = role not in ("assistant", "call") or learned(item, field)
     if role == "call":
