@@ -202,3 +202,13 @@ def test_what_describes_a_data_set_is_not_read(tmp_path: Path) -> None:
 def test_tweets_and_turns_are_no_chat(tmp_path: Path) -> None:
     tweet = {"username": "x", "date": "2024-01-02", "text": "A text by itself."}
     assert parse_file(write_jsonl(tmp_path / "t.jsonl", [tweet])).kind == "texts"
+
+
+def test_the_limit_of_one_value_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steersman.data.json_values.DOCUMENT_MB", 0.1)
+    rows = ",\n".join(json.dumps({"prompt": "x" * 1000, "response": "y"}) for _ in range(300))
+    path = tmp_path / "x.json"
+    path.write_text(f'{{"tickets": [\n{rows}]}}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"at most 0\.1 MB.*--set data\.max_line_mb"):
+        parse_file(path, max_line_mb=0.05)
+    assert len(parse_file(path, max_line_mb=1).records) == 300

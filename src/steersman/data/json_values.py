@@ -247,7 +247,7 @@ class _Document:
             if self._buffer[self._at] != "{":
                 raise self._error(ValueError(f"expected a JSON object or list, got {self._buffer[self._at :][:20]!r}"))
             try:
-                value = self._value(DOCUMENT_MB)
+                value = self._value(max(DOCUMENT_MB, self._reading.max_line_mb))
             except ValueError as error:
                 raw = self._buffer[self._at : self._at + SHOWN]
                 yield Record(start, None, raw, f"{error} (the value begins on this line)")
@@ -308,7 +308,8 @@ class _Document:
                 size = len(self._buffer) - self._at
                 if size > limit_mb * 1024 * 1024:
                     raise ValueError(
-                        f"expected a value of at most {limit_mb:g} MB; write a record a line, or raise data.max_line_mb"
+                        f"expected a value of at most {limit_mb:g} MB, which is held in memory; write a record a line, "
+                        "or raise the limit: --set data.max_line_mb=500"
                     ) from None
                 if not self._fill(max(BLOCK_CHARS, size)):
                     around = self._buffer[max(0, error.pos - 20) : error.pos + 20]
