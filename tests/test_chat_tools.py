@@ -212,3 +212,14 @@ def test_the_limit_of_one_value_can_be_raised(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ValueError, match=r"at most 0\.1 MB.*--set data\.max_line_mb"):
         parse_file(path, max_line_mb=0.05)
     assert len(parse_file(path, max_line_mb=1).records) == 300
+
+
+def test_notes_on_many_chats_are_put_together(tmp_path: Path) -> None:
+    rows = [
+        {"msg": "x", "username": ("jane", "desk")[i % 2], "ts": f"2024-01-{1 + i // 2:02d}T10:00:00Z", "rid": str(chat)}
+        for chat in range(20)
+        for i in range(4)
+    ]
+    told: list[str] = []
+    assert parse_file(write_jsonl(tmp_path / "x.jsonl", rows), speakers="jane,desk", tell=told.append).read == 40
+    assert [note.rpartition(" (")[2] for note in told] == ["20 chats)"]

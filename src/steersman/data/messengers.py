@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import re
 from collections import Counter
@@ -19,6 +20,10 @@ from steersman.data.reading import Reading
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
 """Names of speakers in training data, as opposed to a chat between people."""
+
+
+SHOWN = 8
+"""Notes on the chats of an export that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     if speakers is not None and not any(speakers.role(who) for who in everybody):
         # raises ValueError with the names
         list(chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading))
+    notes: Counter[str] = Counter()
+    each = dataclasses.replace(reading, tell=lambda text: notes.update([text]))
     for chat in found.chats:
         names = {m.who for m in chat.messages if m.who}
         mine = speakers
@@ -106,7 +113,13 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
         if mine is not None and not any(mine.role(name) for name in names):
             reading.changed["chats without a named speaker left out"] += 1
             continue
-        yield from chatlog.dialogues(chat.messages, mine, part.name, reading)
+        yield from chatlog.dialogues(chat.messages, mine, part.name, each)
+    for text, times in notes.most_common(SHOWN):
+        reading.tell(text if times == 1 else f"{text} ({times} chats)")
+    if len(notes) > SHOWN:
+        reading.tell(
+            f"note: {part.name}: {sum(notes.values())} notes on its chats, of which the most frequent are shown"
+        )
 
 
 def _telegram(value: Mapping[str, Any]) -> Chats | None:
