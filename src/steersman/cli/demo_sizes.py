@@ -20,8 +20,6 @@ TESTED, ZEROED = 120, 64
 """Rankings and demonstrations that `train/reward.py` scores besides."""
 SMALLEST = 0.4
 """Share of the sizes below which the demo proves nothing."""
-FEW = 0.75
-"""Share below which the reward model passes over its rankings twice."""
 FEWEST = 1 / 3
 """Least share of an iteration's prompts: 16 in the demo."""
 ITERATIONS = 6
@@ -82,8 +80,6 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
         demonstrations=round(config.data.demonstrations * max(SMALLEST, 2 * share - 1)),
         ranking_prompts=round(config.data.ranking_prompts * share),
     )
-    # 220 rankings order 67.6 % of other prompts' pairs rightly after one pass, 72.5 % after two
-    reward = replaced(config.reward, epochs=2) if share < FEW else config.reward
     full = config.ppo.iterations
     iterations = min(full, max(ITERATIONS, round(full * share)))
     prompts = config.ppo.rollouts.prompts_per_iteration
@@ -94,7 +90,7 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
     }
     if iterations < full:  # the same distance in fewer steps: a step's KL goes with the square of its length
         changed["step_kl"] = config.ppo.optimizer.step_kl * (full / iterations) ** 2
-    return dataclasses.replace(config, data=data, reward=reward, ppo=replaced(config.ppo, **changed))
+    return dataclasses.replace(config, data=data, ppo=replaced(config.ppo, **changed))
 
 
 def fitted(config: configs.Config, pace: dict[str, float]) -> configs.Config:

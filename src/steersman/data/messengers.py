@@ -5,7 +5,7 @@ from __future__ import annotations
 import html.parser
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def _others(value: Mapping[str, Any]) -> Chats | None:
     return of_others(messages)
 
 
-def of_others(messages: Sequence[Mapping[str, Any]]) -> Chats:
+def of_others(messages: Iterable[Mapping[str, Any]]) -> Chats:
     return Chats("a chat tool", [Chat("", said) for said in who_said.chats(messages)])
 
 

@@ -124,6 +124,7 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     found = (BINARY[part.kind] if part.kind in BINARY else _text_scan(part, reading))(part, reading)
     return who_said.gathered(
         found,
+        reading,
         lambda value: messengers.is_others(value, reading.speakers),
         lambda messages: messengers.scan(messengers.of_others(messages), part, reading),
     )

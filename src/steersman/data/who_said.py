@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from steersman.data import stamps
 from steersman.data.chatlog import Said
 from steersman.data.formats.markup import MARKUP, text_of
+from steersman.data.readers import Record
+from steersman.data.reading import Reading
 
 _WHO = """
     u sendername username nickname from user sender author displayname 发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
@@ -41,7 +43,7 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     return items if items and all(keys_of(item) is not None for item in items) else None
 
 
-def chats(messages: Sequence[Mapping[str, Any]]) -> Iterator[list[Said]]:
+def chats(messages: Iterable[Mapping[str, Any]]) -> Iterator[list[Said]]:
     """The messages of each chat, by time where each says its time in the usual form."""
     found: dict[str, list[Said]] = {}
     for number, message in enumerate(messages, 1):
@@ -85,17 +87,25 @@ def time_of(value: Any) -> stamps.When | None:
 
 
 def gathered(
-    records: Iterator[Any], wanted: Callable[[Any], bool], scan: Callable[[list[Any]], Iterator[Any]]
-) -> Iterator[Any]:
+    records: Iterator[Record],
+    reading: Reading,
+    wanted: Callable[[Any], bool],
+    scan: Callable[[Iterable[Any]], Iterator[Record]],
+) -> Iterator[Record]:
     """Records; of a file whose first is a message (`wanted`), the dialogues that `scan` makes of all its messages."""
     first = next(records, None)
     if first is None or first.error or not wanted(first.value):
         yield from itertools.chain([] if first is None else [first], records)
         return
-    messages = []
-    for record in itertools.chain([first], records):
-        if record.error or keys_of(record.value) is None:
-            yield record
-        else:
-            messages.append(record.value)
-    yield from scan(messages)
+    others: list[Record] = []
+
+    def messages() -> Iterator[Any]:
+        for number, record in enumerate(itertools.chain([first], records), 1):
+            reading.tick(reading.position.bytes, number)
+            if record.error or keys_of(record.value) is None:
+                others.append(record)
+            else:
+                yield record.value
+
+    yield from scan(messages())
+    yield from others
