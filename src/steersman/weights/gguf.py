@@ -43,16 +43,22 @@ def completed(file: Path, config: Any) -> Any:
         config.query_pre_attn_scalar = attention_scale(config, config.head_dim)
     if architecture == "gpt2" and of("context_length"):
         config.n_positions = int(of("context_length"))
-    rope = dict(getattr(config, "rope_parameters", None) or {})
+    names = {t.name.split(".", 2)[-1] for t in reader.tensors}
+    for setting, name in (("attention_bias", "attn_q.bias"), ("mlp_bias", "ffn_up.bias")):
+        if name in names and hasattr(config, setting):  # else the biases would be left out
+            setattr(config, setting, True)
+    whole = dict(getattr(config, "rope_parameters", None) or {})
+    rope = whole.get("full_attention", whole)  # Gemma 3's local layers are not scaled
     factors = next((t.data for t in reader.tensors if t.name == "rope_freqs.weight"), None)
     kind = of("rope.scaling.type") or "none"
     if factors is not None:
         _set_llama3(file, config, rope, torch.from_numpy(np.array(factors, dtype=np.float32).reshape(-1)))
     elif kind in ("linear", "yarn"):
-        config.rope_parameters = rope | {"rope_type": kind, "factor": float(of("rope.scaling.factor") or 1.0)}
+        scaled = rope | {"rope_type": kind, "factor": float(of("rope.scaling.factor") or 1.0)}
         if kind == "yarn":
             original = of("rope.scaling.original_context_length") or context_of(config)
-            config.rope_parameters["original_max_position_embeddings"] = int(original)
+            scaled["original_max_position_embeddings"] = int(original)
+        config.rope_parameters = scaled if rope is whole else whole | {"full_attention": scaled}
     elif kind != "none":
         raise ValueError(f"{architecture}.rope.scaling.type: '{kind}' is not known; expected none, linear or yarn")
     return config
