@@ -24,6 +24,10 @@ from steersman.server.context import Context
 from steersman.server.reach import HERE, Reach, is_loopback
 
 _PORTS_TRIED = 20
+_WAITING = 1024
+"""Connections that may wait to be accepted."""
+_ACCEPTED = 16
+"""Most of them that are accepted at once: the first work for 200 requests together would hold the loop for 0.1 s."""
 _GRACE_SECONDS = 5
 """Seconds for open requests to end after Ctrl-C; streamed answers are cancelled at once."""
 _SETTLE_SECONDS = 3
@@ -55,6 +59,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for sock in sockets or ():  # asyncio accepts as many at once as it lets wait
+            sock.listen(_WAITING)
         # exempts the libraries' objects from garbage collection, which blocked the loop for 0.1 s and more
         gc.collect()
         gc.freeze()
@@ -106,7 +112,7 @@ def listen(host: str, port: int, reach: Reach = HERE) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))
-            sock.listen(1024)
+            sock.listen(_WAITING)
             return sock
         except OSError as error:
             sock.close()
@@ -129,6 +135,7 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="off",
+        backlog=_ACCEPTED,
         http=Connection,
         h11_max_incomplete_event_size=HEAD_LIMIT,
         **app.state.reach.options(),
