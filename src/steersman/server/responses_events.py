@@ -155,7 +155,11 @@ def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
         "store": request.store is not False,
         "temperature": answering.params.temperature,
         "text": {"format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)},
-        "tool_choice": choice if isinstance(choice, str) else choice.model_dump(exclude_none=True) if choice else "auto",
+        "tool_choice": choice
+        if isinstance(choice, str)
+        else choice.model_dump(exclude_none=True)
+        if choice
+        else "auto",
         "tools": [_shown(tool) for tool in request.tools or ()],
         "top_p": answering.params.top_p,
         "truncation": "disabled",
