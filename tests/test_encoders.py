@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 from typer.testing import CliRunner
 
 from encoder_folders import encoder_folder
@@ -152,6 +152,13 @@ def test_weights_that_nothing_computes_are_refused(tmp_path: Path) -> None:
     save_file({**weights, extra: torch.zeros(3, 8)}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"would be computed without: bert\.encoder\.layer\.0.* \(1 in all\)"):
         load_headed(folder, "embedding")
+
+
+def test_a_head_of_another_form_is_left_out(tmp_path: Path) -> None:
+    """RoBERTa calls its heads for words and for texts alike; the one is a layer, the other two."""
+    folder = encoder_folder(tmp_path / "roberta", "roberta")
+    AutoModelForTokenClassification.from_pretrained(folder).save_pretrained(folder)
+    assert load_headed(folder, "single_label", labels=["a", "b"], seed=0).classifier.out_proj.out_features == 2
 
 
 @pytest.mark.parametrize("how", ["balanced", "sqrt"])

@@ -149,6 +149,24 @@ def test_weights_are_loaded_between_two_steps(engine: Any) -> None:
     assert seen == [False] * 15
 
 
+def test_nothing_is_kept_of_an_answer_that_new_weights_met(engine: Any) -> None:
+    """The next turn would go on from keys and values of the old ones."""
+    running: list[int] = []
+
+    def weights() -> Any:
+        running.append(len(engine.scheduler.active))
+        yield from ()
+
+    for number in range(2):
+        stream = engine.stream(PROMPT, LONG)
+        next(stream)
+        if number:
+            engine.load_weights(weights(), "new")
+        list(stream)
+        assert len(engine.prefixes) == 1 - number
+    assert running == [1]
+
+
 def test_a_program_ends_in_the_midst_of_an_answer(tiny: Path) -> None:
     program = f"""
 from steersman.engine.load import load_engine

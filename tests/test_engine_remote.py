@@ -219,6 +219,24 @@ def test_an_endpoint_that_does_not_count_streams_is_asked_without(endpoint: Endp
             assert told == {"input_tokens": 11, "output_tokens": 3}
 
 
+def test_what_an_endpoint_counted_is_charged_once(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is of all answers to a prompt; where it has none, pieces are counted."""
+    charged: list[int] = []
+    monkeypatch.setattr("steersman.server.traces.Answer.end", lambda _self, tokens: charged.append(tokens))
+    chunks = [delta("Hi", "stop"), {"choices": [delta("Ho", "stop")["choices"][0] | {"index": 1}]}]
+    usage = {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 30}}
+    with Store.open(tmp_path / "store.db") as store:
+        app = create_app(endpoint.engine(), store, name="S", language="en")
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            for told in ([usage], []):
+                endpoint.play = says(events(*chunks, *told))
+                body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "n": 2}
+                assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert charged == [30, 2]
+
+
 def test_a_connection_that_breaks_off_is_said(endpoint: Endpoint) -> None:
     endpoint.play = says(events(delta("Hi"))[:30], content_length="5000")
     with pytest.raises(RuntimeError, match="broke off"):

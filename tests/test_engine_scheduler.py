@@ -14,6 +14,7 @@ import torch
 
 import tiny as t
 from steersman.engine.backends.local import engine as local
+from steersman.engine.backends.local import prefixes as prefixed
 from steersman.engine.backends.local.cache import Cache
 from steersman.engine.backends.local.prefixes import Prefixes, common
 from steersman.engine.load import load_engine
@@ -144,6 +145,21 @@ def test_a_turn_copies_its_own_tokens_alone() -> None:
     assert (len(prefixes), prefixes.nbytes) == (1, 1000)
     prefixes.put(tuple(range(5000)), PLAIN, 1, read)
     assert copied == [(512, 768), (768, 1000)], "what is more than may be kept is not copied"
+
+
+def test_dialogues_that_share_a_system_message_alone_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each compared whole, a turn among 300 dialogues would hold all streams up for 40 ms."""
+    compared: list[int] = []
+    monkeypatch.setattr(prefixed, "common", lambda a, b: (compared.append(1), common(a, b))[1])
+    prefixes, system = Prefixes(budget=10**9), tuple(range(300))
+    read = lambda start, end: (torch.arange(start, end),)  # noqa: E731
+    for i in range(50):
+        prefixes.put((*system, 1000 + i, *range(i, 60)), PLAIN, 1, read)
+    for tokens, most in (((*system, 2000, 5, 6), 300), ((*system, 1030, 30, 9), 302), ((5, *system), 0)):
+        compared.clear()
+        found = prefixes.find(tokens, PLAIN)
+        assert (found[1] if found else 0) == most
+        assert len(compared) <= 2
 
 
 @pytest.mark.parametrize("int8", [False, True])

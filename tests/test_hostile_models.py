@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny as t
-from families import FAMILIES, make_folder
+from families import FAMILIES, OTHERS, make_folder
 from steersman.engine.load import load_engine
 from steersman.types import SamplingParams
 from steersman.weights.folders import check_folder, load_causal, load_scalar, load_tokenizer, read_config
@@ -272,6 +272,14 @@ def test_weights_are_those_of_the_config(change: Any, expected: str, folder: Pat
     tensors = change(load_file(folder / "model.safetensors"))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=expected):
+        load_causal(folder)
+
+
+def test_layers_within_a_decoder_lose_nothing_either(tmp_path: Path) -> None:
+    folder = make_folder(next(f for f in OTHERS if f.name == "OPT"), t.tokenizer(), tmp_path / "opt")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(_with(tensors, "model.decoder.layers.0.gate.weight", torch.ones(32)), folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"computed without: model\.decoder\.layers\.0\.gate"):
         load_causal(folder)
 
 

@@ -28,6 +28,7 @@ from steersman.text.template import CHATML, Template
 from steersman.types import SamplingParams
 from steersman.weights import folders as loading
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, save_model
+from steersman.weights.gguf import completed
 from steersman.weights.resolve import resolve
 
 TURNS = t.conversation("Where is my order?", "Your parcel is on its way.", "You help. 您好")
@@ -196,11 +197,16 @@ def quantised(x: np.ndarray[Any, Any], kind: Kind, rng: Any) -> np.ndarray[Any, 
 
 
 def write_gguf(
-    path: Path, family: str, kind: Kind, factors: np.ndarray[Any, Any] | None = None, **fields: Any
+    path: Path,
+    family: str,
+    kind: Kind,
+    factors: np.ndarray[Any, Any] | None = None,
+    more: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> dict[str, torch.Tensor]:
     """A tiny model in a GGUF file as llama.cpp's converter writes it; its weights by transformers' names."""
     chosen = next(f for f in FAMILIES if f.model_type == family)
-    chosen = type(chosen)(chosen.name, family, "", {**chosen.sizes, **SIZES})
+    chosen = type(chosen)(chosen.name, family, "", {**chosen.sizes, **SIZES, **(more or {})})
     model = random_model(chosen, len(t.tokenizer()))
     config, rng = model.config, np.random.default_rng(0)
     architecture = family.removesuffix("_text")
@@ -287,6 +293,17 @@ def test_a_gguf_is_the_model_that_was_written(
         assert load_engine(folder).generate([TURNS.without_answer()], GREEDY)[0][0].token_ids
 
 
+def test_biases_of_a_gguf_are_kept(tmp_path: Path) -> None:
+    """Granite Code's, of which the file has no setting."""
+    more = {"attention_bias": True, "mlp_bias": True}
+    weights = write_gguf(tmp_path / "m.gguf", "llama", Kind.F32, more=more)
+    model = load_causal(resolve(str(tmp_path / "m.gguf"), cache=tmp_path / "cache"))
+    biases = [name for name in weights if name.endswith(".bias")]
+    assert len(biases) == 7 * model.config.num_hidden_layers
+    for name in biases:
+        assert torch.equal(model.state_dict()[name], weights[name].bfloat16()), name
+
+
 def test_an_encoder_decoder_in_a_gguf_is_refused(tmp_path: Path) -> None:
     out = gguf.GGUFWriter(tmp_path / "m.gguf", "t5")
     out.add_context_length(512)
@@ -313,6 +330,21 @@ def test_scaled_positions_of_a_gguf_are_kept_or_refused(tmp_path: Path) -> None:
     write_gguf(tmp_path / "b.gguf", "llama", Kind.F16, rope__scaling__type="other")
     with pytest.raises(ValueError, match=r"rope\.scaling\.type: 'other'"):
         resolve(str(tmp_path / "b.gguf"), cache=tmp_path / "cache")
+
+
+def test_a_gguf_of_gemma_3_scales_what_is_seen_whole_alone(tmp_path: Path) -> None:
+    out = gguf.GGUFWriter(tmp_path / "m.gguf", "gemma3")
+    out.add_key_length(16)
+    out.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    out.add_rope_scaling_factor(8.0)
+    out.add_tensor("token_embd.weight", np.zeros((3, 32), np.float32))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    rope = completed(tmp_path / "m.gguf", transformers.Gemma3TextConfig(num_hidden_layers=6)).rope_parameters
+    assert rope["full_attention"] == {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}
+    assert rope["sliding_attention"] == {"rope_type": "default", "rope_theta": 10000.0}
 
 
 def test_llama_3s_positions_stand_in_a_tensor(tmp_path: Path) -> None:

@@ -159,7 +159,10 @@ def test_tools_of_words_and_under_a_common_name(client: openai.OpenAI, engine: F
         {"type": "function_call_output", "call_id": asked["call_id"], "output": "rain"},
     ]
     again: Any = [{"role": "user", "content": "Go"}, patched.model_dump(), asked, *results]
-    client.responses.create(model="tiny", input=again, tools=tools, tool_choice=choice)
+    plain: Any = {"type": "custom", "name": "patch"}
+    for one in (plain, choice):
+        told = client.responses.create(model="tiny", input=again, tools=tools, tool_choice=one).tool_choice
+        assert told.model_dump(exclude_unset=True) == one  # type: ignore[union-attr]
     turn = engine.seen[-1][0].messages[1]
     assert [call["function"]["name"] for call in turn.tool_calls] == ["patch", "crew__weather"]
     assert json.loads(turn.tool_calls[0]["function"]["arguments"]) == {"input": "***\n+a"}

@@ -222,8 +222,8 @@ class Generations:
                     span.see(item)
                     if isinstance(item, Completion):
                         # a cancelled one has no tokens, nor one of an endpoint that does not count: pieces are about
-                        # as many
-                        tokens += item.tokens or pieces[number]
+                        # as many; of one that counts the first answer has the tokens of all
+                        tokens += item.tokens or (0 if number and item.counted[0] else pieces[number])
                         del pieces[number]
                     else:
                         pieces[number] += bool(item)

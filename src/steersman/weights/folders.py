@@ -240,7 +240,8 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
     if missing:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
     unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
-    layers = checks.computed_without(model, unused, r"^\w+\.(?:layers|h|blocks)\.(\d+)\.", layer_count(model))
+    within = r"^\w+\.(?:decoder\.)?(?:layers|h|blocks)\.(\d+)\."
+    layers = checks.computed_without(model, unused, within, layer_count(model))
     if layers:
         raise ValueError(
             f"{folder}: weights that this model would be computed without: {', '.join(layers[:3])}; config.json says "

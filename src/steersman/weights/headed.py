@@ -127,7 +127,8 @@ def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
         note(f"{folder.name}: new weights, drawn by the seed: {parts}")
     unused = sorted(info["unexpected_keys"])
     within = rf"^(?:{model.base_model_prefix}\.)?(?:encoder\.|transformer\.)?layers?\.(\d+)\."
-    if wrong := checks.computed_without(model, unused, within, model.config.num_hidden_layers):
+    below = [name for name in unused if name.startswith(body) or re.match(within, name)]  # heads may share a name
+    if wrong := checks.computed_without(model, below, within, model.config.num_hidden_layers):
         raise ValueError(
             f"{folder}: weights that this model would be computed without: {', '.join(wrong[:3])} ({len(wrong)} in all)"
         )

@@ -281,6 +281,9 @@ class LocalEngine:
         with self._driver.between_steps():
             self.decoder.load(weights)
             self.prefixes.clear()
+            begun = self.scheduler.partial
+            for answer in (*self.scheduler.active, *(begun.request.answers if begun else ())):
+                answer.keep = False  # its keys and values are the old weights'
             self.scheduler.version = version
 
     def load_adapter(self, name: str, folder: str | Path) -> None:

@@ -5,7 +5,6 @@ Why so: decisions 30 and 96 in docs/LOG.md.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +45,8 @@ class Prefixes:
 
     def __init__(self, budget: int) -> None:
         self.budget, self.nbytes = budget, 0
-        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+        self._kept: dict[Key, Kept] = {}
+        """The least recent first. An OrderedDict would hash all tokens of each key that it is asked for in a loop."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -56,14 +56,15 @@ class Prefixes:
         best, length = self._nearest(tokens, kind, len(tokens) - 1)
         if best is None:
             return None
-        self._kept.move_to_end(best)
-        return self._kept[best], length
+        kept = self._kept[best] = self._kept.pop(best)
+        return kept, length
 
     def _nearest(self, tokens: tuple[int, ...], kind: Kind, most: int) -> tuple[Key | None, int]:
         best, length = None, SHORTEST - 1
-        for key, kept in self._kept.items():
-            if key[0] == kind and tokens[:SHORTEST] == kept.tokens[:SHORTEST]:
-                same = min(common(tokens, kept.tokens), most)
+        for key in self._kept:
+            # the next token first: many dialogues begin by the same system message and no more
+            if key[0] == kind and key[1][length : length + 1] == tokens[length : length + 1]:
+                same = min(common(tokens, key[1]), most)
                 if same > length:
                     best, length = key, same
         return best, length
@@ -78,8 +79,9 @@ class Prefixes:
         shared = () if best is None else self._kept[best].blocks[: length // BLOCK]
         own = range(len(shared) * BLOCK, len(tokens), BLOCK)
         kept = Kept(tokens, (*shared, *(read(at, min(at + BLOCK, len(tokens))) for at in own)), nbytes)
-        for key, other in list(self._kept.items()):
-            if key[0] == kind and tokens[: len(other.tokens)] == other.tokens:
+        for key in list(self._kept):
+            end = len(key[1])
+            if key[0] == kind and tokens[end - 1 : end] == key[1][-1:] and tokens[:end] == key[1]:
                 self._drop(key)
         self._kept[kind, tokens] = kept
         self.nbytes += kept.nbytes
