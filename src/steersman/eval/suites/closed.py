@@ -19,10 +19,10 @@ from steersman.types import Conversation, Message
 _UNSURE = re.compile(
     r"\b(?:not (?:stated|said|given|mentioned|specified|listed|provided|included|available|on the card|known"
     r"|indicated|sure|clear)|no (?:information|mention|details?|data)|does(?: not|n't) (?:say|state|mention|specify"
-    r"|list|give|include|provide|tell|indicate)|don't (?:know|have)|do not (?:know|have)|can(?:not|'t) (?:say|tell|find"
+    r"|list|give|include|provide|tell|contain|indicate)|don't (?:know|have)|do not (?:know|have)|can(?:not|'t) (?:say|tell|find"
     r"|answer|determine|see)|no idea|says nothing|nothing is (?:said|stated|mentioned)|(?:is|are) missing"
     r"|unknown|unclear|unable to|(?:isn't|hasn't been|wasn't) (?:stated|said|mentioned|given|listed|specified"
-    r"|provided|available|on the card)|no \w+ is (?:given|stated|mentioned|listed|specified)|does(?: not|n't) contain)\b"
+    r"|provided|available|on the card)|no \w+ is (?:given|stated|mentioned|listed|specified))\b"
     r"|没有(?:提到|提及|说明|写|标明|标出|注明|给出|提供|列出|列明|显示|相关|这|该|介绍|[^,。]{0,8}信息)"
     r"|未(?:提到|提及|说明|写明|标明|注明|给出|提供|列出|知)"
     r"|不(?:知道|清楚|确定|了解|详)|无法(?:确定|得知|回答|判断|知道|从)|没(?:提|写|说)"
