@@ -19,7 +19,7 @@ from steersman.types import Conversation, Message
 _UNSURE = re.compile(
     r"\b(?:not (?:stated|said|given|mentioned|specified|listed|provided|included|available|on the card|known"
     r"|indicated|sure|clear)|no (?:information|mention|details?|data)|does(?: not|n't) (?:say|state|mention|specify"
-    r"|list|give|include|provide|tell|contain|indicate)|don't (?:know|have)|do not (?:know|have)|can(?:not|'t) (?:say|tell|find"
+    r"|list|give|include|provide|tell|contain|indicate)|do(?:n't| not) (?:know|have)|can(?:not|'t) (?:say|tell|find"
     r"|answer|determine|see)|no idea|says nothing|nothing is (?:said|stated|mentioned)|(?:is|are) missing"
     r"|unknown|unclear|unable to|(?:isn't|hasn't been|wasn't) (?:stated|said|mentioned|given|listed|specified"
     r"|provided|available|on the card)|no \w+ is (?:given|stated|mentioned|listed|specified))\b"
