@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steersman.data import stamps
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation
 from tiny import write_jsonl
@@ -258,3 +260,11 @@ def test_notes_on_many_chats_are_put_together(tmp_path: Path) -> None:
     told: list[str] = []
     assert parse_file(write_jsonl(tmp_path / "x.jsonl", rows), speakers="jane,desk", tell=told.append).read == 40
     assert [note.rpartition(" (")[2] for note in told] == ["20 chats)"]
+
+
+@pytest.mark.parametrize("text", [" " * 3000 + "x", "2024-01-01" + " " * 3000 + "x"], ids=("indented", "dated"))
+def test_a_line_with_much_space_takes_no_time(text: str) -> None:
+    began = time.process_time()
+    assert not stamps.LEADING.match(text)
+    assert not stamps.TRAILING.match(text)
+    assert time.process_time() - began < 2
