@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steersman.data import stamps
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation
 from tiny import write_jsonl
@@ -150,11 +152,46 @@ def test_the_name_of_a_person_may_be_followed_by_a_number(tmp_path: Path) -> Non
     assert read(tmp_path / "x.txt", text, "Li,Desk")[1] == [("user", "Hello?"), ("assistant", "Yes.")]
 
 
+def test_conversations_at_the_same_time_are_apart(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "conversation_id": n,
+            "channel": "web",
+            "username": who,
+            "message": f"{n}{who}",
+            "created_at": f"2024-01-01 {t}",
+        }
+        for t, who in (("10:00:00", "Jane"), ("10:01:00", "Desk"))
+        for n in (1, 2)
+    ]
+    words = [("user", "1Jane"), ("assistant", "1Desk"), ("user", "2Jane"), ("assistant", "2Desk")]
+    assert read(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)), "Jane,Desk")[1] == words
+
+
+def test_the_newest_message_may_come_first(tmp_path: Path) -> None:
+    said = [("Jane", "a", 0), ("Desk", "b", 0), ("Jane", "c", 9), ("Desk", "d", 9)]
+    rows = [{"username": who, "msg": text, "ts": 1704067200 + at} for who, text, at in reversed(said)]
+    turns = list(zip(TURNS, "abcd", strict=True))
+    assert read(tmp_path / "x.json", rows, "Jane,Desk")[1] == turns
+
+
+def test_columns_that_are_mapped_are_no_chat(tmp_path: Path) -> None:
+    row = {"author": "x", "date": "2024-01-02", "title": "Ask about tea", "content": "A drink."}
+    path = write_jsonl(tmp_path / "x.jsonl", [row])
+    assert len(parse_file(path, mapping={"question": "title", "answer": "content"}).records) == 1
+
+
 def test_what_people_annotated(tmp_path: Path) -> None:
     argilla = {"id": "r", "fields": {"prompt": "a"}, "responses": {"response": [{"value": "b"}, {"value": "c"}]}}
     found, said = read(tmp_path / "a.jsonl", json.dumps(argilla))
     assert said == [("user", "a"), ("assistant", "b")]
     assert found.changed["answers of further annotators left out"] == 1
+    responses = [
+        {"values": {"response": {"value": v}}, "status": s} for v, s in (("x", "discarded"), ("b", "submitted"))
+    ]
+    found, said = read(tmp_path / "b.jsonl", json.dumps({**argilla, "responses": responses}))
+    assert said == [("user", "a"), ("assistant", "b")]
+    assert found.changed["responses that people discarded or left as drafts left out"] == 1
     result = {"from_name": "response", "type": "textarea", "value": {"text": ["b"]}}
     task = {"id": 1, "data": {"prompt": "a"}, "annotations": [{"result": [result]}, {"was_cancelled": True}]}
     found, said = read(tmp_path / "s.json", [task])
@@ -223,3 +260,11 @@ def test_notes_on_many_chats_are_put_together(tmp_path: Path) -> None:
     told: list[str] = []
     assert parse_file(write_jsonl(tmp_path / "x.jsonl", rows), speakers="jane,desk", tell=told.append).read == 40
     assert [note.rpartition(" (")[2] for note in told] == ["20 chats)"]
+
+
+@pytest.mark.parametrize("text", [" " * 3000 + "x", "2024-01-01" + " " * 3000 + "x"], ids=("indented", "dated"))
+def test_a_line_with_much_space_takes_no_time(text: str) -> None:
+    began = time.process_time()
+    assert not stamps.LEADING.match(text)
+    assert not stamps.TRAILING.match(text)
+    assert time.process_time() - began < 2

@@ -219,6 +219,27 @@ def test_an_endpoint_that_does_not_count_streams_is_asked_without(endpoint: Endp
             assert told == {"input_tokens": 11, "output_tokens": 3}
 
 
+def test_streams_that_are_refused_together_are_all_asked_again(endpoint: Endpoint) -> None:
+    engine, both, said = endpoint.engine(), threading.Barrier(2, timeout=10), []
+
+    def strict(request: BaseHTTPRequestHandler) -> None:
+        if len(endpoint.asked) <= 2:
+            both.wait()
+            return says('{"error": {"message": "stream_options: unknown"}}', 400)(request)
+        return says(events(delta("Hi", "stop")))(request)
+
+    def ask() -> None:
+        said.extend(engine.stream(PROMPT, SamplingParams()))
+
+    endpoint.play = strict
+    callers = [threading.Thread(target=ask) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(10)
+    assert [piece for piece in said if isinstance(piece, str)] == ["Hi", "Hi"]
+
+
 def test_what_an_endpoint_counted_is_charged_once(
     endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -426,10 +426,44 @@ def test_ifbench_is_checked_but_for_what_needs_a_parser() -> None:
         ("I take size 12.", "12 euros", False),
         ("My aunt is 12, she likes tea.", "12 euros", False),
         ("我穿12。", "12元", False),
+        ("It costs **12** euros.", "12 euros", True),
+        ("It costs 12,000 euros.", "12 euros", False),
+        ("12,00 €", "12 euros", True),
+        ("RMB 12", "12元", True),
+        ("12元5角", "12元", False),
+        ("12块5", "12元", False),
+        ("12元24个月保修", "12元", True),
+        ("满50包邮", "50元", True),
+        ("For orders above 50.", "50 euros", True),
     ],
 )
 def test_a_quantity_is_known_in_its_other_units(answer: str, value: str, said: bool) -> None:
     assert closed.holds(answer, value) is said
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "right"),
+    [
+        ("We are closed on Sundays.", "closed", True),
+        ("Yes, but we are closed on Mondays.", "closed", False),
+        ("I'm afraid it is 14 days.", "14 days", True),
+        ("Certainly not: it is 14 days.", "14 days", True),
+        ("Sure, but only if you come within 14 days.", "14 days", False),
+        ("不营业，星期日休息。", "休息", True),
+        ("当然可以，只有14天。", "14天", False),
+        ("不，是14天。", "14天", True),
+        ("对不起，我们只支持14天内退货。", "14天", True),
+    ],
+)
+def test_a_wrong_premise_is_denied_in_plain_words(answer: str, value: str, right: bool) -> None:
+    assert long_dialogues.Turn("", "premises", value).passes(answer) is right
+
+
+@pytest.mark.parametrize(
+    "answer", ["No colour is given.", "The card says nothing about it.", "没有价格信息。", "资料里没有。", "暂无信息"]
+)
+def test_who_does_not_know_says_so_in_plain_words(answer: str) -> None:
+    assert closed.unsure(answer)
 
 
 def test_who_says_the_question_again_answers_nothing() -> None:

@@ -125,7 +125,7 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     return who_said.gathered(
         found,
         reading,
-        lambda value: messengers.is_others(value, reading.speakers),
+        lambda value: (reading.speakers or not reading.mapping) and messengers.is_others(value, reading.speakers),
         lambda messages: messengers.scan(messengers.of_others(messages), part, reading),
     )
 

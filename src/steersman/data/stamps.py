@@ -37,13 +37,13 @@ TIME = (
     rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
 )
 TWICE = re.compile(r"\(\?P<(\w+)>")
-BOTH = f"(?:(?:{DATE}|{SHORT})(?:,?\\s*(?:at|um|à|às|a las|alle(?: ore)?)?\\s*|T|，\\s*)(?:{TIME}))"
+BOTH = f"(?:(?:{DATE}|{SHORT})(?:,?\\s*+(?:(?:at|um|à|às|a las|alle(?: ore)?)\\s*+)?|T|，\\s*)(?:{TIME}))"
 REVERSED = TWICE.sub(r"(?P<r_\1>", f"(?:{TIME},?\\s+{DATE})")
 RECENT = r"today|yesterday|heute|gestern|今天|昨天|前天|今日|昨日|(?:星期|周|週)[一二三四五六日天]"
 ALONE = TWICE.sub(r"(?P<t_\1>", rf"(?:(?:{RECENT})\s?(?:at|um)?\s?)?{TIME}")
 STAMP = f"(?:{BOTH}|{REVERSED}|{ALONE})"
 LEADING = re.compile(
-    rf"\s*(?P<open>[\[(【<])?\s*{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
+    rf"\s*+(?P<open>[\[(【<])?\s*+{STAMP}\s*(?(open)[\])】>])\s*(?:[-–—|]\s+|[,，]\s*)?(?P<rest>.*)", re.I | re.S
 )
 """Pattern of a stamp at the start of a line, and the rest."""
 NAME = (
@@ -51,7 +51,7 @@ NAME = (
     r"(?:[(（][^()（）\n]{1,30}[)）]|<[^<>\s]+@[^<>\s]+>)?)"
 )
 TRAILING = re.compile(
-    rf"\s*{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
+    rf"\s*+{NAME}\s*(?:[,，—–|]\s*)?(?:(?P<open>[\[(【])\s*{STAMP}\s*[\])】]|(?<=[\s,，]){STAMP.replace('(?P<', '(?P<x_')})"  # noqa: E501
     r"\s*(?P<colon>[:：])?\s*(?P<rest>.*)",
     re.I | re.S,
 )

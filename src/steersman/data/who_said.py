@@ -10,6 +10,7 @@ from typing import Any
 from steersman.data import stamps
 from steersman.data.chatlog import Said
 from steersman.data.formats.markup import MARKUP, text_of
+from steersman.data.formats.message_rows import GROUPS
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 
@@ -20,8 +21,12 @@ _WHEN = """
     ts time timestamp date sentat createdat createddatetime datecreated datetime createtime 时间 发送时间 消息时间 日期
 """
 _WHAT = "msg body content text message strcontent 内容 消息内容 消息"
-_CHAT = "rid chatid conversationsid channelid talker talkername chat channel room roomid 会话id 群聊"
-NAMES = tuple(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT, _CHAT))
+_CHAT = (
+    *("rid", "chatid", "conversationsid"),
+    *(name.replace("_", "") for name in GROUPS),
+    *("channelid", "talker", "talkername", "chat", "channel", "room", "roomid", "群聊"),
+)
+NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "user", "application", "bot", "id")
 """Fields of an object that stands for a person, the likelier first."""
 LISTS = ("messages", "value", "data", "records", "msgs", "聊天记录")
@@ -44,14 +49,19 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
 
 
 def chats(messages: Iterable[Mapping[str, Any]]) -> Iterator[list[Said]]:
-    """The messages of each chat, by time where each says its time in the usual form."""
+    """The messages of each chat, by time where each says its time in the usual form; of one second in the file's order,
+    or the other way round where that begins with the newest."""
     found: dict[str, list[Said]] = {}
     for number, message in enumerate(messages, 1):
         keys = keys_of(message)
         if keys is not None:
             found.setdefault(name_of(message[keys[3]]) if keys[3] else "", []).append(_said(number, message, keys))
     for said in found.values():
-        yield sorted(said, key=_at) if all(map(_at, said)) else said
+        if not all(map(_at, said)):
+            yield said
+            continue
+        newest_first = _at(said[0]) > _at(said[-1])
+        yield sorted(reversed(said) if newest_first else said, key=_at)
 
 
 def _at(message: Said) -> tuple[int, ...]:

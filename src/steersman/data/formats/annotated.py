@@ -30,7 +30,10 @@ def _record(record: Record, asked: Record, said: Record) -> Record:
 def _argilla(said: Any, fields: Fields) -> Record:
     """What the first person answered to each question: by name in version 2, by person in version 1."""
     if isinstance(said, list):
-        people: list[Any] = [r.get("values") for r in said if isinstance(r, Mapping)]
+        given = [r for r in said if isinstance(r, Mapping)]
+        sent = [r for r in given if r.get("status") not in ("discarded", "draft")]
+        fields.note("responses that people discarded or left as drafts left out", len(given) - len(sent))
+        people: list[Any] = [r.get("values") for r in sent]
         values: list[Record] = [v for v in people if isinstance(v, Mapping)]
         found = {name: [v[name] for v in values if name in v] for v in values for name in v}
     else:

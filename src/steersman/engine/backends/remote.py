@@ -145,7 +145,7 @@ class RemoteEngine:
         try:
             return _begun(next(items), items)
         except Refused as refusal:
-            if not self._counts or "stream_options" not in str(refusal):
+            if "stream_options" not in body or "stream_options" not in str(refusal):
                 raise
             self._counts = False
             return self.answers(prompt, params, cancelled)

@@ -19,10 +19,14 @@ from steersman.types import Conversation, Message
 _UNSURE = re.compile(
     r"\b(?:not (?:stated|said|given|mentioned|specified|listed|provided|included|available|on the card|known"
     r"|indicated|sure|clear)|no (?:information|mention|details?|data)|does(?: not|n't) (?:say|state|mention|specify"
-    r"|list|give|include|provide|tell|indicate)|don't (?:know|have)|do not (?:know|have)|can(?:not|'t) (?:say|tell|find"
-    r"|answer|determine|see)|unknown|unclear|unable to|isn't (?:stated|mentioned|given|listed|specified))\b"
-    r"|没有(?:提到|提及|说明|写|标明|注明|给出|提供|列出|显示|相关|这|该|介绍)|未(?:提到|提及|说明|写明|标明|注明|给出|提供|列出|知)"
-    r"|不(?:知道|清楚|确定|了解|详)|无法(?:确定|得知|回答|判断|知道|从)|没(?:提|写|说)",
+    r"|list|give|include|provide|tell|contain|indicate)|do(?:n't| not) (?:know|have)|can(?:not|'t) (?:say|tell|find"
+    r"|answer|determine|see)|no idea|says nothing|nothing is (?:said|stated|mentioned)|(?:is|are) missing"
+    r"|unknown|unclear|unable to|(?:isn't|hasn't been|wasn't) (?:stated|said|mentioned|given|listed|specified"
+    r"|provided|available|on the card)|no \w+ is (?:given|stated|mentioned|listed|specified))\b"
+    r"|没有(?:提到|提及|说明|写|标明|标出|注明|给出|提供|列出|列明|显示|相关|这|该|介绍|[^,。]{0,8}信息)"
+    r"|未(?:提到|提及|说明|写明|标明|注明|给出|提供|列出|知)"
+    r"|不(?:知道|清楚|确定|了解|详)|无法(?:确定|得知|回答|判断|知道|从)|没(?:提|写|说)"
+    r"|[暂并]无(?:相关)?(?:信息|说明)|无从|信息不足|看不出|里没有[。!]",
     re.I,
 )
 Card = dict[str, str]
@@ -99,14 +103,17 @@ _SAME = (
     ("months", "months?", "个月"),
 )
 """How a unit is said."""
-_BEFORE = {"euros": "(?:€|eur)", "元": "[¥￥]"}
+_BEFORE = {"euros": "(?:€|eur)", "元": "(?:[¥￥]|rmb|人民币)"}
 """And what stands before a number in its place."""
+_TENTHS = r"(?!\d{1,2}[角毛分]|\d(?![\d.,]*\w))"
+"""What does not follow a price in yuan that is whole: 19元5角, 19块5."""
 
 
 _CLAUSE = re.compile(r"[,;!?。\n]+(?!\d)|\.(?!\d)")
 _COSTS = re.compile(
     r"\b(?:costs?|prices?|priced|pay|charged?|sells?|sold|worth)\b|\b(?:it|this|that|one)(?: is|'s)\b"
     r"|价|卖|售|花|付|收费|块钱|只?要|[它这那的]是"
+    r"|\borders? (?:of|over|above|from)\b"
 )
 """Words of a clause that say what a number without a unit is: money."""
 
@@ -117,22 +124,29 @@ def _is_price(clause: str, number: str) -> bool:
     return match is not None and _COSTS.search(match["said"]) is not None
 
 
+def _bare(answer: str) -> str:
+    """Without the marks of bold words, in small letters."""
+    return plain(answer).casefold().replace("**", "")
+
+
 def holds(answer: str, value: str) -> bool:
     """Whether an answer says a value; of a quantity also by its other units ('850 grams', '€19.00', '24-month', '2
     years'), and never as a part of another number."""
     if not re.search(r"\d", value):
         return says_one_of(answer, [value])
-    close = re.sub(r"(?<=\d)[^\S\n]+(?=[^\d\s])|(?<=[^\d\s])[^\S\n]+(?=\d)", "", plain(answer).casefold())
+    close = re.sub(r"(?<=\d)[^\S\n]+(?=[^\d\s])|(?<=[^\d\s])[^\S\n]+(?=\d)", "", _bare(answer))
     match = _QUANTITY.fullmatch(value.casefold().strip())
     if match is None:
         return _number_in(close, re.escape("".join(value.casefold().split())), "")
     number, unit = re.escape(match[1]), match[2].strip()
     same = next((names for names in _SAME if unit in names), (re.escape(unit),))
-    if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z])"):
+    more = _TENTHS if unit == "元" else ""
+    if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z]){more}"):
         return True
     if unit in _BEFORE and (
         _number_in(close, number, "", before=_BEFORE[unit])
         or re.fullmatch(rf"\W*{number}(?:\.0+)?\W*", close)
+        or _number_in(close, number, r"(?:就|即可|以上|起|可以?)?(?:包邮|免)", before="满")
         or any(_is_price(clause, number) for clause in _CLAUSE.split(close))
     ):
         return True
@@ -142,7 +156,7 @@ def holds(answer: str, value: str) -> bool:
 
 def _number_in(close: str, number: str, unit: str, before: str = "") -> bool:
     """A number that is no part of another, zeros after its point aside."""
-    return re.search(rf"(?<!\d)(?<!\d[.,]){before}{number}(?:[.,]0+)?(?![.,]?\d){unit}", close) is not None
+    return re.search(rf"(?<!\d)(?<!\d[.,]){before}{number}(?:\.0+|,00?)?(?![.,]?\d){unit}", close) is not None
 
 
 def suite() -> Suite:

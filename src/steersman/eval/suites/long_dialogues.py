@@ -22,13 +22,16 @@ PARTS = ("facts", "ellipsis", "corrections", "premises", "no_repeats")
 LONG = 20
 """Letters of an answer that is not very short."""
 _DENIES = re.compile(
-    r"\b(?:no|not|n't|actually|however|incorrect|wrong|mistaken|but|only|rather|instead)\b|n't\b"
-    r"|不是|并非|不对|其实|实际上|只有|有误|错|并没有|没有|而是|抱歉",
+    r"\b(?:no|nope|not|n't|actually|however|incorrect|wrong|mistaken|but|only|rather|instead|sorry|afraid"
+    r"|unfortunately|closed)\b|n't\b"
+    r"|不是|并非|不对|其实|实际上|只有|有误|错|并没有|没有|而是|抱歉|对不起|不好意思|不太对|[仅只]限|只支持|最多"
+    r"|不行|不可以|不能|不营业|休息|(?:^|[,.!。])[不否][,.!。]",
     re.I,
 )
 _AGREES = re.compile(
-    r"\W*(?:yes|yeah|yep|yup|right(?! now)|correct|exactly|absolutely|certainly|definitely|of course)\b"
-    r"|\W*(?:that(?:'s| is) (?:right|correct)\b|(?:是|对|可以|没错|没问题|当然)(?:[的呀啊哦]|(?=[,.!。])|$))"
+    r"\W*(?:yes|yeah|yep|yup|right(?! now)|correct|exactly|absolutely|certainly|definitely|of course"
+    r"|sure|indeed)\b(?!\W*not\b)"
+    r"|\W*(?:that(?:'s| is) (?:right|correct)\b|(?:是|对|可以|没错|没问题|当然(?:可以)?)(?:[的呀啊哦]|(?=[,.!。])|$))"
     r"|.*\byou(?:'re| are) (?:absolutely |quite )?(?:right|correct)\b(?! to )|.*您?说得(?:很)?对",
     re.I | re.S,
 )
