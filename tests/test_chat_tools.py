@@ -168,6 +168,21 @@ def test_conversations_at_the_same_time_are_apart(tmp_path: Path) -> None:
     assert read(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)), "Jane,Desk")[1] == words
 
 
+def test_rooms_of_one_name_and_texts_in_parts(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "room": {"name": "help", "id": n},
+            "user": who,
+            "text": [f"{n}", {"type": "bold", "text": who}],
+            "ts": f"2024-01-01 {t}",
+        }
+        for t, who in (("10:00:00", "Jane"), ("10:01:00", "Desk"))
+        for n in (1, 2)
+    ]
+    words = [("user", "1Jane"), ("assistant", "1Desk"), ("user", "2Jane"), ("assistant", "2Desk")]
+    assert read(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)), "Jane,Desk")[1] == words
+
+
 def test_the_newest_message_may_come_first(tmp_path: Path) -> None:
     said = [("Jane", "a", 0), ("Desk", "b", 0), ("Jane", "c", 9), ("Desk", "d", 9)]
     rows = [{"username": who, "msg": text, "ts": 1704067200 + at} for who, text, at in reversed(said)]

@@ -55,7 +55,7 @@ def chats(messages: Iterable[Mapping[str, Any]]) -> Iterator[list[Said]]:
     for number, message in enumerate(messages, 1):
         keys = keys_of(message)
         if keys is not None:
-            found.setdefault(name_of(message[keys[3]]) if keys[3] else "", []).append(_said(number, message, keys))
+            found.setdefault(_chat_of(message[keys[3]]) if keys[3] else "", []).append(_said(number, message, keys))
     for said in found.values():
         if not all(map(_at, said)):
             yield said
@@ -73,10 +73,21 @@ def _at(message: Said) -> tuple[int, ...]:
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:
     who, when, what, _ = (message[key] if key else "" for key in keys)
     told = bool(message.get("t")) or str(message.get("messageType", "message")) != "message"
-    text = what.get("content") if isinstance(what, Mapping) else what
-    text = str(text or "")
+    text = _words(what)
     text = text_of(text) if MARKUP.search(text) else text
     return Said(number, time_of(when), "" if told else name_of(who), text.strip())
+
+
+def _words(value: Any) -> str:
+    """Of a text, an object that has one, or a list of both (Telegram's parts)."""
+    if isinstance(value, Mapping):
+        return _words(value.get("content") or value.get("text"))
+    return "".join(map(_words, value)) if isinstance(value, list) else str(value or "")
+
+
+def _chat_of(value: Any) -> str:
+    """Rooms of one name are told apart by their ids."""
+    return name_of(value.get("id")) or name_of(value) if isinstance(value, Mapping) else name_of(value)
 
 
 def name_of(value: Any) -> str:
