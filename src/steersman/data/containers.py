@@ -359,14 +359,12 @@ def _members(name: str, members: Sequence[tuple[str, Open, int]], reading: Readi
         reading.tell(f"note: {name}: {len(passed)} files of other kinds are not read, such as {first}")
 
 
-READMES = ("readme", "readme.md", "readme.txt", "readme.rst", "readme.html")
-
-
 def beside(names: Sequence[str]) -> set[str]:
     """Of files in folders, those that tell of people, settings and the data itself: in the exports of ChatGPT, Claude
     and Slack, in data sets of Hugging Face, and a README beside tables or JSON."""
     described = any(suffix.lower() in DATA for name in names for suffix in PurePath(name).suffixes)
-    out = {name for name in names if described and PurePath(name).name.casefold() in READMES}
+    readme = ("readme", "readme.md", "readme.txt", "readme.rst", "readme.html")
+    out = {name for name in names if described and PurePath(name).name.casefold() in readme}
     folders = sorted((str(PurePath(name).parent), name) for name in names)
     for _, found in itertools.groupby(folders, key=lambda pair: pair[0]):
         files = {PurePath(name).name: name for _, name in found}
