@@ -1,4 +1,5 @@
-"""Requests of programs that write code and of automations, from their sources of 2026-11-29; see `client_forms.py`."""
+"""Requests of programs that write code and of automations, from their sources of 2026-11-29, n8n's written down as
+LangChain's; see `client_forms.py`."""
 
 from __future__ import annotations
 

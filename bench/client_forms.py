@@ -1,4 +1,4 @@
-"""Requests as clients make them that do not install here, read from their sources on 2026-11-28.
+"""Requests as clients make them that are no Python packages, read from their sources on 2026-11-28.
 
 Each is a body for a path of `/v1`; `read` takes an answer apart as these clients do. `bench/clients.py` sends them to a
 running server, `tests/test_client_forms.py` to one with a scripted engine.

@@ -152,33 +152,21 @@ def test_the_name_of_a_person_may_be_followed_by_a_number(tmp_path: Path) -> Non
     assert read(tmp_path / "x.txt", text, "Li,Desk")[1] == [("user", "Hello?"), ("assistant", "Yes.")]
 
 
-def test_conversations_at_the_same_time_are_apart(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "conversation_id": n,
-            "channel": "web",
-            "username": who,
-            "message": f"{n}{who}",
-            "created_at": f"2024-01-01 {t}",
-        }
-        for t, who in (("10:00:00", "Jane"), ("10:01:00", "Desk"))
-        for n in (1, 2)
-    ]
-    words = [("user", "1Jane"), ("assistant", "1Desk"), ("user", "2Jane"), ("assistant", "2Desk")]
-    assert read(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)), "Jane,Desk")[1] == words
-
-
-def test_rooms_of_one_name_and_texts_in_parts(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [
-        {
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda n, who: {"conversation_id": n, "channel": "web", "username": who, "message": f"{n}{who}"},
+        lambda n, who: {
             "room": {"name": "help", "id": n},
             "user": who,
             "text": [f"{n}", {"type": "bold", "text": who}],
-            "ts": f"2024-01-01 {t}",
-        }
-        for t, who in (("10:00:00", "Jane"), ("10:01:00", "Desk"))
-        for n in (1, 2)
-    ]
+        },
+    ],
+)
+def test_conversations_at_the_same_time_are_apart(tmp_path: Path, message: Any) -> None:
+    """Also rooms of one name; a text may come in parts."""
+    times = (("10:00:00", "Jane"), ("10:01:00", "Desk"))
+    rows = [message(n, who) | {"created_at": f"2024-01-01 {t}"} for t, who in times for n in (1, 2)]
     words = [("user", "1Jane"), ("assistant", "1Desk"), ("user", "2Jane"), ("assistant", "2Desk")]
     assert read(tmp_path / "x.jsonl", "\n".join(map(json.dumps, rows)), "Jane,Desk")[1] == words
 

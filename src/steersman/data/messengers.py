@@ -20,8 +20,6 @@ from steersman.data.reading import Reading
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
 """Names of speakers in training data, as opposed to a chat between people."""
-
-
 SHOWN = 8
 """Notes on the chats of an export that are shown."""
 

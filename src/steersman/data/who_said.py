@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,9 +36,15 @@ LISTS = ("messages", "value", "data", "records", "msgs", "聊天记录")
 
 def keys_of(record: Any) -> tuple[str, str, str, str] | None:
     """The fields of who, when, what and (or '') in which chat; None for records that are no message."""
-    if not isinstance(record, Mapping) or "role" in record or len(record) < 3:
+    return _keys_among(tuple(record)) if isinstance(record, Mapping) else None
+
+
+@functools.lru_cache(256)
+def _keys_among(fields: tuple[str, ...]) -> tuple[str, str, str, str] | None:
+    """Kept, as the messages of a file have the same fields."""
+    if "role" in fields or len(fields) < 3:
         return None
-    keys = {re.sub(r"[\W_]", "", str(key)).casefold(): key for key in reversed(list(record))}
+    keys = {re.sub(r"[\W_]", "", str(key)).casefold(): key for key in reversed(fields)}
     who, when, what, chat = (next((keys[n] for n in names if n in keys), "") for names in NAMES)
     return (who, when, what, chat) if who and when and what else None
 

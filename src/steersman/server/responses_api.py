@@ -8,6 +8,7 @@ Why so: decision 40 in docs/LOG.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
@@ -77,9 +78,10 @@ def _before(ctx: Context, owner: str, previous: str | None) -> list[Any]:
 def _resolved(ctx: Context, owner: str, body: ResponsesRequest) -> list[Any]:
     """The request's items, those that were kept in the place of references to them."""
     items = body.items
+    stored = functools.cache(lambda id_: ctx.store.responses.get(id_, owner))
     for i, item in enumerate(items):
         if isinstance(item, ReferenceItem):
-            kept = ctx.store.responses.get(response_of(item.id), owner)
+            kept = stored(response_of(item.id))
             found = [one for one in (*kept.items, *kept.body["output"]) if one["id"] == item.id] if kept else []
             if not found:
                 message = f"Item with id '{item.id[:100]}' not found; expected one of a response that was stored"

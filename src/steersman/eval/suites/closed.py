@@ -107,8 +107,6 @@ _BEFORE = {"euros": "(?:€|eur)", "元": "(?:[¥￥]|rmb|人民币)"}
 """And what stands before a number in its place."""
 _TENTHS = r"(?!\d{1,2}[角毛分]|\d(?![\d.,]*\w))"
 """What does not follow a price in yuan that is whole: 19元5角, 19块5."""
-
-
 _CLAUSE = re.compile(r"[,;!?。\n]+(?!\d)|\.(?!\d)")
 _COSTS = re.compile(
     r"\b(?:costs?|prices?|priced|pay|charged?|sells?|sold|worth)\b|\b(?:it|this|that|one)(?: is|'s)\b"
