@@ -185,10 +185,11 @@ def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
     [
         ({"input": []}, "input"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
         ({"tools": [*TOOLS, *TOOLS]}, "tools"),
+        ({"tools": [*TOOLS, {"type": "web_search"}], "tool_choice": "required"}, "tools"),
         ({"include": ["message.output_text.logprobs"]}, "include[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),
@@ -198,6 +199,21 @@ def test_refusals(client: openai.OpenAI, change: dict[str, Any], param: str) -> 
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**({"model": "tiny", "input": "One?"} | change))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tools_that_nobody_runs_here_are_left_out_and_named(
+    client: openai.OpenAI, engine: FakeEngine, streamed: bool
+) -> None:
+    """Beside functions, as Codex CLI offers them in each request."""
+    hosted: Any = [{"type": "web_search", "external_web_access": True}, {"type": "image_generation"}]
+    raw = client.responses.with_raw_response.create(
+        model="tiny", input="One?", tools=[*TOOLS, *hosted], stream=streamed
+    )
+    assert raw.headers["Steersman-Left-Out"] == "image_generation, web_search"
+    if not streamed:
+        assert [tool.type for tool in raw.parse().tools] == ["function"] * len(TOOLS)
+    assert len(engine.seen[-1][0].tools) == len(TOOLS)
 
 
 def test_a_failure_in_the_stream_is_an_event(client: openai.OpenAI, engine: FakeEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -31,6 +31,6 @@ async def following(first: ServerSentEvent, rest: AsyncGenerator[ServerSentEvent
             yield one
 
 
-def stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+def stream(events: AsyncIterator[ServerSentEvent], headers: Mapping[str, str] | None = None) -> EventSourceResponse:
     """A response that closes `events` when the client leaves, and keeps the connection awake meanwhile."""
-    return EventSourceResponse(events, sep=SEPARATOR)
+    return EventSourceResponse(events, sep=SEPARATOR, headers=headers)
