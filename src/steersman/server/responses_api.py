@@ -17,7 +17,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from fastapi.responses import Response as HttpResponse
 from pydantic import TypeAdapter
-from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.server.asked import Answering, Asked, admit
@@ -117,10 +116,10 @@ async def _keep(ctx: Context, owner: str, body: ResponsesRequest, made: Response
 
 async def _events(
     ctx: Context, owner: str, body: ResponsesRequest, answering: Answering, made: Response
-) -> AsyncGenerator[ServerSentEvent]:
+) -> AsyncGenerator[bytes]:
     """OpenAI's events. Raises the engine's refusal; later errors become events."""
 
-    def told(one: dict[str, Any]) -> ServerSentEvent:
+    def told(one: dict[str, Any]) -> bytes:
         return event(one, one["type"])
 
     begun = False
