@@ -246,6 +246,8 @@ def test_embeddings(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="tiny", input="a", dimensions=5)
     assert caught.value.param == "dimensions"
+    many = client.embeddings.create(model="tiny", input=["passage, " * 200] * 1000)  # as LangChain sends them
+    assert (len(many.data), many.data[-1].index) == (1000, 999)
 
 
 def test_moderations_say_what_they_found(client: openai.OpenAI) -> None:
