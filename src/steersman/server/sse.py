@@ -43,13 +43,11 @@ async def following(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator
 class EventStream(Response):
     """Sends events as they come, and closes them when the client leaves."""
 
-    media_type = "text/event-stream"
-
     def __init__(
         self, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None, status_code: int = 200
     ) -> None:
         self._events, self._quiet, self._gone = events, True, False
-        self.status_code, self.background = status_code, None
+        self.status_code, self.background, self.media_type = status_code, None, "text/event-stream"
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | dict(headers or {}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
