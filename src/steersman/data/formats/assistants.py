@@ -127,10 +127,8 @@ def _turns(value: Any, role: str) -> Iterator[Turn]:
     elif isinstance(value, Mapping) and isinstance(value.get("role"), str) and "content" in value:
         yield dict(value)
     elif isinstance(value, Mapping):
-        inner = next(
-            (value[k] for k in ("messages", "choices", "message") if isinstance(value.get(k), list | Mapping)), []
-        )
-        yield from _turns(inner, role)
+        found: Any = next((value[k] for k in ("messages", "choices", "message") if k in value), None)
+        yield from _turns(found, role) if isinstance(found, list | Mapping) else ()
 
 
 def _maps(value: Any) -> list[Record]:

@@ -90,29 +90,32 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
     """
     files: dict[str, Trees | Rows | Batches | None] = {}
     read: Counter[str] = Counter()
-    kinds: dict[type, Trees | Rows | Batches] = {}
+    made: dict[type, Trees | Rows | Batches] = {}
     for record in records:
         if files.get(record.file) is None and read[record.file] < HEAD:
             read[record.file] += 1
-            kind = None if record.error else _kind(record.value)
-            if kind is not None and kind not in kinds:
-                kinds[kind] = Rows(notes, hours) if kind is Rows else kind(notes)
-            files[record.file] = None if kind is None else kinds[kind]
+            files[record.file] = None
+            if not record.error and (found := _gathered(record.value)) is not None:
+                kind = found[0]
+                made[kind] = made.get(kind) or (Rows(notes, hours) if kind is Rows else kind(notes))  # type: ignore[call-arg]
+                files[record.file] = made[kind]
         gathering = None if record.error else files[record.file]
-        if gathering is not None and _kind(record.value) is type(gathering):
-            gathering.add(record.line, _row(record.value) or record.value)
+        found = None if gathering is None else _gathered(record.value)
+        if gathering is not None and found is not None and found[0] is type(gathering):
+            gathering.add(record.line, found[1])
         else:
             yield record
-    for gathered in kinds.values():
+    for gathered in made.values():
         for line, value in gathered.gathered():
             yield Row(line, value, "")
 
 
-def _kind(value: Any) -> type[Trees] | type[Rows] | type[Batches] | None:
-    """What gathers records like this one."""
-    if is_tree_row(value):
-        return Trees
-    return Batches if is_batch_line(value) else Rows if _row(value) is not None else None
+def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], Record] | None:
+    """What gathers records like this one, and as what."""
+    if is_tree_row(value) or is_batch_line(value):
+        return Trees if is_tree_row(value) else Batches, value
+    row = _row(value)
+    return None if row is None else (Rows, row)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
