@@ -22,7 +22,19 @@ from steersman.families.shape import Shape
 
 TESTED = {"bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"}
 """Model types whose numbers tests compare with transformers' heads and losses."""
-SHIFTED = ("camembert", "roberta", "xlm-roberta")
+SHIFTED = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 """Model types whose positions begin behind the padding's."""
 STACKS = ("encoder", "transformer")
 """Where the list of layers lies below the backbone, where not in the backbone itself."""

@@ -35,7 +35,8 @@ from steersman.train.span_task import SpanTask
 from steersman.train.update import Rule
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
-from steersman.weights.headed import load_headed, pooling_of, save_pooling, saved_names
+from steersman.weights.headed import load_headed, saved_names
+from steersman.weights.sentence_files import behind, pooling_of, save_pooling
 
 Task = LabelTask | SpanTask | VectorTask
 FEW = 20
@@ -88,6 +89,10 @@ def task_for(kind: str, parts: Parts, base: Path, tokenizer: Any, config: Encode
         return SpanTask(marks, config)
     if kind == "embedding":
         pooling = config.head.pooling
+        if behind(base).dense:
+            raise ValueError(
+                f"{base}: layers behind the pooling (modules.json) are not trained here; expected a model without them"
+            )
         return VectorTask(marks, config, pooling_of(base) if pooling == "auto" else pooling)
     labels = labels_of(parts.train) if kind != "regression" else []
     if kind == "single_label" and len(labels) < 2:
