@@ -241,7 +241,9 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
     kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in (*KINDS, "names")]
     verb(space, "corpus", "build", *kinds, "--into", "looking", "--steps", "exact")
     if not (space / "tokenizers" / "tiny").exists():
-        read = [part for la in languages for kind in KINDS if kind != "plain" for part in ("--weight", f"{la}-{kind}=0")]
+        read = [
+            part for la in languages for kind in KINDS if kind != "plain" for part in ("--weight", f"{la}-{kind}=0")
+        ]
         given = ("--vocabulary", str(ENTRIES * len(languages)), "--characters", "8000000", "--beside", "none", *read)
         verb(space, "tokenizer", "train", "looking", "--into", "tiny", *given)
     verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")

@@ -40,7 +40,12 @@ def dense(folder: Path, activation: str, bias: bool) -> tuple[torch.Tensor, torc
     folder.mkdir()
     weight, own = torch.randn(12, 32), torch.randn(12) if bias else None
     save_file({"linear.weight": weight, **({} if own is None else {"linear.bias": own})}, folder / "model.safetensors")
-    told = {"in_features": 32, "out_features": 12, "bias": bias, "activation_function": f"torch.nn.modules.{activation}"}
+    told = {
+        "in_features": 32,
+        "out_features": 12,
+        "bias": bias,
+        "activation_function": f"torch.nn.modules.{activation}",
+    }
     (folder / "config.json").write_text(json.dumps(told))
     return weight, own
 

@@ -25,7 +25,9 @@ def sizes_of(base: Path, vocabulary: int) -> Sizes:
     kind = kind_of(read_config(base))
     if kind in DECODERS:
         shape = shape_in(base)
-        found = Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind, shape.head_dim)
+        found = Sizes(
+            shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind, shape.head_dim
+        )
     else:
         c = read_config(base)
         inner = next(int(getattr(c, n)) for n in ("intermediate_size", "d_ff", "encoder_ffn_dim") if hasattr(c, n))
