@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Behind:
 
 
 def behind(folder: Path) -> Behind:
-    """As the folder's files say; the mean where there are none. ValueError where they name what is not computed here."""
+    """As the folder's files say; the mean where there are none. ValueError for what is not computed here."""
     path = folder / "sentence_bert_config.json"
     said = checks.read_object(path) if path.is_file() else {}
     most = said.get("max_seq_length")
