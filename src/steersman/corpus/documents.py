@@ -1,7 +1,8 @@
 """Documents of raw text, one by one: text, Markdown and HTML as whole files, JSON lines, tables and parquet by record.
 
-Files may be packed, archives and folders are gone through, dumps (`steersman.corpus.dumps`) are taken apart. Memory grows with the longest document alone, and a text
-file of more than PIECE characters is cut into several at an empty line.
+Files may be packed, archives and folders are gone through, dumps (`steersman.corpus.dumps`) are taken apart. Memory
+grows with the longest document alone, and a text file of more than PIECE characters is cut into several at an empty
+line.
 """
 
 from __future__ import annotations
