@@ -170,7 +170,7 @@ def _own_text(data: bytes, encoding: str, name: str, left_out: LeftOut) -> str:
         from resiliparse.parse.html import HTMLTree
     except ImportError as error:
         raise ValueError(f"{name}: pages need another package: {installed.command('corpus')}") from error
-    tree = HTMLTree.parse_from_bytes(data, encoding or detect_encoding(data, from_html_meta=True))
+    tree = HTMLTree.parse_from_bytes(data, encoding or detect_encoding(data, from_html_meta=True) or "utf-8")
     text: str = extract_plain_text(tree, main_content=True)
     left_out.changed["pages of HTML, their own text taken"] += 1
     return text

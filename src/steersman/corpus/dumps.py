@@ -84,15 +84,13 @@ def _records(file: IO[bytes], name: str) -> Iterator[tuple[dict[str, str], bytes
         if not length.isdigit():
             raise ValueError(f"{name}: expected Content-Length in a record of a crawl, got {length[:40]!r}")
         size = int(length)
-        body = file.read(size) if size <= LONGEST else _skip(file, size)
-        if body is not None and len(body) < size:
+        body = file.read(min(size, LONGEST + 1))
+        read = len(body)
+        while read < size and (more := len(file.read(min(size - read, 1 << 20)))):
+            read += more
+        if read < size:
             raise ValueError(f"{name}: a record of {size} bytes breaks off; expected a whole file")
-        yield head, body
-
-
-def _skip(file: IO[bytes], size: int) -> None:
-    while size > 0 and (read := len(file.read(min(size, 1 << 20)))):
-        size -= read
+        yield head, body if size <= LONGEST else None
 
 
 def _html(kind: str, head: Mapping[str, str], body: bytes) -> tuple[bytes, str] | None:
