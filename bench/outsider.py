@@ -171,7 +171,8 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.url, self._log = f"http://127.0.0.1:{port}/api", open(root / "serve.log", "w")  # noqa: SIM115
+        self.url = f"http://127.0.0.1:{port}/api"
+        self._log = open(root / "serve.log", "w", encoding="utf-8")  # noqa: SIM115
         words = [sys.executable, "-m", "steersman", "serve", "--port", str(port)]
         self._process = subprocess.Popen(words, cwd=root / "bank", stdout=self._log, stderr=self._log)
         for _ in range(240):
