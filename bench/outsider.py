@@ -4,7 +4,7 @@
 
     export   two files of a bank's help desk: tickets with comments as JSON, rows of messages as a table in cp1252, with
              quotes, signatures, automatic replies, notes, personal data, repeats and one-sided tickets
-    first    cold legacy, data clean, data split, sft, eval, promote: the first model, from that export alone
+    first    cold legacy, data clean, data split, sft, promote: the first model, from that export alone
     people   `steersman serve`; customers ask, like, dislike and write better answers, three people rank, all over HTTP
     round    regressions, then `steersman round`: data of what people said, training, the gate
     check    hidden utility of the answers before and after, which nothing in the loop has seen
@@ -28,17 +28,23 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import outsider_desk as desk
 
-ANSWERED, ALONE, PEOPLE, CHATS = 640, 200, 8, 20
+ANSWERED, ALONE, PEOPLE, CHATS = 640, 200, 6, 16
 SETTINGS = (
-    *("project.domain=none", "project.seed=17", "sft.epochs=3", "sft.optimizer.lr=2e-4", "sample.prompts=120"),
+    *("project.domain=none", "project.seed=17", "sft.epochs=3", "sft.optimizer.lr=2e-4", "sample.prompts=80"),
     *("sample.max_tokens=64", "eval.max_tokens=64", "eval.bootstrap=2000", "serve.max_tokens=64"),
-    "ppo.rollouts.max_tokens=64",
 )
+LATER = (
+    *("ppo.rollouts.max_tokens=64", "ppo.iterations=5", "ppo.rollouts.prompts_per_iteration=32"),
+    *("ppo.selection.eval_prompts=32", "sft.adapters.train_layers=10", "reward.adapters.train_layers=10"),
+    *("ppo.adapters.train_layers=10", "sft.epochs=2", 'eval.tasks=["regressions/feedback.jsonl"]'),
+)
+"""Of the round: small sizes, and the suite of what was disliked."""
 LABELERS = ("ann", "ben", "cleo")
 
 
@@ -160,8 +166,7 @@ def first(root: Path) -> None:
     run(root, "data", "clean", "asked", "--into", "asked-clean")
     run(root, "data", "list")
     run(root, "sft")
-    run(root, "eval")
-    run(root, "promote", "--stage", "sft", "--anyway")
+    run(root, "promote", "--stage", "sft", "--force")  # nobody has ranked, so nobody can judge it yet
 
 
 class Server:
@@ -214,8 +219,10 @@ def people(root: Path) -> None:
     rng, fresh, told = random.Random(3), _fresh(root, matters), Counter[str]()
     server = Server(root)
     try:
-        for question in fresh[: PEOPLE * CHATS]:
-            message = server.answer(question)
+        asked = fresh[: PEOPLE * CHATS]
+        with ThreadPoolExecutor(PEOPLE) as pool:
+            messages = list(pool.map(server.answer, asked))
+        for question, message in zip(asked, messages, strict=True):
             matter = matters[question]
             worth = desk.utility(matter, message["content"]) + rng.gauss(0, 0.1)
             kinds: list[dict[str, str]] = [{"kind": "like" if worth > 0.5 else "dislike"}]
@@ -255,7 +262,7 @@ def round_(root: Path) -> None:
     run(root, "regressions")
     run(root, "status")
     run(root, "round", "--preview")
-    run(root, "round", "--set", 'eval.tasks=["regressions/feedback.jsonl"]')
+    run(root, "round", *(word for setting in LATER for word in ("--set", setting)))
     run(root, "status")
 
 

@@ -1,4 +1,7 @@
-"""Messages of chat tools, whatever their fields are called: who, when, what (Rocket.Chat, Teams, Twilio, WeChat)."""
+"""Messages of chat tools, whatever their fields are called: who, when, what (Rocket.Chat, Teams, Twilio, WeChat).
+
+Why they lie on disk, and what tells a file's kind: decision 99 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
