@@ -71,7 +71,7 @@ class Namespace(_Tool):
 
 
 class HostedTool(BaseModel):
-    """A tool that others run, or whose calls have a form of their own. Why it is not refused: decision 99."""
+    """A tool that others run, or whose calls have a form of their own. Why it is not refused: decision 100."""
 
     model_config = ConfigDict(extra="ignore")
 

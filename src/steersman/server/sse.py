@@ -1,6 +1,6 @@
 """Server-sent events: one JSON object per event, and the response that they go in.
 
-Why it is our own: decision 100 in docs/LOG.md.
+Why it is our own: decision 101 in docs/LOG.md.
 """
 
 from __future__ import annotations
