@@ -47,12 +47,14 @@ KINDS = {
 }
 """Documents for the base: share of what is made, and the least and most tokens of one."""
 STAGES = {
-    "first": (0.3, 0.01, {"lists": 6, "repeated": 3, "plain": 1}),
-    "second": (0.3, 0.01, {"lists": 2, "repeated": 1, "pairs": 5, "facts": 1, "plain": 1}),
-    "base": (0.4, 0.005, {"pairs": 4, "facts": 5, "plain": 1}),
+    "first": (0.5, 0.01, {"lists": 2, "repeated": 1, "pairs": 3, "facts": 3, "plain": 1}),
+    "base": (0.5, 0.005, {"pairs": 2, "facts": 6, "plain": 2}),
 }
 """Models, each gone on with from the one before: share of the tokens, peak rate, weights of the kinds."""
-SHAPE = {"depth": 3, "width": 128, "head_size": 32, "rope_theta": 1e6, "tied": "true"}
+SHAPE = {
+    **{"kind": "gemma3_text", "window": 8, "tied": "true"},
+    **{"depth": 3, "width": 128, "head_size": 32, "rope_theta": 1e6},
+}
 ENTRIES = 4096
 """Of the tokenizer, for a language."""
 WAYS = ("linear", "ntk", "yarn")
@@ -256,7 +258,7 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
         tokens = str(round(1e6 * million * share * len(languages)))
         settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "eval_tokens": 8192}
         settings |= {"documents": "whole", "samples": 0}
-        settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else shape)
+        settings |= {"updates__lr": lr, "updates__weight_decay": 0.05} | ({} if before else shape)
         mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
         before = name
