@@ -30,7 +30,7 @@ class ShapeConfig:
     )
     window: int = opt(
         0,
-        "gemma3_text: tokens that the first layer sees, itself among them. A few of them (8) let a small model learn to "
+        "gemma3_text: tokens that the first layer sees, itself among them. A few (8) let a small model learn to "
         "look things up in a text many times sooner; 0: as all layers, all.",
         late=True,
     )
