@@ -1,4 +1,7 @@
-"""New models: transformers' own classes with weights drawn from a seed, to be pretrained."""
+"""New models: transformers' own classes with weights drawn from a seed, to be pretrained.
+
+Why so: decision 102 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
