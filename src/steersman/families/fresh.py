@@ -1,6 +1,6 @@
 """New models: transformers' own classes with weights drawn from a seed, to be pretrained.
 
-Why so: decision 102 in docs/LOG.md.
+Why so: decision 103 in docs/LOG.md.
 """
 
 from __future__ import annotations
