@@ -1,22 +1,24 @@
-"""A small decoder that is to find needles, trained from nothing and extended to 32,768 tokens: every step by the verbs.
+"""A small decoder that finds needles, trained from nothing and extended to 32,768 tokens: every step by the verbs.
 
     python bench/long_context.py DIR --data ../shared/data/pretrain          # all steps; goes on where it was stopped
     python bench/long_context.py DIR --only texts base                       # some of them
 
-texts    documents that teach to look back: facts said once and asked for several times; words repeated in the same
-         order; facts among sentences of real text, asked for later; and plain text. No fact is about a needle's place,
-         and none is a code (`SAID`, `WHATS`)
-base     a tokenizer with up to three digits an entry, and a decoder (--depth 2) in rows of 2,048: first mostly facts
-         without text between them (STAGES), until it matches what is asked to what was said, then longer documents
+texts    documents that teach to look back: short lists of facts, each asked for several times; words repeated in the
+         same order; facts of many forms; facts among sentences of real text, asked for later; and plain text. Places
+         of needles are among the things that facts are about, since a word must be known to be matched; no fact is an
+         access code (`SAID`, `WHATS`)
+base     a tokenizer that has the things and numbers to 999 as entries of their own, as large tokenizers have; and a
+         decoder of 3 layers with small heads and slow rotary positions, from short lists to longer texts (STAGES)
 longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
 measure  `steersman context` of the base, the three untrained and the three trained, on text held out
 
-What came of it, and why no needle is found yet: docs/BENCHMARKS.md, "Long context".
+What came of it: docs/BENCHMARKS.md, "Long context".
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import itertools
 import json
 import lzma
@@ -25,7 +27,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from steersman.eval.needles import PLACES, sentences
@@ -36,15 +38,28 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
 CONTEXT, LONGEST = 2048, 32768
-KINDS = {"pairs": (0.4, 96, 700), "repeated": (0.1, 48, 256), "facts": (0.3, 160, 1900), "plain": (0.2, 64, 1900)}
+KINDS = {
+    "lists": (0.25, 24, 128),
+    "repeated": (0.1, 24, 128),
+    "pairs": (0.25, 64, 512),
+    "facts": (0.3, 160, 1900),
+    "plain": (0.2, 64, 1900),
+}
 """Documents for the base: share of what is made, and the least and most tokens of one."""
 STAGES = {
-    "first": (0.31, 0.01, {"pairs": 6, "repeated": 2, "facts": 0, "plain": 2}),
-    "second": (0.38, 0.01, {"pairs": 6, "repeated": 2, "facts": 1.5, "plain": 1}),
-    "base": (0.31, 0.005, {"pairs": 6, "repeated": 3, "facts": 1, "plain": 1}),
+    "first": (0.3, 0.01, {"lists": 6, "repeated": 3, "plain": 1}),
+    "second": (0.3, 0.01, {"lists": 2, "repeated": 1, "pairs": 5, "facts": 1, "plain": 1}),
+    "base": (0.4, 0.005, {"pairs": 4, "facts": 5, "plain": 1}),
 }
 """Models, each gone on with from the one before: share of the tokens, peak rate, weights of the kinds."""
+SHAPE = {"depth": 3, "width": 128, "head_size": 32, "rope_theta": 1e6, "tied": "true"}
+ENTRIES = 4096
+"""Of the tokenizer, for a language."""
 WAYS = ("linear", "ntk", "yarn")
+NAMES = 4e6
+"""Characters of things and numbers for the tokenizer."""
+THINGS, COMMON = 1000, 150
+"""Words that facts are about: the commonest of a language, but for the very commonest."""
 SAID = {
     "en": (
         "The {what} of the {thing} is {value}",
@@ -65,6 +80,10 @@ SAID = {
         "{thing}的{what}等于{value}",
     ),
 }
+SHORT = {
+    "en": ("{thing} {value}", "{thing}: {value}", "{thing} = {value}", "{thing} is {value}"),
+    "zh": ("{thing}{value}", "{thing}：{value}", "{thing}是{value}", "{thing}为{value}"),
+}
 WHATS = {
     "en": "weight,price,age,height,score,rank,page,year,speed,length,share,rate,total,level,depth,width,cost,size,mark,"
     "serial number,telephone number,house number,mean score,second label,selling price",
@@ -82,14 +101,15 @@ def read(path: Path) -> Iterator[str]:
 
 
 def words(text: str, language: str) -> list[str]:
-    """Words that name things; the needles' own are not among them."""
+    """Words that name things, by how often they occur, and the places of needles."""
     if language == "en":
         found = re.findall(r"\b[a-z]{4,12}\b", text)
     else:
         import rjieba
 
         found = [word for word in rjieba.cut(text) if re.fullmatch(r"[\u4e00-\u9fff]{2,4}", word)]
-    return [word for word in dict.fromkeys(found) if not any(place in word for place in PLACES[language])]
+    often = [word for word, _ in collections.Counter(found).most_common(COMMON + THINGS)]
+    return list(dict.fromkeys([*often[COMMON:], *PLACES[language]]))
 
 
 class Maker:
@@ -98,10 +118,10 @@ class Maker:
     def __init__(self, source: Path, language: str, seed: int) -> None:
         self.language, self.rng = language, random.Random(seed)
         self.texts = itertools.islice(read(source), HELD_OUT[language], None)
-        first = next(self.texts)
-        while len(known := words(first, language)) < 4000:
+        first = ""
+        while len(first) < 2_000_000:
             first += next(self.texts)
-        self.known = known
+        self.known = words(first, language)
         self.pieces = (p for text in self.texts for p in sentences(text, language) if len(p) <= 400)
 
     def size(self, low: float, high: float) -> int:
@@ -129,10 +149,10 @@ class Maker:
     def thing(self, name: str) -> str:
         return name if self.rng.random() > 0.2 else name + JOINED[self.language] + self.rng.choice(self.known)
 
-    def pairs(self, characters: int) -> str:
+    def pairs(self, characters: int, forms: Sequence[str]) -> str:
         """Facts of one form alone, each asked for several times, in no order."""
         rng, language, asked = self.rng, self.language, self.rng.randint(3, 8)
-        form = SAID[language][0] if rng.random() < 0.5 else rng.choice(SAID[language])
+        form = forms[0] if rng.random() < 0.5 else rng.choice(forms)
         what = rng.choice(WHATS[language].split(","))
         gap = rng.choice(("\n\n", "\n", f"{ENDS[language]}{JOINED[language]}"))
         things = rng.sample(self.known, 40)
@@ -168,7 +188,15 @@ class Maker:
             return "".join(self.plain(characters))
         if kind == "facts":
             return self.facts(characters, self.size(60, 300 if high <= CONTEXT else 1000))
-        return self.pairs(characters) if kind == "pairs" else self.repeated(characters)
+        if kind == "repeated":
+            return self.repeated(characters)
+        return self.pairs(characters, SHORT[self.language] if kind == "lists" else SAID[self.language])
+
+    def names(self) -> str:
+        """Things and numbers in no order, so that a tokenizer has each as an entry of its own."""
+        some = [*self.rng.sample(self.known, 300), *map(str, self.rng.sample(range(1000), 200))]
+        self.rng.shuffle(some)
+        return JOINED[self.language].join(some)
 
 
 def texts(folder: Path, data: Path, languages: list[str], million: float) -> None:
@@ -182,6 +210,8 @@ def texts(folder: Path, data: Path, languages: list[str], million: float) -> Non
         for kind, (share, low, high) in KINDS.items():
             many = (maker.made(kind, low, high) for _ in itertools.count())
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
+        named = (maker.names() for _ in itertools.count())
+        write(folder / f"{language}-names.jsonl", named, NAMES)
         many = (maker.made("facts", LONGEST / 8, 0.9 * LONGEST) for _ in itertools.count())
         write(folder / f"{language}-long.jsonl", many, 1e6 * PER_TOKEN[language])
 
@@ -208,20 +238,25 @@ def verb(space: Path, *given: str, **settings: object) -> None:
 def base(space: Path, folder: Path, languages: list[str], million: float) -> None:
     if not space.exists():
         subprocess.run([sys.executable, "-m", "steersman", "init", str(space)], check=True)
-    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in KINDS]
+    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in (*KINDS, "names")]
     verb(space, "corpus", "build", *kinds, "--into", "looking", "--steps", "exact")
     if not (space / "tokenizers" / "tiny").exists():
-        given = ("--vocabulary", "4096", "--characters", "6000000", "--beside", "none")
+        read = [
+            part for la in languages for kind in KINDS if kind != "plain" for part in ("--weight", f"{la}-{kind}=0")
+        ]
+        given = ("--vocabulary", str(ENTRIES * len(languages)), "--characters", "8000000", "--beside", "none", *read)
         verb(space, "tokenizer", "train", "looking", "--into", "tiny", *given)
     verb(space, "corpus", "tokenize", "looking", "--tokenizer", "tiny")
+    shape = {f"shape__{name}": value for name, value in SHAPE.items()}
     before = ""
     for name, (share, lr, weights) in STAGES.items():
-        given = ("--from", before) if before else ("--depth", "2")
-        mixed = [part for la in languages for kind, w in weights.items() for part in ("--weight", f"{la}-{kind}={w}")]
+        given = ("--from", before) if before else ()
+        asked = {"names": 0, **dict.fromkeys(KINDS, 0), **weights}
+        mixed = [part for la in languages for kind, w in asked.items() for part in ("--weight", f"{la}-{kind}={w}")]
         tokens = str(round(1e6 * million * share * len(languages)))
         settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "eval_tokens": 8192}
         settings |= {"documents": "whole", "samples": 0}
-        settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else {"shape__tied": "true"})
+        settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else shape)
         mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
         before = name

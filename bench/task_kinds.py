@@ -109,8 +109,28 @@ def slots() -> Iterator[Row]:
             }
 
 
+def chosen(task: str, text: str) -> Iterator[Row]:
+    """Questions with choices of LLM Foundry's collection; `text` names the field that is asked."""
+    for row in rows("eval/llm_foundry_icl_tasks"):
+        if row["task"] == task:
+            asked = row["query"].removeprefix("Question: ").strip()
+            yield {text: asked, "candidates": row["choices"], "answer": row["choices"][row["gold"]]}
+
+
+def copa() -> Iterator[Row]:
+    yield from chosen("copa", "text")
+
+
+def piqa() -> Iterator[Row]:
+    yield from chosen("piqa", "question")
+
+
+def arc() -> Iterator[Row]:
+    yield from chosen("arc_easy", "question")
+
+
 PREPARED: dict[str, Callable[[], Iterator[Row]]] = {
-    f.__name__: f for f in (needs, entities, facts, lines, free, wrong, titles, slots)
+    f.__name__: f for f in (needs, entities, facts, lines, free, wrong, titles, slots, copa, piqa, arc)
 }
 SETS: dict[str, tuple[str, str, str]] = {
     # set: kind, file, options
@@ -168,9 +188,12 @@ SETS: dict[str, tuple[str, str, str]] = {
     "bitext": ("intent", "customer/en_bitext_intents", "--field text=utterance --field label=intent"),
     "bitext-slots": ("extraction", "slots", ""),
     "p3": ("", "sft/en_p3_t0_50k", ""),
+    "copa": ("completion", "copa", "--split 0,0,1"),
+    "piqa": ("choice", "piqa", "--split 0,0,1"),
+    "arc-easy": ("choice", "arc", "--split 0,0,1"),
     "pclue": ("", "eval/pclue_train9_sample_705", "--split 0,0,1"),
 }
-HELD_OUT = ("eprstmt", "chid", "pclue")
+HELD_OUT = ("eprstmt", "chid", "pclue", "copa", "piqa", "arc-easy")
 """Sets that nothing is trained on."""
 
 

@@ -367,7 +367,7 @@ def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
     artifact(space, "samples")
     status = run_json(space, "status")
     assert status["rankings"] == {"tasks": 1, "ranked": 1, "by_labeler": {"ann": 1}, "simulated": 0}
-    assert status["next"] == "steersman data export rankings"
+    assert status["next"] == "steersman reward"
     run_json(space, "data", "export", "rankings")
     assert stages(space)["rankings"]["state"] == "ready"
     with Store.open(space.store) as store:

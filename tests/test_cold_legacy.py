@@ -361,3 +361,15 @@ def test_the_verb_previews_and_writes(tmp_path: Path, monkeypatch: pytest.Monkey
     letters = told["cleaning"]["letters"]
     assert letters["read"] == sum(n for what, n in letters.items() if what != "read")
     assert run(*where, "--keep", "jokes").exit_code == 2
+
+
+def test_each_message_of_a_turn_may_begin_with_a_greeting() -> None:
+    """Two messages of the desk in a row are one turn: an automatic reply before the answer."""
+    asked = [Message("user", f"Question {i}?") for i in range(6)]
+    said = "We have received your request.\n\nDear Anna,\n\nThe parcel is at depot {}."
+    records = [
+        Conversation(str(i), (ask, Message("assistant", said.format("abcdef"[i])))) for i, ask in enumerate(asked)
+    ]
+    kept, report = stripped(records)
+    assert [c.messages[1].text for c in kept] == [f"The parcel is at depot {x}." for x in "abcdef"]
+    assert report.letters["read"] == sum(n for what, n in report.letters.items() if what != "read")

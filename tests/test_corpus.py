@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from steersman.cli.framework import build as command_line
 from steersman.corpus import tokenizing
-from steersman.corpus.documents import PIECE, LeftOut, documents
+from steersman.corpus.documents import PIECE, LeftOut, documents, files_of
 from steersman.corpus.folder import corpus_of, whole_folder
 from steersman.corpus.tokenizer import Wanted, measure, train
 from steersman.data.near import texts_in_batches
@@ -84,6 +84,68 @@ def test_a_long_file_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -
     assert max(map(len, found)) < PIECE + 6000
     assert "\n\n".join(found).split() == " ".join(paragraphs).split()
     assert left.changed.total() == 1
+
+
+def record(kind: str, body: bytes) -> bytes:
+    head = ("WARC/1.0", f"WARC-Type: {kind}", "WARC-Target-URI: http://x/", f"Content-Length: {len(body)}", "", "")
+    return "\r\n".join(head).encode() + body + b"\r\n\r\n"
+
+
+def test_crawls_are_read_record_by_record(tmp_path: Path) -> None:
+    pytest.importorskip("resiliparse")
+    chinese = PAGE.replace("On lamps", "论灯").replace("Lamps</title>", "灯</title><meta charset=gbk>")
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html%s\r\n\r\n"
+    records = [
+        record("warcinfo", b"software: x\r\n"),
+        record("conversion", "灯是一种东西。\nA lamp.".encode()),
+        record("conversion", b"\xff\xfe"),
+        record("response", http % b"" + chinese.encode("gbk")),
+        record("response", http % b"; charset=utf-8" + PAGE.encode()),
+        record("response", b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n\x89PNG"),
+    ]
+    with open(tmp_path / "a.warc.wet.gz", "wb") as file:  # each record packed by itself, as crawls are
+        file.writelines(gzip.compress(one) for one in records)
+    left = LeftOut()
+    found = list(documents([tmp_path / "a.warc.wet.gz"], Reading(), left))
+    assert found[0] == "灯是一种东西。\nA lamp."
+    assert [text.split("\n")[0] for text in found[1:]] == ["论灯", "On lamps"]
+    assert left.dropped == {"records of a crawl that are no page": 2, "records of a crawl that are no UTF-8": 1}
+    (tmp_path / "b.wet").write_bytes(records[1][:-20])
+    with pytest.raises(ValueError, match="breaks off"):
+        list(documents([tmp_path / "b.wet"], Reading(), left))
+
+
+ARTICLES = '<doc id="1" url="u" title="A">\nA\n\nFirst.\n</doc>\n<doc id="2" url="u" title="B">\nB\n</doc>\n'
+WIKITEXT = " \n = Valkyria = \n \n Text . \n \n = = Plot = = \n \n More . \n = Tower = \n \n Words .\n"
+INLINE = "Three.<|endoftext|>Four <|endoftext|> of five."
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("stories.txt", f"One.\nTwo.\n<|endoftext|>\n\n{INLINE}\n", ["One.\nTwo.", INLINE]),
+        (
+            "old.txt",
+            "One.<|endoftext|>\nTwo.\n<|endoftext|>Three.<|endoftext|>Four.\n",
+            ["One.", "Two.", "Three.", "Four."],
+        ),
+        ("wiki_00", ARTICLES, ["A\n\nFirst.", "B"]),
+        ("a.tokens", WIKITEXT, ["= Valkyria = Text . = = Plot = = More .", "= Tower = Words ."]),
+    ],
+)
+def test_marks_part_documents(name: str, text: str, wanted: list[str], tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    left = LeftOut()
+    assert [text.split() for text in documents(files_of(tmp_path)[0], Reading(), left)] == [w.split() for w in wanted]
+    assert left.changed == {"files cut where marks part documents": 1}
+
+
+def test_paragraphs_of_mnbvc_are_a_document(tmp_path: Path) -> None:
+    lines = [{"行号": i, "是否重复": False, "内容": text} for i, text in enumerate(("第一段。", "第二段。"))]
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"文件名": "x.txt", "段落": lines}, ensure_ascii=False), encoding="utf-8"
+    )
+    assert list(documents([tmp_path / "a.jsonl"], Reading(), LeftOut())) == ["第一段。\n第二段。"]
 
 
 def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 import test_preference as preference
 import test_train as stages
 import tiny as t
-from seq2seq import KINDS, make_folder, sentences
+from seq2seq import KINDS, UNTIED, make_folder, sentences
 from steersman import families
+from steersman.artifact.files import read_object
 from steersman.cli.framework import build
 from steersman.compute.packing import Tree, build_row
 from steersman.config import ModelConfig, SftConfig
@@ -124,6 +125,20 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     over = encoder_decoder.scalar_over(use_packed_rows(load_causal(folders(kind), "float32")), 2)
     over.score.weight.data.copy_(weight.data)
     assert torch.equal(branch_heads(over, row), branch_heads(model, row))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_of_its_own_is_said_as_published_configs_say_it(kind: str, folders: Any, tmp_path: Path) -> None:
+    """Readers before transformers 5 tie, and scale by the width, unless tie_word_embeddings is false."""
+    save_model(load_causal(folders(kind), "float32"), t.tokenizer(), tmp_path)
+    config = read_object(tmp_path / "config.json", "a config")
+    assert (config.get("tie_word_embeddings") is False) == (kind in UNTIED)
+    assert not config.get("scale_decoder_outputs") or kind not in UNTIED
+    again, plain = (
+        transformers.AutoModelForSeq2SeqLM.from_pretrained(at, dtype=torch.float32) for at in (tmp_path, folders(kind))
+    )
+    given = {"input_ids": torch.tensor([[5, 6, 7]]), "decoder_input_ids": torch.tensor([[0, 8]])}
+    assert torch.equal(again(**given).logits, plain(**given).logits)
 
 
 @FEW

@@ -30,7 +30,8 @@ from steersman.train.label_task import PROBLEMS, LabelTask
 from steersman.train.span_task import SpanTask
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import load_causal, read_tokenizer
-from steersman.weights.headed import load_headed, pooling_of, save_pooling, task_of
+from steersman.weights.headed import load_headed, task_of
+from steersman.weights.sentence_files import pooling_of, save_pooling
 
 CONFIG = EncoderConfig()
 TEXTS = ["where is my order", "我要退款", "how much is the card", "我的订单在哪里", "cancel it please", "发票"]

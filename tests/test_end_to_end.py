@@ -221,7 +221,7 @@ def test_new_rankings_make_stale_what_was_learned_from_the_old(root: Path) -> No
     assert (said["ranked"], said["progress"]["by_labeler"]) == (2, {"ann": 2})
     found = states(root)
     assert (found["rankings"]["state"], found["rankings"]["changed_inputs"]) == ("stale", ["store"])
-    assert inside_json(root, "status")["next"] == "steersman data export rankings"
+    assert inside_json(root, "status")["next"] == "steersman reward"
     inside(root, "data", "export", "rankings")
     found = states(root)
     assert {name: (s["state"], s["changed_inputs"]) for name, s in found.items()} == {

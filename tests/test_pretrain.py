@@ -26,7 +26,7 @@ from steersman.corpus.mixture import Mixture
 from steersman.corpus.shards import Documents, Writer
 from steersman.eval import pretraining_page
 from steersman.families.outputs import response_logprobs
-from steersman.train import dial, muon, pretrain, trajectory
+from steersman.train import dial, muon, pretrain, pretraining_plan, trajectory
 from steersman.train.bits import bits_per_byte, held_out, samples
 from steersman.train.dial import Sizes
 from steersman.train.schedule import Schedule
@@ -226,6 +226,27 @@ def test_the_dial_follows_its_laws() -> None:
     ):
         with pytest.raises(ValueError, match="expected"):
             dial.sizes(PretrainConfig(shape=wrong), 32_768)
+
+
+def test_width_heads_and_positions_are_set_apart_from_depth(tmp_path: Path) -> None:
+    shape = ShapeConfig(depth=3, width=128, head_size=32, rope_theta=1e6, tied=True)
+    settings = config(shape=shape)
+    sizes = dial.sizes(settings, 384)
+    assert (sizes.layers, sizes.width, sizes.intermediate, sizes.heads) == (3, 128, 384, 4)
+    model = pretrain.build(origin(tmp_path, settings), sizes, tiny.tokenizer())
+    assert sum(p.numel() for p in model.parameters()) == sizes.parameters
+    assert (model.config.head_dim, model.config.rope_parameters["rope_theta"]) == (32, 1e6)
+    assert model.model.layers[0].self_attn.q_norm.weight.shape == (32,)
+    model.save_pretrained(tmp_path / "made")
+    tiny.tokenizer().save_pretrained(tmp_path / "made")
+    assert pretraining_plan.sizes_of(tmp_path / "made", 384) == replace(sizes, head_size=32)
+    for wrong, said in (
+        (ShapeConfig(depth=3, width=100), "multiple of 64"),
+        (ShapeConfig(params="15M", width=128), "goes with --depth"),
+        (ShapeConfig(depth=3, head_size=48), "8, 16, 32 or 64"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dial.sizes(config(shape=wrong), 384)
 
 
 def test_the_rate_warms_up_stays_and_falls() -> None:

@@ -100,7 +100,7 @@ def _model(name: str, config: Any, prefixes: tuple[str, str] = ("", "")) -> Vect
     from steersman.engine.backends.labelling import VectorEngine, headed_engine
     from steersman.retrieval.index import Vectors
     from steersman.rounds.inputs import model_hash, resolved
-    from steersman.weights.headed import prompts_of
+    from steersman.weights.sentence_files import prompts_of
 
     folder = resolved(name)
     usual = prompts_of(folder)

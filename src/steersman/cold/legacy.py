@@ -204,7 +204,10 @@ def _greeting(role: str, text: str) -> tuple[str, list[str]]:
     while (match := GREETINGS[role].match(text)) and match.end():
         removed.append(text[: match.end()])
         text = text[match.end() :]
-    return text.strip() if removed else text, removed
+    every = re.split(r"\n\s*\n", text)  # several messages of one turn begin so each
+    again = [p for p in every[1:] if (m := GREETINGS[role].match(p)) and not p[m.end() :].strip() and len(p) < WIDE]
+    kept = "\n\n".join(p for p in every if p not in again) if again else text
+    return kept.strip() if removed or again else text, [*removed, *again]
 
 
 def _key(paragraph: str) -> str:

@@ -24,6 +24,16 @@ class ShapeConfig:
         (*DECODERS, *ENCODER_DECODERS, *ENCODERS),
     )
     tied: bool = opt(False, "One matrix serves as embedding and as head: fewer parameters, the same work.")
+    width: int = opt(0, "Numbers of a state, a multiple of 64, instead of depth's 64 a layer; 0: by depth.", late=True)
+    head_size: int = opt(
+        64, "Numbers of an attention head; smaller ones make more heads of the same width.", low=8, late=True
+    )
+    rope_theta: float = opt(
+        10_000.0,
+        "Base of a decoder's rotary positions; larger ones turn more slowly, for long contexts.",
+        low=1,
+        late=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Documents of raw text, one by one: text, Markdown and HTML as whole files, JSON lines, tables and parquet by record.
 
-Files may be packed, archives and folders are gone through. Memory grows with the longest document alone, and a text
-file of more than PIECE characters is cut into several at an empty line.
+Files may be packed, archives and folders are gone through, dumps (`steersman.corpus.dumps`) are taken apart. Memory
+grows with the longest document alone, and a text file of more than PIECE characters is cut into several at an empty
+line.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman import installed
+from steersman.corpus import dumps
 from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
 from steersman.data.readers import encoding_of, lines_of
@@ -20,8 +23,12 @@ from steersman.data.reading import Reading
 from steersman.data.sources import KNOWN, scan, scan_part
 
 TEXT, MARKDOWN, PAGES = (".txt", ".text", ".rst", ".tex"), (".md", ".markdown", ".mdx"), (".html", ".htm", ".xhtml")
+DUMPS = (".raw", ".tokens", ".warc", ".wet")
+EXTRACTED = re.compile(r"wiki_\d+")
+"""Names that WikiExtractor gives its files."""
 FIELDS = ("text", "content", "raw_content", "body", "article", "document", "markdown", "passage", "正文", "内容")
 """Fields that hold a record's text, the first found counts."""
+_DOC_HEAD = re.compile(rb"<doc id=")
 PIECE = 1_000_000
 EXAMPLES = 3
 
@@ -63,8 +70,9 @@ def files_of(path: Path) -> tuple[list[Path], int]:
     if path.is_file():
         return [path], 0
     every = sorted(p for p in path.rglob("*") if p.is_file() and not hidden(str(p.relative_to(path))))
-    readable = {*KNOWN, *TEXT, *MARKDOWN, *PAGES}
-    known = [p for p in every if p.suffix.lower() in readable and p.stat().st_size]
+    readable = {*KNOWN, *TEXT, *MARKDOWN, *PAGES, *DUMPS}
+    named = [p for p in every if p.suffix.lower() in readable or EXTRACTED.fullmatch(p.name)]
+    known = [p for p in named if p.stat().st_size]
     if not known:
         raise ValueError(f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder")
     return known, len(every) - len(known)
@@ -105,9 +113,13 @@ def _texts(
     other: Callable[[Mapping[str, Any]], str | None],
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(place, text, record)"""
-    if part.kind == "text" and part.suffix in PAGES:
-        yield part.name, _page(part, reading, left_out), {}
-    elif part.kind == "text" and part.suffix in (*TEXT, *MARKDOWN):
+    if dumps.is_crawl(part):
+        yield from dumps.crawled(part, lambda data, said: _own_text(data, said, part.name, left_out), left_out.add)
+    elif part.kind == "text" and part.suffix in PAGES:
+        with part.open() as file:
+            data = file.read()
+        yield part.name, _own_text(data, encoding_of(part, reading), part.name, left_out), {}
+    elif part.kind == "text" and (part.suffix in (*TEXT, *MARKDOWN, *DUMPS) or _DOC_HEAD.match(part.head)):
         for number, piece in enumerate(_pieces(part, reading, left_out)):
             yield f"{part.name}#{number + 1}" if number else part.name, piece, {}
     else:
@@ -128,6 +140,8 @@ def _field(value: Any, name: str) -> str | None:
     for key in (name,) if name else FIELDS:
         if isinstance(text := value.get(key), str):
             return text
+    if not name and isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs
+        return "\n".join(str(line.get("内容", "")) for line in lines if isinstance(line, dict))
     return None
 
 
@@ -148,32 +162,43 @@ def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
             yield f"{path.name}:{record.line}", text
 
 
-def _page(part: Part, reading: Reading, left_out: LeftOut) -> str:
+def _own_text(data: bytes, encoding: str, name: str, left_out: LeftOut) -> str:
     """A page's own text, without menus and the like. ValueError without the library that finds it."""
     try:
         from resiliparse.extract.html2text import extract_plain_text
+        from resiliparse.parse.encoding import detect_encoding
         from resiliparse.parse.html import HTMLTree
     except ImportError as error:
-        raise ValueError(f"{part.name}: pages need another package: {installed.command('corpus')}") from error
-    with part.open() as file:
-        data = file.read()
-    text: str = extract_plain_text(HTMLTree.parse_from_bytes(data, encoding_of(part, reading)), main_content=True)
+        raise ValueError(f"{name}: pages need another package: {installed.command('corpus')}") from error
+    tree = HTMLTree.parse_from_bytes(data, encoding or detect_encoding(data, from_html_meta=True) or "utf-8")
+    text: str = extract_plain_text(tree, main_content=True)
     left_out.changed["pages of HTML, their own text taken"] += 1
     return text
 
 
 def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
     held: list[str] = []
-    size = pieces = 0
+    size = pieces = marks = 0
+    for line in dumps.split(_readable(part, reading, left_out)):
+        long = line is not None and size >= PIECE and (not line.strip() or size >= 2 * PIECE)
+        if long or line is None:
+            if any(map(str.strip, held)):
+                yield "".join(held)
+            held, size, pieces, marks = [], 0, pieces + long, marks + (line is None)
+        if line is not None:
+            held.append(line)
+            size += len(line)
+    if pieces:
+        left_out.changed["long files cut into documents of a million characters"] += 1
+    if marks:
+        left_out.changed["files cut where marks part documents"] += 1
+    if not marks or any(map(str.strip, held)):
+        yield "".join(held)
+
+
+def _readable(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
     for line in lines_of(part, reading):
         if line.error:
             left_out.add("lines of text that cannot be read", f"{part.name}:{line.number}")
-            continue
-        if size >= PIECE and (not line.text.strip() or size >= 2 * PIECE):
-            yield "".join(held)
-            held, size, pieces = [], 0, pieces + 1
-        held.append(line.text)
-        size += len(line.text)
-    if pieces:
-        left_out.changed["long files cut into documents of a million characters"] += 1
-    yield "".join(held)
+        else:
+            yield line.text

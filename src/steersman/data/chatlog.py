@@ -16,6 +16,7 @@ from steersman.data import notices, stamps
 from steersman.data.containers import Part
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
+from steersman.data.shelves import Shelf, in_order, kept
 from steersman.data.stamps import When
 
 ANYBODY = "*"
@@ -87,9 +88,9 @@ def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
     if speakers is None:
         raise ValueError(f"{part.name}: {ask_speakers(names_in(part, reading))}")
     bad: list[Record] = []
-    said = list(_messages(lines_of(part, reading), speakers, bad, reading.changed))
-    found = list(dialogues(said, speakers, part.name, reading, bad))
-    yield from sorted([*bad, *found], key=lambda record: record.line)
+    said = Shelf(_messages(lines_of(part, reading), speakers, bad, reading.changed))
+    found = dialogues(said, speakers, part.name, reading, bad)
+    yield from in_order(Shelf(itertools.chain(bad, found)), lambda record: record.line, Shelf)
 
 
 def names_in(part: Part, reading: Reading) -> str:
@@ -289,10 +290,8 @@ def dialogues(
 
     `bad`: lines that could not be read. Raises ValueError with the names found where no message is by a given speaker.
     """
-    spoken = [_bare(message, reading.changed) for message in said]
-    counts = Counter(
-        message.who.strip() for message in spoken if message is not None and message.who and not message.ends
-    )
+    spoken = kept((_bare(message, reading.changed) for message in said), len(said))
+    counts = Counter(m.who.strip() for m in spoken if m is not None and m.who and not m.ends)
     if speakers is None:
         raise ValueError(f"{name}: {ask_speakers(_listed(counts))}")
     strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
@@ -338,6 +337,7 @@ def _bare(message: Said, changed: Counter[str]) -> Said | None:
     if not message.who or notices.SPOKEN.fullmatch(message.text):
         changed["notices of the messenger left out"] += 1
         return None
+    changed["messages without text left out"] += not message.text.strip()
     lines = notices.EDITED.sub("", notices.unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
     changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)

@@ -263,6 +263,8 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
         return
     if len(pieces) > 1:
         got.notes["records that hold several taken apart"] += 1
+    elif not pieces:
+        got.left_out["records that annotators gave nothing to, or rejected"] += 1
     for value in pieces:
         desk = exports.DESK in value
         value = {key: item for key, item in value.items() if key != exports.DESK} if desk else value

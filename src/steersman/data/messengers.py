@@ -1,4 +1,4 @@
-"""Exports of messengers as JSON or HTML (Telegram, Slack, Discord, Instagram and Messenger) -> messages of chats."""
+"""Exports of messengers, JSON or HTML (Telegram, Slack, Discord, Instagram, Messenger, Skype) -> messages of chats."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ from typing import Any
 from steersman.data import chatlog, formats, stamps, web_pages, who_said
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
-from steersman.data.formats import exports, turns
+from steersman.data.formats import exports, markup, turns
 from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
+from steersman.data.who_said import Chat
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
 """Names of speakers in training data, as opposed to a chat between people."""
 SHOWN = 8
 """Notes on the chats of an export that are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chat:
-    """One chat of an export: the partner's name in a chat between two, and the messages in order."""
-
-    partner: str
-    messages: Sequence[Said]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +36,7 @@ class Chats:
 def chats_in(value: Any) -> Chats | None:
     """Chats of an exported object, or of a list of messages; None where it is neither."""
     if isinstance(value, Mapping):
-        return _telegram(value) or _discord(value) or _instagram(value) or _others(value)
+        return _telegram(value) or _discord(value) or _instagram(value) or _skype(value) or _others(value)
     if isinstance(value, list) and value and is_message(value[0]):
         if "ts" in value[0]:
             return Chats("Slack", [Chat("", [_slack(i, m) for i, m in enumerate(value, 1) if isinstance(m, Mapping)])])
@@ -78,13 +71,13 @@ def is_others(value: Any, speakers: str) -> bool:
 def _others(value: Mapping[str, Any]) -> Chats | None:
     """An object around the messages of some chat tool."""
     messages = who_said.messages_in(value)
-    if messages is None or exports.is_export(value) or not is_others(messages[0], ""):
+    if messages is None or exports.is_export(value) or not is_others(messages[0], "?"):
         return None
     return of_others(messages)
 
 
 def of_others(messages: Iterable[Mapping[str, Any]]) -> Chats:
-    return Chats("a chat tool", [Chat("", said) for said in who_said.chats(messages)])
+    return Chats("a chat tool", who_said.Gathered(messages))
 
 
 def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
@@ -92,23 +85,23 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     if not found.chats:
         raise ValueError(f"{part.name}: expected chats, found an export of {found.source} without any")
     speakers = chatlog.speakers_of(reading.speakers)
-    everybody = Counter(m.who for chat in found.chats for m in chat.messages if m.who)
-    if speakers is not None and not any(speakers.role(who) for who in everybody):
+    everybody = (m.who for chat in found.chats for m in chat.messages if m.who)
+    if speakers is not None and not any(map(speakers.role, everybody)):
         # raises ValueError with the names
         list(chatlog.dialogues(found.chats[0].messages, speakers, part.name, reading))
     notes: Counter[str] = Counter()
     each = dataclasses.replace(reading, tell=lambda text: notes.update([text]))
     for chat in found.chats:
-        names = {m.who for m in chat.messages if m.who}
         mine = speakers
-        if mine is None and len(names) == 2 and chat.partner in names:
+        names = {m.who for m in chat.messages if m.who} if mine is None and chat.partner else set[str]()
+        if len(names) == 2 and chat.partner in names:
             (other,) = names - {chat.partner}
             mine = chatlog.Speakers(frozenset({chatlog.name_key(chat.partner)}), frozenset({chatlog.name_key(other)}))
             reading.tell(
                 f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
                 "--speakers"
             )
-        if mine is not None and not any(mine.role(name) for name in names):
+        if mine is not None and not any(mine.role(m.who) for m in chat.messages if m.who):
             reading.changed["chats without a named speaker left out"] += 1
             continue
         yield from chatlog.dialogues(chat.messages, mine, part.name, each)
@@ -199,6 +192,22 @@ def _instagram(value: Mapping[str, Any]) -> Chats | None:
         for i, m in enumerate(ordered, 1)
     ]
     return Chats("Instagram or Messenger", [Chat("", said)])
+
+
+def _skype(value: Mapping[str, Any]) -> Chats | None:
+    found = value.get("conversations")
+    if not (isinstance(found, list) and any(isinstance(c, Mapping) and "MessageList" in c for c in found)):
+        return None
+    chats = []
+    for one in found:
+        messages = [m for m in one.get("MessageList") or () if isinstance(m, Mapping)]
+        said = []
+        for number, m in enumerate(sorted(messages, key=lambda m: str(m.get("originalarrivaltime"))), 1):
+            told = str(m.get("messagetype")) not in ("RichText", "Text")
+            text = markup.text_of(str(m.get("content") or ""))
+            said.append(Said(number, _iso(m.get("originalarrivaltime")), "" if told else str(m.get("from")), text))
+        chats.append(Chat(str(one.get("id") or ""), said))
+    return Chats("Skype", chats)
 
 
 def _mended(text: str) -> str:

@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar, overload
 T = TypeVar("T")
 CACHE_KB = 16_000
 """Memory of a database of keys."""
+FEW = 10_000
 
 
 class Pile(Protocol[T]):
@@ -66,6 +67,11 @@ class Shelf(Sequence[T], Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return (self[i] for i in range(len(self)))
+
+
+def kept(items: Iterable[T], count: int) -> Pile[T]:
+    """The `count` items: few in memory, many on disk."""
+    return Shelf(items) if count > FEW else list(items)
 
 
 def in_order(pile: Pile[T], place: Callable[[T], int], make: MakePile[T]) -> Pile[T]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MARKS = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -129,12 +130,14 @@ def _possible(numbers: tuple[int, int, int]) -> bool:
     return len(small) >= 2 and any(n <= 12 for n in small)
 
 
-def instants(stamps: Iterable[When | None]) -> list[float | None]:
+def instants(stamps: Iterable[When | None]) -> Iterator[float | None]:
     """Seconds of each stamp on a common scale, None where unknown."""
-    orders = Orders()
-    every = [orders.feed(stamp) for stamp in stamps]
+    orders, every = Orders(), (array("d"), array("d"), array("d"))
+    for stamp in stamps:
+        for read, at in zip(every, orders.feed(stamp), strict=True):
+            read.append(math.nan if at is None else at)
     best = orders.best()
-    return [None if best is None else found[best] for found in every]
+    return (None if best is None or math.isnan(at) else at for at in every[best or 0])
 
 
 class Orders:

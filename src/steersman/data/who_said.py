@@ -1,27 +1,39 @@
-"""Messages of chat tools, whatever their fields are called: who, when, what (Rocket.Chat, Teams, Twilio, WeChat)."""
+"""Messages of chat tools, whatever their fields are called: who, when, what (Rocket.Chat, Teams, Twilio, WeChat).
+
+Why they lie on disk, and what tells a file's kind: decision 99 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
 
 from steersman.data import stamps
 from steersman.data.chatlog import Said
+from steersman.data.formats.fields import parsed_json
 from steersman.data.formats.markup import MARKUP, text_of
-from steersman.data.formats.message_rows import GROUPS
+from steersman.data.formats.message_rows import GROUPS, HEAD
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
+from steersman.data.shelves import Numbers, Shelf
 
 _WHO = """
-    u sendername username nickname from user sender author displayname 发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
+    u sendername username nickname from user sender author creator displayname name
+    发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
 """
 _WHEN = """
-    ts time timestamp date sentat createdat createddatetime datecreated datetime createtime 时间 发送时间 消息时间 日期
+    ts time timestamp date sentat createdat createat createddate createddatetime datecreated datetime createtime
+    originalarrivaltime senddate 时间 发送时间 消息时间 日期
 """
-_WHAT = "msg body content text message strcontent 内容 消息内容 消息"
+_WHAT = "msg mes body content text message strcontent 内容 消息内容 消息"
 _CHAT = (
     *("rid", "chatid", "conversationsid"),
     *(name.replace("_", "") for name in GROUPS),
@@ -30,7 +42,7 @@ _CHAT = (
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "user", "application", "bot", "id")
 """Fields of an object that stands for a person, the likelier first."""
-LISTS = ("messages", "value", "data", "records", "msgs", "聊天记录")
+LISTS = ("messages", "value", "data", "records", "msgs", "items", "聊天记录")
 """Fields that hold the messages of an export."""
 
 
@@ -51,30 +63,83 @@ def _keys_among(fields: tuple[str, ...]) -> tuple[str, str, str, str] | None:
 
 def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     """The messages of an exported object; None where it holds none."""
-    items = next((value[k] for k in LISTS if isinstance(value.get(k), list) and value[k]), None)
+    within = [value, *(inner for inner in value.values() if isinstance(inner, Mapping))]
+    lists = (of[k] for of in within for k in LISTS if isinstance(of.get(k), list) and of[k])
+    items: list[Any] | None = next(lists, None)
     return items if items and all(keys_of(item) is not None for item in items) else None
 
 
-def chats(messages: Iterable[Mapping[str, Any]]) -> Iterator[list[Said]]:
-    """The messages of each chat, by time where each says its time in the usual form; of one second in the file's order,
-    or the other way round where that begins with the newest."""
-    found: dict[str, list[Said]] = {}
-    for number, message in enumerate(messages, 1):
-        keys = keys_of(message)
-        if keys is not None:
-            found.setdefault(_chat_of(message[keys[3]]) if keys[3] else "", []).append(_said(number, message, keys))
-    for said in found.values():
-        if not all(map(_at, said)):
-            yield said
-            continue
-        newest_first = _at(said[0]) > _at(said[-1])
-        yield sorted(reversed(said) if newest_first else said, key=_at)
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One chat of an export: the partner's name in a chat between two, and the messages in order."""
+
+    partner: str
+    messages: Sequence[Said]
 
 
-def _at(message: Said) -> tuple[int, ...]:
-    """Date and seconds; () where the order of the date's numbers is not sure."""
+class _Places(Sequence[Said]):
+    """Messages of a shelf in an order of their own."""
+
+    def __init__(self, shelf: Shelf[Said], places: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        self._shelf, self._places = shelf, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, i: int) -> Said: ...
+    @overload
+    def __getitem__(self, i: slice) -> _Places: ...
+    def __getitem__(self, i: int | slice) -> Said | _Places:
+        return _Places(self._shelf, self._places[i]) if isinstance(i, slice) else self._shelf[int(self._places[i])]
+
+
+class Gathered(Sequence[Chat]):
+    """The chats of messages, on disk but for some 40 bytes a message.
+
+    Messages are by time where each of a chat says its time in the usual form; of one second in the file's order, or
+    the other way round where that begins with the newest.
+    """
+
+    def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        self._said, of, at, numbers, count = Shelf[Said](), array("q"), array("d"), Numbers[str](), 0
+        for number, message in enumerate(messages, 1):
+            keys = keys_of(message)
+            if keys is not None:
+                chat = numbers.get_or(_chat_of(message[keys[3]]) if keys[3] else "", count)
+                count += chat == count
+                self._said.append(one := _said(number, message, keys))
+                of.append(chat)
+                at.append(_at(one))
+        chats, times, place = np.array(of, np.int64), np.array(at), np.arange(len(of))
+        _, first, index = np.unique(chats, return_index=True, return_inverse=True)
+        last = len(chats) - 1 - np.unique(chats[::-1], return_index=True)[1]
+        timed = np.bincount(index, np.isnan(times), len(first)) == 0
+        newest_first = timed & (times[first] > times[last])
+        order = np.lexsort((np.where(newest_first[index], -place, place), np.where(timed[index], times, 0.0), chats))
+        self._order, self._ends = order, np.searchsorted(chats[order], np.arange(count + 1))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, i: int) -> Chat: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Chat]: ...
+    def __getitem__(self, i: int | slice) -> Chat | list[Chat]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        return Chat("", _Places(self._said, self._order[self._ends[i] : self._ends[i + 1]]))
+
+
+def _at(message: Said) -> float:
+    """Seconds, on a scale that orders dates; nan where the order of the date's numbers is not sure."""
     when = message.when
-    return (*when.date, when.seconds) if when is not None and when.date and when.order == "ymd" else ()
+    if when is None or not when.date or when.order != "ymd":
+        return math.nan
+    year, month, day = when.date
+    return ((year * 12 + month) * 31 + day) * 90_000.0 + when.seconds
 
 
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:
@@ -86,9 +151,11 @@ def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, st
 
 
 def _words(value: Any) -> str:
-    """Of a text, an object that has one, or a list of both (Telegram's parts)."""
+    """Of a text, an object that has one (Feishu: as JSON), or a list of both (Telegram's parts)."""
     if isinstance(value, Mapping):
-        return _words(value.get("content") or value.get("text"))
+        inner = value.get("content") or value.get("text")
+        found = parsed_json(inner)
+        return _words(found if isinstance(found, Mapping) else inner)
     return "".join(map(_words, value)) if isinstance(value, list) else str(value or "")
 
 
@@ -120,20 +187,59 @@ def gathered(
     wanted: Callable[[Any], bool],
     scan: Callable[[Iterable[Any]], Iterator[Record]],
 ) -> Iterator[Record]:
-    """Records; of a file whose first is a message (`wanted`), the dialogues that `scan` makes of all its messages."""
-    first = next(records, None)
-    if first is None or first.error or not wanted(first.value):
-        yield from itertools.chain([] if first is None else [first], records)
+    """Records; of a file with a message among its first ones (`wanted`), the dialogues that `scan` makes of all.
+
+    What is no message and says nothing (a line about the chat) is left out there, and counted.
+    """
+    head = list(itertools.islice(records, HEAD))
+    if not any(not record.error and (_of_type(record.value) == "version" or wanted(record.value)) for record in head):
+        yield from itertools.chain(head, records)
         return
-    others: list[Record] = []
+    others = Shelf[Record]()
 
     def messages() -> Iterator[Any]:
-        for number, record in enumerate(itertools.chain([first], records), 1):
+        for number, record in enumerate(itertools.chain(head, records), 1):
             reading.tick(reading.position.bytes, number)
-            if record.error or keys_of(record.value) is None:
-                others.append(record)
-            else:
+            if not record.error and keys_of(record.value) is not None:
                 yield record.value
+            elif not record.error and (posts := _posts(record.value)):
+                yield from posts
+            elif not record.error and _is_about(record.value):
+                reading.changed["lines about a chat, in a file of its messages, left out"] += 1
+            else:
+                others.append(record)
 
     yield from scan(messages())
     yield from others
+
+
+def _of_type(value: Any) -> str:
+    """The kind of a line of Mattermost's export, which is the name of its one object; '' for other records."""
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return kind if isinstance(kind, str) and kind in value and len(value) <= 3 else ""
+
+
+def _posts(value: Any) -> list[dict[str, Any]]:
+    """A post of Mattermost's export with its replies, which are a chat of their own where there are any."""
+    post = value.get(kind) if (kind := _of_type(value)) in ("post", "direct_post") else None
+    if not isinstance(post, Mapping):
+        return []
+    replies = [r for r in post.get("replies") or () if isinstance(r, Mapping)]
+    chat = [post.get("team"), post.get("channel"), *(post.get("channel_members") or ())]
+    chat += [post.get("create_at"), post.get("user")] if replies else []
+    room = "/".join(str(part) for part in chat if part)
+    return [{**{k: m.get(k) for k in ("user", "message", "create_at")}, "room": room} for m in (post, *replies)]
+
+
+def _is_about(value: Any) -> bool:
+    """Whether a line tells of a chat: Mattermost's users and channels, SillyTavern's first line, one without words."""
+    return bool(_of_type(value)) or "chat_metadata" in (value or ()) or _says_nothing(value)
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a record holds no text of several words."""
+    if isinstance(value, Mapping):
+        return all(map(_says_nothing, value.values()))
+    if isinstance(value, list):
+        return all(map(_says_nothing, value))
+    return not isinstance(value, str) or (len(value.split()) < 4 and len(value) < 60)

@@ -6,7 +6,7 @@ A decoder's classifier reads its last token's state, as transformers' does; its 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,8 +65,11 @@ def ends(model: Any, rows: Sequence[Marked]) -> tuple[Tensor, Tensor]:
     return tuple(x.float().masked_fill(outside, -torch.inf) for x in (output.start_logits, output.end_logits))
 
 
-def vectors(model: Any, rows: Sequence[Marked], pooling: str) -> Tensor:
-    """[B, hidden] float32 of length 1. `pooling`: mean, cls (the first token's state) or last."""
+def vectors(
+    model: Any, rows: Sequence[Marked], pooling: str, dense: Sequence[Callable[[Tensor], Tensor]] = ()
+) -> Tensor:
+    """[B, hidden] float32 of length 1. `pooling`: mean, cls (the first token's state) or last; `dense`: what is
+    computed of that."""
     output, mask = run(model, rows)
     states = output.last_hidden_state.float()
     if pooling == "cls":
@@ -75,4 +78,6 @@ def vectors(model: Any, rows: Sequence[Marked], pooling: str) -> Tensor:
         pooled = states[torch.arange(len(rows), device=states.device), mask.sum(1) - 1]
     else:
         pooled = mean(states, mask)
+    for layer in dense:
+        pooled = layer(pooled)
     return F.normalize(pooled, dim=-1)

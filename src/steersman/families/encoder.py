@@ -22,8 +22,22 @@ from steersman.families.shape import Shape
 
 TESTED = {"bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"}
 """Model types whose numbers tests compare with transformers' heads and losses."""
-SHIFTED = ("camembert", "roberta", "xlm-roberta")
+SHIFTED = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 """Model types whose positions begin behind the padding's."""
+OWN_POOLINGS: dict[str, dict[str, str]] = {"eurobert": {"cls": "bos"}, "modernbert": {}}
+"""Model types whose classifier knows `classifier_pooling` -> its own names."""
 STACKS = ("encoder", "transformer")
 """Where the list of layers lies below the backbone, where not in the backbone itself."""
 TASKS = ("single_label", "multi_label", "regression", "span", "embedding")
@@ -83,9 +97,17 @@ def prepare(model: Any) -> None:
 
 
 def averages(config: Any) -> bool:
-    """Whether a classifier reads the mean of the states where transformers' class reads the first; ModernBERT's own
-    class knows the setting."""
-    return getattr(config, "classifier_pooling", "cls") == "mean" and config.model_type != "modernbert"
+    """Whether a classifier reads the mean of the states where transformers' class reads the first; some classes know
+    the setting themselves."""
+    return getattr(config, "classifier_pooling", "cls") == "mean" and config.model_type not in OWN_POOLINGS
+
+
+def set_pooling(model: Any, pooling: str) -> None:
+    """Let a classifier read the first state (cls) or the mean."""
+    named = OWN_POOLINGS.get(model.config.model_type, {}).get(pooling, pooling)
+    model.config.classifier_pooling = named
+    if hasattr(model, "classifier_pooling"):
+        model.classifier_pooling = named
 
 
 def layers(model: Any) -> Sequence[Any]:

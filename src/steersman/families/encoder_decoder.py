@@ -47,6 +47,8 @@ TESTED = {
 """Models that may be trained: tests compare their numbers over rows with transformers' over single texts."""
 SCALED = {"longt5": "scale_decoder_outputs", "t5": "scale_decoder_outputs", "umt5": "tie_word_embeddings"}
 """Model types that scale states before the head -> the config setting that switches it on."""
+UNTIED = ("longt5", "mt5", "t5")
+"""Model types whose published configs say by tie_word_embeddings = false that they have a head of their own."""
 SLACK = 1.25
 """Texts share a pass while their padded size is at most so many times their own."""
 UNBOUNDED = 512
@@ -338,6 +340,15 @@ def room(config: Any, prompt: int) -> int:
 def told(config: Any) -> str:
     trained = "trained by transformers' layers, padded" if config.model_type in TESTED else "served but not trained"
     return f"{config.model_type}, an encoder-decoder: the prompt is encoded, the answer decoded; {trained}"
+
+
+def untied(model: Any) -> bool:
+    """Whether the folder must say that the head is a matrix of its own, as T5 1.1 has one: transformers 5 writes that
+    it is the embedding, which older readers would take for it, with states scaled."""
+    config, head = model.config, model.get_output_embeddings()
+    if config.model_type not in UNTIED or head is None or getattr(config, "scale_decoder_outputs", False):
+        return False
+    return head.weight is not model.get_input_embeddings().weight
 
 
 def context(config: Any) -> int:

@@ -19,7 +19,9 @@ WAYS_OUT = ("o_proj", "down_proj")
 """Matrices that write into the residual stream: zero at first, so that every layer begins as the identity."""
 
 
-def decoder_config(kind: str, layers: int, width: int, intermediate: int, heads: int, **more: Any) -> Any:
+def decoder_config(
+    kind: str, layers: int, width: int, intermediate: int, heads: int, theta: float = 10_000.0, **more: Any
+) -> Any:
     """The config of a decoder with as many key heads as query heads, of `width` / `heads` numbers each."""
     sizes = {
         "num_hidden_layers": layers,
@@ -29,7 +31,7 @@ def decoder_config(kind: str, layers: int, width: int, intermediate: int, heads:
         "num_key_value_heads": heads,
         "head_dim": width // heads,
     }
-    rope = {"rope_type": "default", "rope_theta": 10000.0}
+    rope = {"rope_type": "default", "rope_theta": theta}
     return AutoConfig.for_model(kind, **sizes, rope_parameters=rope, initializer_range=DEVIATION, **more)
 
 

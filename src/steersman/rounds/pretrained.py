@@ -202,9 +202,9 @@ def lengthened(section: PretrainConfig, base: Path | None) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{base}: {error}") from None
         return [f"context: {before} -> {section.context}, {section.rope} by {factor:g}"]
-    if section.shape.kind in DECODERS and section.context > before:
+    if section.shape.kind in (*DECODERS, *ENCODERS) and section.context > before:
+        way = ", or --rope linear, ntk or yarn" if section.shape.kind in DECODERS else ""
         raise ValueError(
-            f"{base}: pretrain.context={section.context} is beyond its {before}; expected at most that, or --rope "
-            "linear, ntk or yarn"
+            f"{base}: pretrain.context={section.context} is beyond its {before}; expected at most that{way}"
         )
     return []

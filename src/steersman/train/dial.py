@@ -1,6 +1,6 @@
 """One dial, depth or size: a model's sizes and its training, from published laws; nothing here is measured.
 
-- width = 64 * depth, heads of 64, an MLP of 8/3 width: the shape matters little (Kaplan et al. 2020)
+- width = 64 * depth, heads of 64, an MLP of 8/3 width: the shape matters little (Kaplan et al. 2020), unless set
 - tokens = 20 for each parameter of matrices and head (Hoffmann et al. 2022)
 - batch = 0.2920 * C ** 0.3271 tokens and rate = 0.3118 * C ** -0.1250, C the operations of the run (DeepSeek LLM 2024)
 - weight decay = 1 / (rate * steps * tau), tau = 1.084 * (tokens per parameter) ** -0.527 (Bergsma et al. 2025)
@@ -42,10 +42,11 @@ class Sizes:
     vocabulary: int
     tied: bool
     kind: str = "qwen3"
+    head_size: int = HEAD
 
     @property
     def heads(self) -> int:
-        return self.width // HEAD
+        return self.width // self.head_size
 
     @property
     def matrices(self) -> int:
@@ -59,7 +60,7 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        norms = self.layers * (2 * self.width + 2 * HEAD) + self.width
+        norms = self.layers * (2 * self.width + 2 * self.head_size) + self.width
         return self.matrices + self.head * (1 if self.tied or self.kind not in DECODERS else 2) + norms
 
     def operations(self, context: int) -> float:
@@ -68,12 +69,12 @@ class Sizes:
         return 6 * (self.matrices / sides + self.head) + 6 * self.layers * self.width * context
 
 
-def of_depth(depth: int, vocabulary: int, tied: bool, kind: str = "qwen3") -> Sizes:
-    width = HEAD * depth
-    gated = kind not in ("bart", "bert")
-    return Sizes(
-        depth, width, -(-8 * width // 3 // MULTIPLE) * MULTIPLE if gated else 4 * width, vocabulary, tied, kind
-    )
+def of_depth(
+    depth: int, vocabulary: int, tied: bool, kind: str = "qwen3", width: int = 0, head_size: int = HEAD
+) -> Sizes:
+    width = width or HEAD * depth
+    inner = 4 * width if kind in ("bart", "bert") else -(-8 * width // 3 // MULTIPLE) * MULTIPLE
+    return Sizes(depth, width, inner, vocabulary, tied, kind, head_size)
 
 
 def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
@@ -82,10 +83,19 @@ def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
     if bool(shape.depth) == bool(shape.params):
         raise ValueError("expected one of --depth N and --params SIZE, such as --depth 6 or --params 15M")
     vocabulary = -(-vocabulary // MULTIPLE) * MULTIPLE
+    if shape.head_size % 2 or MULTIPLE % shape.head_size:
+        raise ValueError(f"pretrain.shape.head_size: expected 8, 16, 32 or 64, got {shape.head_size}")
     if shape.depth:
-        return of_depth(shape.depth, vocabulary, shape.tied, shape.kind)
+        if shape.width % MULTIPLE:
+            raise ValueError(f"pretrain.shape.width: expected a multiple of {MULTIPLE}, got {shape.width}")
+        return of_depth(shape.depth, vocabulary, shape.tied, shape.kind, shape.width, shape.head_size)
+    if shape.width:
+        raise ValueError("pretrain.shape.width: goes with --depth; --params finds the width itself")
     wanted = number(shape.params, "params")
-    every = [of_depth(depth, vocabulary, shape.tied, shape.kind) for depth in range(1, DEEPEST + 1)]
+    every = [
+        of_depth(depth, vocabulary, shape.tied, shape.kind, head_size=shape.head_size)
+        for depth in range(1, DEEPEST + 1)
+    ]
     if wanted < every[0].parameters / 2 or wanted > every[-1].parameters * 2:
         raise ValueError(
             f"params: expected {every[0].parameters} to {every[-1].parameters} with {vocabulary} entries, got {wanted}"

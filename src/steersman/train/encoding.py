@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from steersman import stopping
+from steersman.artifact.files import read_object
 from steersman.config import EncoderConfig, ModelConfig
 from steersman.data.examples import Example, Examples
 from steersman.families import encoder as family
@@ -35,7 +36,8 @@ from steersman.train.span_task import SpanTask
 from steersman.train.update import Rule
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
-from steersman.weights.headed import load_headed, pooling_of, save_pooling, saved_names
+from steersman.weights.headed import load_headed, saved_names
+from steersman.weights.sentence_files import behind, pooling_of, save_pooling
 
 Task = LabelTask | SpanTask | VectorTask
 FEW = 20
@@ -88,6 +90,10 @@ def task_for(kind: str, parts: Parts, base: Path, tokenizer: Any, config: Encode
         return SpanTask(marks, config)
     if kind == "embedding":
         pooling = config.head.pooling
+        if behind(base).dense:
+            raise ValueError(
+                f"{base}: layers behind the pooling (modules.json) are not trained here; expected a model without them"
+            )
         return VectorTask(marks, config, pooling_of(base) if pooling == "auto" else pooling)
     labels = labels_of(parts.train) if kind != "regression" else []
     if kind == "single_label" and len(labels) < 2:
@@ -112,6 +118,13 @@ def learnable(parts: Parts, task: Task) -> Parts:
     return Parts(parts.train, held, test, [*parts.said, *said])
 
 
+def _pooling(base: Path) -> str:
+    """As the base's classifier reads, if it is one; else as its vectors are made."""
+    config = read_object(base / "config.json", "a model's config")
+    trained = str((config.get("architectures") or [""])[0]).endswith("ForSequenceClassification")
+    return pooling_of(base, str(config.get("classifier_pooling", "cls")) if trained else "cls")
+
+
 def headed(base: Path, task: Task, origin: Origin[EncoderConfig]) -> Any:
     """The model with the task's head, only the last layers trained where that is set."""
     config, labels = origin.config, task.labels or (("score",) if task.kind == "regression" else ())
@@ -120,7 +133,7 @@ def headed(base: Path, task: Task, origin: Origin[EncoderConfig]) -> Any:
         model.config.problem_type = PROBLEMS[task.kind]
         if family.serves(model.config):
             pooling = config.head.pooling
-            model.config.classifier_pooling = pooling_of(base, "cls") if pooling == "auto" else pooling
+            family.set_pooling(model, _pooling(base) if pooling == "auto" else pooling)
     model.to(pick_device(origin.model.device))
     if config.train_layers:
         of = family_of(model)

@@ -67,6 +67,7 @@ def build(origin: Origin[PretrainConfig], sizes: Sizes, tokenizer: Any) -> Any:
         sizes.width,
         sizes.intermediate,
         sizes.heads,
+        theta=config.shape.rope_theta,
         vocab_size=sizes.vocabulary,
         max_position_embeddings=config.context,
         tie_word_embeddings=sizes.tied,

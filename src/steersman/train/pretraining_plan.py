@@ -14,7 +14,7 @@ from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
-from steersman.train.dial import HEAD, Recipe, Sizes
+from steersman.train.dial import Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
 from steersman.train.speed import UNCERTAINTY, operations_per_second
 from steersman.weights.folders import DTYPES, pick_device, read_config
@@ -25,7 +25,9 @@ def sizes_of(base: Path, vocabulary: int) -> Sizes:
     kind = kind_of(read_config(base))
     if kind in DECODERS:
         shape = shape_in(base)
-        found = Sizes(shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind)
+        found = Sizes(
+            shape.layers, shape.hidden, shape.intermediate, shape.vocabulary, shape.tied, kind, shape.head_dim
+        )
     else:
         c = read_config(base)
         inner = next(int(getattr(c, n)) for n in ("intermediate_size", "d_ff", "encoder_ffn_dim") if hasattr(c, n))
@@ -46,9 +48,9 @@ def _shape(sizes: Sizes, context: int) -> Shape:
         intermediate=sizes.intermediate,
         heads=sizes.heads,
         kv_heads=sizes.heads,
-        head_dim=HEAD,
+        head_dim=sizes.head_size,
         eps=1e-6,
-        scale=HEAD**-0.5,
+        scale=sizes.head_size**-0.5,
         embed_scale=1.0,
         gelu=False,
         sandwich_norms=False,

@@ -41,18 +41,23 @@ class Stored:
     """The dtype as named by safetensors: BF16, F32, U8, ..."""
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError for deep nesting and for numbers that are not finite."""
+def read_json(path: Path) -> Any:
+    """Raises ValueError for deep nesting and for numbers that are not finite."""
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object, as `read_json` does."""
+    value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value

@@ -20,11 +20,12 @@ from transformers import (
     AutoTokenizer,
 )
 
-from steersman.artifact.files import naming, umask
+from steersman.artifact.files import naming, umask, write_json
 from steersman.artifact.manifest import MANIFEST_NAME, verify
 from steersman.compute.vocabulary import grow_embedding
 from steersman.config import ModelConfig
 from steersman.distributed import parallel
+from steersman.families.encoder_decoder import untied
 from steersman.families.heads import saved_scale
 from steersman.families.known import family_of
 from steersman.families.outputs import layer_count
@@ -336,6 +337,9 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     with quiet(), naming(folder), activity("saving the model", about=size / SAVED):
         model.save_pretrained(str(folder), state_dict=state, max_shard_size=SHARD)
         tokenizer.save_pretrained(str(folder))
+    if untied(model):
+        path = folder / "config.json"
+        write_json(path, checks.read_object(path) | {"tie_word_embeddings": False})
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o666 & ~umask())  # files are created readable for their owner only
     model.config.use_cache = use_cache

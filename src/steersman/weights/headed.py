@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from steersman.artifact.files import write_json
 from steersman.families.encoder import averages, headed_class
 from steersman.progress import activity, note
 from steersman.weights import checks
@@ -25,10 +24,6 @@ from steersman.weights.folders import (
     use_plain_attention,
 )
 
-POOLINGS = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
-"""How states become one vector -> its name in the files of sentence-transformers."""
-POOLING = "1_Pooling"
-NORMALIZE = "2_Normalize"
 HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
 """End of a class's name in config.json -> what its head computes."""
 AVERAGED = "mean_pooled."
@@ -143,52 +138,3 @@ def saved_names(model: Model) -> dict[str, torch.Tensor] | None:
         return None
     body = f"{model.base_model_prefix}."
     return {name if name.startswith(body) else AVERAGED + name: x for name, x in model.state_dict().items()}
-
-
-# pooling, in the files of sentence-transformers
-
-
-def pooling_of(folder: Path, usual: str = "mean") -> str:
-    """How the folder's states become one vector: as its files say, else the `usual` way.
-
-    Raises ValueError for a way that is not one of `POOLINGS`.
-    """
-    path = folder / POOLING / "config.json"
-    if not path.is_file():
-        return usual
-    said = checks.read_object(path)
-    mode = said.get("pooling_mode")  # newer files name it
-    chosen = (
-        [str(mode)] if mode else [key for key, on in said.items() if key.startswith("pooling_mode_") and on is True]
-    )
-    found = {key: name for name, key in POOLINGS.items()} | {name: name for name in POOLINGS} | {"lasttoken": "last"}
-    if len(chosen) != 1 or chosen[0] not in found:
-        raise ValueError(f"{path}: expected one of {', '.join(POOLINGS.values())}, got {', '.join(chosen) or 'none'}")
-    return found[chosen[0]]
-
-
-def prompts_of(folder: Path) -> tuple[str, str]:
-    """What the model wants before questions and before passages, as its files of sentence-transformers say."""
-    path = folder / "config_sentence_transformers.json"
-    said = checks.read_object(path).get("prompts") if path.is_file() else None
-    named = said if isinstance(said, dict) else {}
-    found = [
-        next((str(named[n]) for n in names if named.get(n)), "") for names in (("query",), ("passage", "document"))
-    ]
-    return found[0], found[1]
-
-
-def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:
-    """What sentence-transformers needs to load the folder: states -> one vector -> of length 1."""
-    path = "sentence_transformers.models"
-    modules = [("", "Transformer"), (POOLING, "Pooling"), (NORMALIZE, "Normalize")]
-    made = [
-        {"idx": i, "name": str(i), "path": place, "type": f"{path}.{kind}"} for i, (place, kind) in enumerate(modules)
-    ]
-    write_json(folder / "modules.json", made)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": most, "do_lower_case": False})
-    (folder / POOLING).mkdir(exist_ok=True)
-    (folder / NORMALIZE).mkdir(exist_ok=True)
-    modes = {key: name == pooling for name, key in POOLINGS.items()}
-    write_json(folder / POOLING / "config.json", {"word_embedding_dimension": width, **modes})
-    write_json(folder / NORMALIZE / "config.json", {})

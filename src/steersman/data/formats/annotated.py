@@ -1,13 +1,16 @@
-"""Exports of annotation tools (Argilla, Label Studio) -> records of what was annotated and what people wrote."""
+"""Exports of annotation tools (Argilla, Label Studio, Prodigy, Doccano) -> what was annotated and what people wrote."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats.fields import Fields
 
 Record = Mapping[str, Any]
+SENTENCE = re.compile(r"(?:\S+\s+){3}\S|[\u4e00-\u9fff].{7}|[.!?。！？]\s*\Z", re.S)
+"""Pattern of a label that says something."""
 
 
 def annotated(record: Record, fields: Fields) -> list[Record] | None:
@@ -15,12 +18,53 @@ def annotated(record: Record, fields: Fields) -> list[Record] | None:
     asked, said = record.get("fields"), record.get("responses")
     if isinstance(asked, Mapping) and isinstance(said, Mapping | list):
         return [_record(record, asked, _argilla(said, fields))]
+    if "_task_hash" in record and "answer" in record:
+        return _prodigy(record, fields)
+    if (found := _doccano(record, fields)) is not None:
+        return [found]
     asked, said = record.get("data"), record.get("annotations")
     if not isinstance(asked, Mapping) or not isinstance(said, list) or not all(isinstance(a, Mapping) for a in said):
         return None
     done = [a for a in said if not a.get("was_cancelled")]
     fields.note("annotations that people cancelled left out", len(said) - len(done))
     return [_record(record, asked, _label_studio(a)) for a in done or [{}]]
+
+
+def _doccano(record: Record, fields: Fields) -> Record | None:
+    """A text with sentences that people wrote to it; labels of few words are classes, and the text is one by itself."""
+    labels = record.get("label")
+    if not {"text", "label"} <= record.keys() <= {"id", "text", "label", "Comments"} or not isinstance(labels, list):
+        return None
+    if not labels or not all(isinstance(label, str) and SENTENCE.search(label) for label in labels):
+        return None
+    fields.note("labels that are sentences taken for answers to their texts")
+    fields.note("answers of further annotators left out", len(labels) - 1)
+    return {**{k: record[k] for k in ("id",) if k in record}, "prompt": record["text"], "response": labels[0]}
+
+
+def _prodigy(record: Record, fields: Fields) -> list[Record]:
+    """The text with what was typed, or a ranking in which accepted options are before the others; [] for what was
+    rejected. (`answer` says whether the example was accepted.)"""
+    if record["answer"] != "accept":
+        fields.note("examples that annotators rejected or ignored left out")
+        return []
+    rest = {k: v for k, v in record.items() if not k.startswith("_") and k not in ("answer", "options", "accept")}
+    options = [o for o in record.get("options") or () if isinstance(o, Mapping)]
+    accepted = record.get("accept") or []
+    if options and accepted:
+        asked = {"prompt": rest.pop("text", rest.pop("prompt", None))}
+        ranks = [1 if o.get("id") in accepted else 2 for o in options]
+        return [rest | asked | {"answers": [str(o.get("text", o.get("html", ""))) for o in options], "ranks": ranks}]
+    if options:
+        fields.note("examples in which no option was accepted left out")
+        return []
+    typed = record.get("user_input", record.get("response"))
+    if isinstance(typed, str) and "text" in rest:
+        return [
+            {k: v for k, v in rest.items() if k not in ("text", "user_input")}
+            | {"prompt": rest["text"], "response": typed}
+        ]
+    return [rest]
 
 
 def _record(record: Record, asked: Record, said: Record) -> Record:

@@ -1,6 +1,7 @@
 """One message of a help desk or a chat tool, whatever its fields are called -> side, text, time and conversation.
 
-Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce;
+Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce,
+Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
 NetEase Qiyu, Sobot, Meiqia, Udesk, WeCom's archive, WeChat's tables. Why so: decision 85 in docs/LOG.md.
 """
 
@@ -27,6 +28,8 @@ _SIDES = {
     BOT: "robot bot agentbot agent_bot agentbot 1 机器人 智能客服",
     SYSTEM: "system s sys activity template event trigger 系统 系统消息",
 }
+GLADLY = frozenset(("CHAT_MESSAGE", "EMAIL", "SMS", "FACEBOOK_MESSAGE", "INSTAGRAM_DIRECT", "WHATSAPP", "TWITTER"))
+"""Types of its items that hold what somebody wrote to the other side."""
 SIDES = {name: side for side, names in _SIDES.items() for name in names.split()}
 
 
@@ -183,6 +186,55 @@ def _chatlog(m: Record) -> Said:
     return ANSWER if _yes(m["isself"]) else USER, text, m.get("time"), m["talker"]
 
 
+def _freshchat(m: Record) -> Said:
+    actor = m.get("actortype") or _of(m.get("actor"), "actor_type")
+    kinds = {"private": NOTE, "system": SYSTEM}
+    texts = [_of(part, "text", "content") for part in m["messageparts"] or ()]
+    text = "\n".join(t for t in texts if isinstance(t, str))
+    return kinds.get(str(m["messagetype"])) or side_of(actor), text, m.get("createdtime"), m.get("conversationid")
+
+
+def _gladly(m: Record) -> Said:
+    kind, said = str(_of(m["content"], "type")), _of(m["content"], "content") or _of(m["content"], "body")
+    side = NOTE if "NOTE" in kind else side_of(_of(m["initiator"], "type"))
+    return side, said if kind in GLADLY or side == NOTE else "", m["timestamp"], m["conversationid"]
+
+
+def _kustomer(m: Record) -> Said:
+    inner = m["attributes"]
+    side = NOTE if m["type"] == "note" else {"in": USER, "out": ANSWER}.get(str(inner.get("direction")), SYSTEM)
+    text = inner.get("body") or inner.get("preview")
+    return side, text, inner.get("sentAt"), _of(m["relationships"], "conversation", "data", "id")
+
+
+def _drift(m: Record) -> Said:
+    """To Drift a user is one of the desk's people."""
+    kinds = {"contact": USER, "user": BOT if m["author"].get("bot") is True else ANSWER}
+    side = NOTE if str(m["type"]).startswith("private") else kinds.get(str(m["author"].get("type")), SYSTEM)
+    return side, m["body"], m.get("createdat"), m["conversationid"]
+
+
+def _happyfox(m: Record) -> Said:
+    staff, text = _of(m["by"], "type") == "staff", _of(m["message"], "text") or _of(m["message"], "html")
+    hidden = str(_of(m["message"], "message_type")).casefold() in ("p", "private")
+    return NOTE if hidden else ANSWER if staff else USER, text, m.get("timestamp"), m.get("ticketid")
+
+
+def _reamaze(m: Record) -> Said:
+    side = USER if _yes(_of(m["user"], "customer?")) else ANSWER
+    return (
+        NOTE if str(m["visibility"]) == "1" else side,
+        m["body"],
+        m.get("createdat"),
+        _of(m.get("conversation"), "slug"),
+    )
+
+
+def _groove(m: Record) -> Said:
+    side = NOTE if _yes(m["note"]) else ANSWER if _yes(m["agentresponse"]) else USER
+    return side, m["plaintextbody"] or m.get("body"), m.get("createdat"), _of(m.get("links"), "ticket", "href")
+
+
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
@@ -193,6 +245,13 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("talker isself content", _chatlog),
     ("cid sendertype content", _sobot),
     ("ticketid childevents updaterid", _event),
+    ("messageparts messagetype", _freshchat),
+    ("initiator content conversationid timestamp", _gladly),
+    ("attributes relationships type", _kustomer),
+    ("author conversationid body type", _drift),
+    ("updateid by message", _happyfox),
+    ("visibility origin body user", _reamaze),
+    ("agentresponse note plaintextbody", _groove),
     ("sendertype body", _otrs),
     ("sender body internal contenttype", _zammad),
     ("isinbound recipients", _front),
@@ -215,6 +274,10 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _helpscout: lambda m: isinstance(m["createdby"], Mapping),
     _otrs: lambda m: not m.keys().isdisjoint(("isvisibleforcustomer", "articletype", "articleid")),
     _meiqia: lambda m: "convid" in m or ("conversationid" not in m and m["type"] == "message"),
+    _gladly: lambda m: isinstance(m["content"], Mapping) and isinstance(m["initiator"], Mapping),
+    _kustomer: lambda m: isinstance(m["attributes"], Mapping) and isinstance(m["relationships"], Mapping),
+    _drift: lambda m: isinstance(m["author"], Mapping) and "bot" in m["author"],
+    _happyfox: lambda m: isinstance(m["by"], Mapping),
     _qiyu: lambda m: str(m["fromuser"]).strip().casefold() in ("0", "1", "0.0", "1.0", "true", "false"),
 }
 """What else a message has where other systems use the same fields."""

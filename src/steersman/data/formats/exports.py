@@ -1,5 +1,5 @@
-"""Exports of assistants (ChatGPT, Open WebUI) and help desks (Zendesk, Intercom, Freshdesk, Gorgias, LiveChat, what
-`desks` and `desk_messages` know) -> records with turns."""
+"""Exports of assistants (ChatGPT, Open WebUI, what `assistants` knows) and help desks (Zendesk, Intercom, Freshdesk,
+Gorgias, LiveChat, what `desks` and `desk_messages` know) -> records with turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats import call_centres, desks
+from steersman.data.formats import assistants, call_centres, desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, plain
@@ -20,7 +20,7 @@ from steersman.data.formats.turns import ROLES
 Record = Mapping[str, Any]
 LISTS = (
     *("comments", "conversations", "messages", "events", "conversation_parts", "thread", "threads", "articles"),
-    *("history", "Article", "conv_content", "chat", "_embedded"),
+    *("history", "Article", "conv_content", "chat", "_embedded", "updates"),
 )
 """Fields that hold a ticket's messages, or an object that holds them."""
 INSIDE = (*LISTS, "records", "values")
@@ -41,6 +41,9 @@ DIRECTIONS = {
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
+    inner = record.get("data")
+    if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
+        record = {**record, **inner}  # Drift's pages
     record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
@@ -48,10 +51,12 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
         turns = [{"role": m.get("role"), "content": m.get("content")} for m in chat["messages"]]
     elif record.get("chat_messages") == []:
         turns = []  # Claude's chats that nobody began
-    elif (found := _of_desk(record, fields)) is not None:
-        turns = found
     else:
-        return None
+        found = assistants.as_turns(record, fields)
+        found = _of_desk(record, fields) if found is None else found
+        if found is None:
+            return None
+        turns = found
     name = next((record[k] for k in ("id", "conversation_id", "uuid") if k in record), None)
     return {"messages": turns} | ({"id": name} if name is not None else {})
 

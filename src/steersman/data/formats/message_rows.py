@@ -10,6 +10,7 @@ from typing import Any
 
 from steersman.data import stamps
 from steersman.data.formats import desks
+from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, is_tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
@@ -31,6 +32,8 @@ _WHO = """
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
+HEAD = 32
+"""A file's first records, which tell what all of them are."""
 ORIGIN = "消息来源"
 """Who speaks, or by which channel."""
 """Columns of a table with one message per row: conversation, speaker, text."""
@@ -80,30 +83,39 @@ def speaks_alone(record: Record) -> str | None:
 
 
 def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterator[Row]:
-    """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line.
+    """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line,
+    and the requests of a batch with its answers.
 
     `hours`: silence that parts the dialogues of one customer, where rows name no conversation.
     """
-    files: dict[str, Trees | Rows | None] = {}
-    trees: Trees | None = None
-    rows: Rows | None = None
+    files: dict[str, Trees | Rows | Batches | None] = {}
+    read: Counter[str] = Counter()
+    made: dict[type, Trees | Rows | Batches] = {}
     for record in records:
-        if record.file not in files:  # a file's first record tells what its records are
-            if is_tree_row(record.value):
-                files[record.file] = trees = trees or Trees(notes)
-            else:
-                rows = rows or (Rows(notes, hours) if _row(record.value) is not None else None)
-                files[record.file] = rows if _row(record.value) is not None else None
+        if files.get(record.file) is None and read[record.file] < HEAD:
+            read[record.file] += 1
+            files[record.file] = None
+            if not record.error and (found := _gathered(record.value)) is not None:
+                kind = found[0]
+                made[kind] = made.get(kind) or (Rows(notes, hours) if kind is Rows else kind(notes))  # type: ignore[call-arg]
+                files[record.file] = made[kind]
         gathering = None if record.error else files[record.file]
-        if isinstance(gathering, Trees) and is_tree_row(record.value):
-            gathering.add(record.line, record.value)
-        elif isinstance(gathering, Rows) and (row := _row(record.value)) is not None:
-            gathering.add(record.line, row)
+        found = None if gathering is None else _gathered(record.value)
+        if gathering is not None and found is not None and found[0] is type(gathering):
+            gathering.add(record.line, found[1])
         else:
             yield record
-    for gathered in (trees, rows):
-        for line, value in gathered.gathered() if gathered is not None else ():
+    for gathered in made.values():
+        for line, value in gathered.gathered():
             yield Row(line, value, "")
+
+
+def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], Record] | None:
+    """What gathers records like this one, and as what."""
+    if is_tree_row(value) or is_batch_line(value):
+        return Trees if is_tree_row(value) else Batches, value
+    row = _row(value)
+    return None if row is None else (Rows, row)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from steersman.families.known import family_of
 from steersman.text.marked import Marked, Marks
 from steersman.types import Completion, SamplingParams
 from steersman.weights.folders import pick_device, read_tokenizer, set_pad_token
-from steersman.weights.headed import load_headed, pooling_of, task_of
+from steersman.weights.headed import load_headed, task_of
+from steersman.weights.sentence_files import Behind, behind
 
 PASS_TOKENS = 8192
 
@@ -24,11 +25,12 @@ PASS_TOKENS = 8192
 class HeadedEngine:
     """What engines of vectors and of labels have in common."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, version: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, version: str, most: int = 0, lower: bool = False) -> None:
         self.model, self._tokenizer = model, tokenizer
         self.model_name, self.policy_version = name, version
-        self.max_context = family_of(model.config).context(model.config)
-        self._marks = Marks(tokenizer, self.max_context)
+        context = family_of(model.config).context(model.config)
+        self.max_context = min(context, most or context)
+        self._marks = Marks(tokenizer, self.max_context, lower)
         self._lock = threading.Lock()
 
     def _rows(self, texts: Sequence[str | Sequence[int]]) -> list[Marked]:
@@ -79,9 +81,9 @@ class HeadedEngine:
 class VectorEngine(HeadedEngine):
     """See `protocol.Embeds`."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, version: str, pooling: str) -> None:
-        super().__init__(model, tokenizer, name, version)
-        self._pooling = pooling
+    def __init__(self, model: Any, tokenizer: Any, name: str, version: str, behind: Behind) -> None:
+        super().__init__(model, tokenizer, name, version, behind.most, behind.lower)
+        self._behind = behind
 
     def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[tuple[list[float], int]]:
         rows = self._rows(prompts)
@@ -95,7 +97,8 @@ class VectorEngine(HeadedEngine):
         out: list[list[float]] = [[]] * len(rows)
         for group in passes([len(row.ids) for row in rows], PASS_TOKENS):
             with self._lock, torch.inference_mode():
-                found = vectors(self.model, [rows[i] for i in group], self._pooling).tolist()
+                made = vectors(self.model, [rows[i] for i in group], self._behind.pooling, self._behind.dense)
+                found = made.tolist()
             for i, vector in zip(group, found, strict=True):
                 out[i] = vector
         return out
@@ -133,5 +136,5 @@ def headed_engine(
     tokenizer = read_tokenizer(folder)
     set_pad_token(tokenizer)
     if task == "embedding":
-        return VectorEngine(model, tokenizer, name, version, pooling_of(folder))
+        return VectorEngine(model, tokenizer, name, version, behind(folder))
     return LabelEngine(model, tokenizer, name, version, task == "multi_label")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from steersman.eval.suites.final_answers import plain, says_one_of
+from steersman.eval.suites.number_words import digits, in_units, pattern_of
 from steersman.eval.suites.repetition import MOSTLY, repeated_share
 from steersman.eval.suites.suite import Item, Suite, last
 from steersman.types import Conversation, Message
@@ -94,17 +95,8 @@ def _absent(values: Sequence[str]) -> Callable[[str], float]:
 
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*(\D+)")
-_SAME = (
-    ("kg", "kilos?", "kilograms?", "千克", "公斤"),
-    ("g", "grams?", "克"),
-    ("euros", "euro", "eur", "€"),
-    ("元", "块", "圆", "rmb"),
-    ("days", "days?", "天", "日"),
-    ("months", "months?", "个月"),
-)
-"""How a unit is said."""
 _BEFORE = {"euros": "(?:€|eur)", "元": "(?:[¥￥]|rmb|人民币)"}
-"""And what stands before a number in its place."""
+"""What stands before a number in place of a unit."""
 _TENTHS = r"(?!\d{1,2}[角毛分]|\d(?![\d.,]*\w))"
 """What does not follow a price in yuan that is whole: 19元5角, 19块5."""
 _CLAUSE = re.compile(r"[,;!?。\n]+(?!\d)|\.(?!\d)")
@@ -128,28 +120,25 @@ def _bare(answer: str) -> str:
 
 
 def holds(answer: str, value: str) -> bool:
-    """Whether an answer says a value; of a quantity also by its other units ('850 grams', '€19.00', '24-month', '2
+    """Whether an answer says a value; of a quantity also by its other units ('850 grams', '€19.00', '24-month', 'two
     years'), and never as a part of another number."""
     if not re.search(r"\d", value):
         return says_one_of(answer, [value])
-    close = re.sub(r"(?<=\d)[^\S\n]+(?=[^\d\s])|(?<=[^\d\s])[^\S\n]+(?=\d)", "", _bare(answer))
+    said = digits(_bare(answer))
+    close = re.sub(r"(?<=\d)[^\S\n]+(?=[^\d\s])|(?<=[^\d\s])[^\S\n]+(?=\d)", "", said)
     match = _QUANTITY.fullmatch(value.casefold().strip())
     if match is None:
         return _number_in(close, re.escape("".join(value.casefold().split())), "")
-    number, unit = re.escape(match[1]), match[2].strip()
-    same = next((names for names in _SAME if unit in names), (re.escape(unit),))
+    number, unit = pattern_of(match[1]), match[2].strip()
     more = _TENTHS if unit == "元" else ""
-    if _number_in(close, number, f"-?(?:{'|'.join(same)})(?![a-z]){more}"):
+    if any(_number_in(close, n, f"-?{names}(?![a-z]){more}") for n, names in in_units(match[1], unit)):
         return True
-    if unit in _BEFORE and (
+    return unit in _BEFORE and (
         _number_in(close, number, "", before=_BEFORE[unit])
-        or re.fullmatch(rf"\W*{number}(?:\.0+)?\W*", close)
+        or re.fullmatch(rf"\W*{number}(?:\.0+)?\W*", close) is not None
         or _number_in(close, number, r"(?:就|即可|以上|起|可以?)?(?:包邮|免)", before="满")
         or any(_is_price(clause, number) for clause in _CLAUSE.split(close))
-    ):
-        return True
-    months = int(match[1]) if "months?" in same and match[1].isdigit() else 0
-    return bool(months) and not months % 12 and _number_in(close, str(months // 12), "-?(?:years?|年)")
+    )
 
 
 def _number_in(close: str, number: str, unit: str, before: str = "") -> bool:

@@ -33,20 +33,22 @@ def number_of(text: str) -> Fraction | None:
 
 
 def han_number(text: str) -> int | None:
-    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五)."""
+    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五, and 一百二, which is 120)."""
     if "万" in text:
         high, _, low = text.partition("万")
         above, below = han_number(high), han_number(low) if low else 0
         return None if above is None or below is None else above * 10_000 + below
-    total, digit, seen = 0, 0, False
+    total, digit, seen, unit = 0, 0, False, 1
     for sign in text:
         if sign in _UNITS:
-            total, digit, seen = total + (digit if seen and digit else 1) * _UNITS[sign], 0, False
+            unit = _UNITS[sign]
+            total, digit, seen = total + (digit if seen and digit else 1) * unit, 0, False
         elif sign in _HAN:
+            unit = 1 if sign in "零〇" or (seen and digit) else unit
             digit, seen = (digit * 10 + _HAN[sign]) if seen and digit else _HAN[sign], True
         else:
             return None
-    return total + digit
+    return total + digit * max(unit // 10, 1)
 
 
 def final_number(answer: str) -> Fraction | None:

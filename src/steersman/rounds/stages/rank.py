@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steersman.artifact.workspace import Workspace
-from steersman.rounds.registry import Stage
+from steersman.rounds.registry import Stage, stages
 from steersman.rounds.stages.sample import wanted
 
 
@@ -19,14 +19,17 @@ def by_judge(space: Workspace) -> int:
 
 
 def todo(space: Workspace, round_: int) -> str | None:
-    """The command with which people rank; None where imported rankings suffice."""
+    """The command with which people rank, or that learns what they ranked; None where imported rankings suffice."""
     from steersman.data.dataset import find
     from steersman.rounds.overview import ranking_counts
 
     if find(space, "rankings", "train"):
         return None
-    ranked = ranking_counts(space, round_)["ranked"]
-    return "steersman data export rankings" if ranked else "steersman rank"
+    if not ranking_counts(space, round_)["ranked"]:
+        return "steersman rank"
+    learners = [stage for stage in stages() if STAGE.name in stage.parents]  # which export the rankings by themselves
+    made = [stage for stage in learners if space.has(stage.name, round_)]
+    return f"steersman {(made or learners)[0].verb}"
 
 
 STAGE = Stage(

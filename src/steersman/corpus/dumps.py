@@ -1,0 +1,106 @@
+"""Several documents in one stream: crawls (WARC, and WET: their text), and text files in which marks part documents.
+
+- `<|endoftext|>` where a line begins or ends (TinyStories, what was written for GPT-2)
+- `<doc id=...>` and `</doc>` around articles (WikiExtractor)
+- ` = Title = ` above each article (WikiText)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO
+
+from steersman.data.containers import Part
+
+CRAWL = b"WARC/"
+LONGEST = 64 << 20
+"""Bytes of a crawl's record beyond which it is left out."""
+END = "<|endoftext|>"
+_TITLE = re.compile(r" ?= [^=\n]*[^=\s][^=\n]* = ?\n?")
+_DOC = re.compile(r"<doc id=[^\n]*>\s*")
+
+
+def split(lines: Iterable[str]) -> Iterator[str | None]:
+    """The lines of a text file, and None where a document ends; marks are left out, titles stay."""
+    kind = ""
+    for line in lines:
+        if not kind and line.strip():
+            kind = "doc" if _DOC.fullmatch(line) else "title" if _TITLE.fullmatch(line) else "plain"
+        bare = line.strip()
+        if bare.startswith(END) or bare.endswith(END):
+            for number, text in enumerate(bare.split(END)):
+                if number:
+                    yield None
+                if text:
+                    yield text + "\n"
+        elif kind == "doc" and (_DOC.fullmatch(line) or bare == "</doc>"):
+            yield None
+        elif kind == "title" and _TITLE.fullmatch(line):
+            yield None
+            yield line
+        else:
+            yield line
+
+
+def is_crawl(part: Part) -> bool:
+    return part.kind == "text" and part.head.startswith(CRAWL)
+
+
+def crawled(
+    part: Part, page: Callable[[bytes, str], str], drop: Callable[[str, str], None]
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """(place, text, what is known of it) of a crawl's records. `page` gives the text of HTML with its encoding, '' for
+    an unknown one. ValueError where the file is damaged."""
+    with part.open() as file:
+        for number, (head, body) in enumerate(_records(file, part.name), 1):
+            place, kind = f"{part.name}#{number}", head.get("warc-type", "")
+            about = {"url": head.get("warc-target-uri", "")}
+            if body is None:
+                drop("records of a crawl that are too long", place)
+            elif kind == "conversion":
+                try:
+                    yield place, body.decode("utf-8"), about
+                except UnicodeDecodeError:
+                    drop("records of a crawl that are no UTF-8", place)
+            elif kind in ("response", "resource") and (html := _html(kind, head, body)):
+                yield place, page(*html), about
+            else:
+                drop("records of a crawl that are no page", place)
+
+
+def _records(file: IO[bytes], name: str) -> Iterator[tuple[dict[str, str], bytes | None]]:
+    """(headers in small letters, content; None where it is too long)"""
+    while line := file.readline(1 << 16):
+        if not line.strip():
+            continue
+        head: dict[str, str] = {}
+        if not line.startswith(CRAWL):
+            raise ValueError(f"{name}: expected a record that begins with WARC/, got {line[:40]!r}")
+        while (line := file.readline(1 << 16)).strip():
+            key, _, value = line.decode("utf-8", "replace").partition(":")
+            head[key.strip().lower()] = value.strip()
+        length = head.get("content-length", "")
+        if not length.isdigit():
+            raise ValueError(f"{name}: expected Content-Length in a record of a crawl, got {length[:40]!r}")
+        size = int(length)
+        body = file.read(min(size, LONGEST + 1))
+        read = len(body)
+        while read < size and (more := len(file.read(min(size - read, 1 << 20)))):
+            read += more
+        if read < size:
+            raise ValueError(f"{name}: a record of {size} bytes breaks off; expected a whole file")
+        yield head, body if size <= LONGEST else None
+
+
+def _html(kind: str, head: Mapping[str, str], body: bytes) -> tuple[bytes, str] | None:
+    """A record's page and the encoding that its server named."""
+    said = head.get("content-type", "")
+    if kind == "response":
+        top, _, body = body.partition(b"\r\n\r\n")
+        found = re.search(rb"(?im)^content-type:([^\r\n]*)", top)
+        said = found[1].decode("latin-1") if found else ""
+    if "html" not in said.lower():
+        return None
+    named = re.search(r"charset=[\"']?([\w.:-]+)", said, re.I)
+    return body, named[1] if named else ""

@@ -1,0 +1,135 @@
+"""Chats that assistants and their programs export: DeepSeek, LM Studio, text-generation-webui, FastGPT, Gemini's
+activities; traces of Langfuse and the like -> {"id", "messages"}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from steersman.data.formats.fields import Fields, parsed_json
+from steersman.data.formats.markup import text_of
+
+Record = Mapping[str, Any]
+Turn = dict[str, Any]
+SPOKEN = {"REQUEST": "user", "RESPONSE": "assistant"}
+BEGINS = "<|BEGIN-VISIBLE-CHAT|>"
+"""What text-generation-webui has for the user's words before the assistant's greeting."""
+PROMPTED = "Prompted "
+OTHER_BRANCHES = "messages of other branches (edited, regenerated) left out of exported chats"
+
+
+def as_turns(record: Record, fields: Fields) -> list[Turn] | None:
+    """The turns; None for records of other kinds."""
+    for read in (_deepseek, _lm_studio, _webui, _activity, _trace):
+        if (turns := read(record, fields)) is not None:
+            return turns
+    return None
+
+
+def _deepseek(record: Record, fields: Fields) -> list[Turn] | None:
+    """The branch that was written last. A message is fragments: what was asked, thought and answered."""
+    nodes = record.get("mapping")
+    if not isinstance(nodes, Mapping) or "current_node" in record or "inserted_at" not in record:
+        return None
+    messages = {
+        k: n["message"] for k, n in nodes.items() if isinstance(n, Mapping) and isinstance(n.get("message"), Mapping)
+    }
+    name = max(messages, key=lambda k: str(messages[k].get("inserted_at")), default=None)
+    path: list[Record] = []
+    while name in messages and len(path) < len(messages):
+        path.append(messages[name])
+        name = nodes[name].get("parent")
+    fields.note(OTHER_BRANCHES, len(messages) - len(path))
+    turns: list[Turn] = []
+    for message in reversed(path):
+        thought = ""
+        for part in _maps(message.get("fragments")):
+            text = str(part.get("content") or "")
+            if part.get("type") == "THINK":
+                thought += text
+            elif part.get("type") in SPOKEN:
+                more = {"reasoning_content": thought} if thought else {}
+                turns.append({"role": SPOKEN[part["type"]], "content": text} | more)
+                thought = ""
+            else:
+                fields.note("messages without text, or to and from tools, left out of exported chats")
+        fields.note("files that came with turns left out", len(message.get("files") or ()))
+    return turns
+
+
+def _lm_studio(record: Record, fields: Fields) -> list[Turn] | None:
+    """Of each message the version that was shown last."""
+    items = _maps(record.get("messages"))
+    if not items or not all(isinstance(m.get("versions"), list) and "currentlySelected" in m for m in items):
+        return None
+    prompt = record.get("systemPrompt")
+    turns: list[Turn] = [{"role": "system", "content": prompt}] if isinstance(prompt, str) and prompt.strip() else []
+    for item in items:
+        fields.note(OTHER_BRANCHES, len(item["versions"]) - 1)
+        version = item["versions"][item["currentlySelected"]]
+        steps = [version, *_maps(version.get("steps"))]
+        shown = [s for s in steps if (s.get("style") or {}).get("type") != "thinking"]
+        texts = [str(p["text"]) for s in shown for p in _maps(s.get("content")) if isinstance(p.get("text"), str)]
+        turns.append({"role": version.get("role"), "content": "\n\n".join(texts)})
+    return turns
+
+
+def _webui(record: Record, fields: Fields) -> list[Turn] | None:
+    """Pairs of what was said; the list `visible` has the same as HTML."""
+    pairs = record.get("internal")
+    if (
+        "visible" not in record
+        or not isinstance(pairs, list)
+        or not all(isinstance(p, list) and len(p) == 2 for p in pairs)
+    ):
+        return None
+    said = [(role, text) for pair in pairs for role, text in zip(("user", "assistant"), pair, strict=True)]
+    return [
+        {"role": role, "content": text} for role, text in said if isinstance(text, str) and text not in ("", BEGINS)
+    ]
+
+
+def _activity(record: Record, fields: Fields) -> list[Turn] | None:
+    """One prompt of Google's "My Activity" with its answer; which belong to one chat is not in there."""
+    if record.get("header") not in ("Gemini Apps", "Bard") or "title" not in record:
+        return None
+    title, items = str(record["title"]), _maps(record.get("safeHtmlItem"))
+    if items and not title.startswith(PROMPTED):
+        raise ValueError(
+            f"title: expected {PROMPTED!r} before what was asked (export it in English), got {title[:40]!r}"
+        )
+    if not items:
+        return []
+    fields.note("prompts of Gemini, each a dialogue by itself: its export does not tell chats apart")
+    answer = "\n\n".join(text_of(str(item.get("html") or "")) for item in items)
+    return [{"role": "user", "content": title.removeprefix(PROMPTED)}, {"role": "assistant", "content": answer}]
+
+
+def _trace(record: Record, fields: Fields) -> list[Turn] | None:
+    """Input and output of a trace, of which one at least is itself a request or an answer (Langfuse, LangSmith)."""
+    for asked, said in (("input", "output"), ("inputs", "outputs")):
+        if asked in record and said in record and not {"messages", "instruction"} & record.keys():
+            given, answer = parsed_json(record[asked]), parsed_json(record[said])
+            before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
+            if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
+                return None
+            return before + [turn for turn in after if turn not in before]
+    return None
+
+
+def _turns(value: Any, role: str) -> Iterator[Turn]:
+    """The turns in a request or an answer; nothing of other values."""
+    if isinstance(value, str):
+        yield {"role": role, "content": value}
+    elif isinstance(value, list):
+        for item in value:
+            yield from _turns(item, role) if not isinstance(item, str) else ()
+    elif isinstance(value, Mapping) and isinstance(value.get("role"), str) and "content" in value:
+        yield dict(value)
+    elif isinstance(value, Mapping):
+        found: Any = next((value[k] for k in ("messages", "choices", "message") if k in value), None)
+        yield from _turns(found, role) if isinstance(found, list | Mapping) else ()
+
+
+def _maps(value: Any) -> list[Record]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,81 @@
+"""Files of batch interfaces: requests of one file and answers of another, joined by `custom_id` (OpenAI and those like
+it, Anthropic)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from steersman.data.formats.exports import DESK
+from steersman.data.shelves import Numbers, Shelf
+
+Record = Mapping[str, Any]
+
+
+def is_batch_line(value: Any) -> bool:
+    if not isinstance(value, Mapping) or "custom_id" not in value:
+        return False
+    return any(isinstance(value.get(k), Mapping) for k in ("body", "params", "response", "result", "error"))
+
+
+class Batches:
+    """The lines of such files, on disk until all have come."""
+
+    def __init__(self, notes: Counter[str]) -> None:
+        self._notes, self._lines, self._answers = notes, Shelf[tuple[int, Record]](), Numbers[str]()
+
+    def add(self, line: int, value: Record) -> None:
+        if any(isinstance(value.get(k), Mapping) for k in ("body", "params")):
+            self._lines.append((line, value))
+        elif (answer := _answer(value)) is None:
+            self._notes["requests of a batch that failed left out"] += 1
+        else:
+            self._answers[str(value["custom_id"])] = len(self._lines)
+            self._lines.append((line, {"answer": answer}))
+
+    def gathered(self) -> Iterator[tuple[int, Record]]:
+        """(line, dialogue) of each request; ValueError where there are answers alone."""
+        used = asked = 0
+        for line, value in self._lines:
+            if "answer" in value:
+                continue
+            asked += 1
+            name = str(value["custom_id"])
+            place = self._answers.get(name)
+            used += place is not None
+            answer = [] if place is None else [self._lines[place][1]["answer"]]
+            turns = [*_asked(value), *answer]
+            yield line, {"id": name} | ({"messages": turns, DESK: True} if self._answers else {"prompt": turns})
+        lost = len(self._answers) - used
+        if lost and not asked:
+            raise ValueError(
+                f"{lost} answers of a batch without their requests; expected the file that was sent too, which has the "
+                "prompts: name both files, or their folder"
+            )
+        self._notes["answers of a batch whose request is in no file left out"] += lost
+
+
+def _asked(value: Record) -> list[Any]:
+    """The turns of a request."""
+    body: Record = value.get("body") or value["params"]
+    said = body.get("messages", body.get("input", body.get("prompt")))
+    first = body.get("instructions", body.get("system"))
+    before = [{"role": "system", "content": first}] if first else []
+    return [*before, *(said if isinstance(said, list) else [{"role": "user", "content": said}])]
+
+
+def _answer(value: Record) -> Any:
+    """The turn of an answer; None where the request failed."""
+    result = value.get("result")
+    if isinstance(result, Mapping):  # Anthropic's
+        message = result.get("message")
+        return message if result.get("type") == "succeeded" and isinstance(message, Mapping) else None
+    response = value.get("response")
+    body = response.get("body") if isinstance(response, Mapping) else None
+    if not isinstance(response, Mapping) or not isinstance(body, Mapping) or response.get("status_code", 200) != 200:
+        return None
+    choice = next(iter(body.get("choices") or ()), None)
+    if isinstance(choice, Mapping):
+        return choice.get("message") or {"role": "assistant", "content": choice.get("text")}
+    return next((o for o in body.get("output") or () if isinstance(o, Mapping) and o.get("type") == "message"), None)
