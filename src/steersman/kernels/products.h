@@ -1,6 +1,6 @@
 /* Products of a block of weight rows with a few inputs, a dot product each; weights of int8 are widened.
 
-   Why so: decision 99 in docs/LOG.md. */
+   Why so: decision 102 in docs/LOG.md. */
 
 #ifndef STEERSMAN_PRODUCTS_H
 #define STEERSMAN_PRODUCTS_H
