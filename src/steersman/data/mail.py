@@ -268,7 +268,8 @@ def threads(mails: Pile[Mail]) -> Iterator[list[Mail]]:
         bare = REPLY.sub("", mail.subject).casefold()
         if bare and not mail.answers:
             at = subjects.get_or("\n".join((bare, *sorted({mail.sender, *mail.to[:1]}))), i)
-            if REPLY.match(mail.subject):
+            undated = at != i and mail.at is None and REPLY.match(mails[at].subject)  # an answer may stand before it
+            if REPLY.match(mail.subject) or undated:
                 parent[root(i)] = root(at)
     # threads come in the order of their first mails
     roots = np.fromiter(map(root, range(len(mails))), np.int64, len(mails))
