@@ -21,13 +21,14 @@ def heard(role: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def asked_by_codex(*rest: dict[str, Any]) -> dict[str, Any]:
-    """Codex CLI with `web_search = "disabled"`: it names its helpers under one name, and edits by words."""
+    """Codex CLI: it names its helpers under one name, edits by words, and always offers a search that others run."""
     spawn = FLAT | {"name": "spawn_agent"}
     tools: list[dict[str, Any]] = [
         FLAT | {"name": "exec_command"},
         {"type": "custom", "name": "apply_patch", "description": "Edits files."}
         | {"format": {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch"'}},
         {"type": "namespace", "name": "multi_agent_v1", "description": "Helpers.", "tools": [spawn]},
+        {"type": "web_search", "external_web_access": False},
     ]
     about = {
         "instructions": "You are a coding agent.",

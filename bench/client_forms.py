@@ -165,7 +165,7 @@ def read(path: str, lines: Iterable[str]) -> str:
         event = json.loads(line.removeprefix("data: "))
         if path == "responses":
             texts.append(event["delta"] if event["type"] == "response.output_text.delta" else "")
-            ended = ended or event["type"] == "response.completed"
+            ended = ended or event["type"] in ("response.completed", "response.incomplete")
         elif path == "messages":
             texts.append(event["delta"].get("text", "") if event["type"] == "content_block_delta" else "")
             ended = ended or event["type"] == "message_stop"

@@ -185,10 +185,11 @@ def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
     [
         ({"input": []}, "input"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
         ({"tools": [*TOOLS, *TOOLS]}, "tools"),
+        ({"tools": [*TOOLS, {"type": "web_search"}], "tool_choice": "required"}, "tools"),
         ({"include": ["message.output_text.logprobs"]}, "include[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),
@@ -198,6 +199,23 @@ def test_refusals(client: openai.OpenAI, change: dict[str, Any], param: str) -> 
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**({"model": "tiny", "input": "One?"} | change))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tools_that_nobody_runs_here_are_left_out_and_named(
+    client: openai.OpenAI, engine: FakeEngine, streamed: bool
+) -> None:
+    """Beside functions, as Codex CLI offers them in each request."""
+    hosted: Any = [{"type": "web_search", "external_web_access": True}, {"type": "image_generation"}]
+    raw = client.responses.with_raw_response.create(
+        model="tiny", input="One?", tools=[*TOOLS, *hosted], stream=streamed
+    )
+    assert raw.headers["Steersman-Left-Out"] == "image_generation, web_search"
+    if not streamed:
+        assert [tool.type for tool in raw.parse().tools] == ["function"] * len(TOOLS)
+    else:
+        assert list(raw.parse())
+    assert len(engine.seen[-1][0].tools) == len(TOOLS)
 
 
 def test_a_failure_in_the_stream_is_an_event(client: openai.OpenAI, engine: FakeEngine) -> None:
@@ -230,6 +248,8 @@ def test_embeddings(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model="tiny", input="a", dimensions=5)
     assert caught.value.param == "dimensions"
+    many = client.embeddings.create(model="tiny", input=["passage, " * 200] * 1000)  # as LangChain sends them
+    assert (len(many.data), many.data[-1].index) == (1000, 999)
 
 
 def test_moderations_say_what_they_found(client: openai.OpenAI) -> None:

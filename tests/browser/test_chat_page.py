@@ -124,7 +124,7 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
     shop.ask(page, f"Which? {SCRIPT}")
     pair = page.locator("section .sides article")
     expect(pair.locator(".markdown")).to_have_count(2)
-    names = {"left": ("Left is better", "左边更好"), "right": ("Right is better", "右边更好")}
+    names = {"left": ("A is better", "A 更好"), "right": ("B is better", "B 更好")}
     names |= {"tie": ("As good", "一样好"), "bad": ("Both are bad", "都不好")}
     vote = page.get_by_role("button", name=names[choice][not en])
     expect(vote).to_be_enabled()

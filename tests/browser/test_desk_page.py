@@ -103,6 +103,8 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     with page.expect_response(lambda r: r.url.endswith("/draft") and "vote" in (r.request.post_data or "")):
         press("2")
     page.reload()
+    expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
+    press("Escape")
     expect(page.get_by_text("Unfinished")).to_be_visible()
     press("5")
     expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
@@ -122,6 +124,30 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     press("d")
     page.get_by_role("button", name=re.compile("This one is right.*ann")).click()
     expect(page.get_by_text("Nobody differs")).to_be_visible()
+
+
+def test_the_address_says_what_is_shown(site: Site) -> None:
+    """Back and forward lead between lists and tasks; a link to a task of somebody else's opens nothing."""
+    fill(site)
+    page = begin(site, "Mei", locale="en")
+    page.get_by_role("link", name="Team").click()
+    expect(page.get_by_role("heading", name="Labelers")).to_be_visible()
+    page.go_back()
+    page.locator(".queue").nth(4).click(click_count=2)
+    expect(page.get_by_role("heading", name="Good enough?")).to_be_visible()
+    page.keyboard.press("1")
+    page.go_back()
+    expect(page.get_by_text("Unfinished")).to_be_visible()
+    page.go_forward()
+    expect(page.get_by_role("button", name="Good enough", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Enter")  # the last of its queue, or the next one, whose list is one step back
+    page.keyboard.press("Escape")
+    expect(page.locator(".queues")).to_be_visible()
+    assert page.url == f"{site.url}/desk"
+    site.refusals = True
+    page.goto(f"{site.url}/desk/history?task=no-such")
+    expect(page.get_by_role("heading", name="What you said")).to_be_visible()
+    assert page.url == f"{site.url}/desk/history"
 
 
 @pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("zh", "dark")])

@@ -13,7 +13,6 @@ import dataclasses
 from collections.abc import AsyncGenerator, Callable, Container, Mapping
 from typing import Any, Protocol
 
-from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman import store
@@ -44,6 +43,7 @@ class Answer:
         self._message = message
         self._pieces = [message.content] if message.content else []
         self._end: dict[str, Any] | None = None
+        self._parted = False
         self._readers: set[asyncio.Event] = set()
         self.ended = asyncio.Event()
 
@@ -62,6 +62,11 @@ class Answer:
         self.ended.set()
         self._tell()
 
+    def part(self) -> None:
+        """Let the readers go before its end: they may come back elsewhere."""
+        self._parted = True
+        self._tell()
+
     def _tell(self) -> None:
         for reader in self._readers:
             reader.set()
@@ -72,7 +77,7 @@ class Answer:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ended.wait(), _STOP_SECONDS)
 
-    async def events(self) -> AsyncGenerator[ServerSentEvent]:
+    async def events(self) -> AsyncGenerator[bytes]:
         """Events: start (with the text so far), delta*, then done or error."""
         news = asyncio.Event()
         self._readers.add(news)
@@ -87,6 +92,7 @@ class Answer:
                     yield event({"type": "delta", "text": self._pieces[told - 1]})
                 if self._end is not None:
                     yield event(self._end)
+                if self._end is not None or self._parted:
                     return
                 news.clear()
                 await news.wait()
@@ -192,6 +198,12 @@ class Answers:
         assert part.parent_id is not None
         with contextlib.suppress(NotFound):  # the chat was deleted
             self._store.keep_part(part.id, part.parent_id, part.content, part.policy_version, part.sampling)
+
+    def part(self) -> None:
+        """Readers of other processes' answers go: this one ends, and the answers do not."""
+        for answer in self._live.values():
+            if not isinstance(answer.generation, Generation):
+                answer.part()
 
     async def settle(self, seconds: float) -> None:
         """Wait at most `seconds` until cancelled answers are stored: the server is shutting down."""

@@ -22,7 +22,6 @@ from steersman.server import (
     embeddings_api,
     health,
     leaving_api,
-    logs,
     messages_api,
     oidc_api,
     openai_api,
@@ -103,7 +102,6 @@ def create_app(
     context = Context(models, store, **settings)
     if key and context.team is not None:
         raise ValueError("serve.key: with accounts everybody has keys of their own; expected one of --key and --auth")
-    logs.quiet()
     app = FastAPI(
         title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )

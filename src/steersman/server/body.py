@@ -17,7 +17,9 @@ IMAGES_LIMIT = 28_000_000
 """The same where the engine takes images: the largest one (`artifact.media`) in base64, with room for words."""
 FILE_LIMIT = 10_000_000
 """Most bytes of a file whose words are asked for."""
-LARGER = {"/api/attachments": FILE_LIMIT * 4 // 3 + 1000}
+TEXTS_LIMIT = 4_000_000
+"""Most bytes of texts to be embedded: a thousand passages, which is what clients send at once."""
+LARGER = {"/api/attachments": FILE_LIMIT * 4 // 3 + 1000, "/v1/embeddings": TEXTS_LIMIT}
 """Path -> most bytes of its bodies, where they are more than others."""
 BODY_SECONDS = 20.0
 """Seconds within which the whole body must arrive."""

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
@@ -30,7 +29,7 @@ from steersman.server.chat_settings import defaults_json, models_json, settings_
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError
 from steersman.server.people import Who, person_json
-from steersman.server.sse import event, events_of, stream
+from steersman.server.sse import EventStream, event, events_of, stream
 from steersman.store import ChatMessage, NotFound
 
 router = APIRouter(prefix="/api")
@@ -123,8 +122,8 @@ async def delete_conversation(
     return {"ok": True}
 
 
-@router.post("/conversations/{id}/messages", response_class=EventSourceResponse)
-async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceResponse:
+@router.post("/conversations/{id}/messages", response_class=EventStream)
+async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventStream:
     """Store a question and stream its answer, which goes on if the reader leaves."""
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, body.parent_id)
@@ -132,8 +131,8 @@ async def ask(ctx: Ctx, id: str, body: Question, at_end: AtEnd) -> EventSourceRe
     return stream(began(ctx, ready, place, await stored(ctx, id, body)).events())
 
 
-@router.post("/messages/{id}/answer", response_class=EventSourceResponse)
-async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
+@router.post("/messages/{id}/answer", response_class=EventStream)
+async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventStream:
     """Answer a question that is stored, such as one whose answer failed. One that is being answered is read along."""
     if (under_way := ctx.answers.of_question(id)) is not None:
         return stream(under_way.events())
@@ -145,8 +144,8 @@ async def answer_question(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None 
     return stream(began(ctx, ready, place, question).events())
 
 
-@router.post("/messages/{id}/regenerate", response_class=EventSourceResponse)
-async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventSourceResponse:
+@router.post("/messages/{id}/regenerate", response_class=EventStream)
+async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventStream:
     place = at_end.enter_context(ctx.generations.reserve())
     _settled(ctx, id)
     old = await run_in_threadpool(ctx.store.message, id)
@@ -158,8 +157,8 @@ async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | 
     return stream(began(ctx, ready, place, question).events())
 
 
-@router.get("/messages/{id}/stream", response_class=EventSourceResponse)
-async def read_along(ctx: Ctx, id: str) -> EventSourceResponse:
+@router.get("/messages/{id}/stream", response_class=EventStream)
+async def read_along(ctx: Ctx, id: str) -> EventStream:
     """The events of an answer from where it is now; of one that is whole, its end alone."""
     under_way = ctx.answers.get(id)
     if under_way is not None:

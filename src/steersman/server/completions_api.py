@@ -13,7 +13,6 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, PromptScores, PromptTooLong, ScoresPrompts
@@ -81,7 +80,7 @@ async def completions(ctx: Ctx, request: Request, body: CompletionRequest, at_en
 
 async def _chunks(
     ctx: Context, engine: Engine, body: CompletionRequest, wanted: Sequence[_Wanted], place: Place, head: dict[str, Any]
-) -> AsyncGenerator[ServerSentEvent]:
+) -> AsyncGenerator[bytes]:
     """The continuations as they grow, in OpenAI's chunks, then [DONE]. An echoed prompt comes first, log-probabilities
     with a continuation's end; usage where it is asked for.
 
@@ -91,11 +90,11 @@ async def _chunks(
     head = head | ({"usage": None} if include else {})
     many, begun, answered = body.n or 1, False, list[Completion]()
 
-    def piece(index: int, text: str) -> ServerSentEvent:
+    def piece(index: int, text: str) -> bytes:
         choice = {"index": index, "text": text, "logprobs": None, "finish_reason": None}
         return event(head | {"choices": [choice]})
 
-    def last(index: int, scores: PromptScores | None, answer: Completion, told: bool) -> ServerSentEvent:
+    def last(index: int, scores: PromptScores | None, answer: Completion, told: bool) -> bytes:
         """The end: its text has been told already, but for that of a choice of which nothing was."""
         choice = _choice(engine, body, index, scores, answer, told)
         return event(with_raw(head, choices=f"[{choice}]"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 import math
 import struct
 import uuid
@@ -11,19 +12,22 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Embeds
 from steersman.server.completions_schema import Tokens
 from steersman.server.context import Ctx
 from steersman.server.encoders import WORD_LISTS
 from steersman.server.errors import ApiError
+from steersman.server.logprobs import with_raw
 from steersman.server.models import Found
 from steersman.server.request_text import WHOLE, Text
 
 router = APIRouter(prefix="/v1")
-MOST_INPUTS = 256
-"""Most texts of one request."""
+MOST_INPUTS = 2048
+"""Most texts of one request: OpenAI's, up to which clients fill one (LangChain 1,000)."""
 MODERATION = WORD_LISTS
 """Name of what answers `/v1/moderations`; OpenAI's names are taken too."""
 OTHERS = ("omni-moderation-latest", "omni-moderation-2024-09-26", "text-moderation-latest", "text-moderation-stable")
@@ -53,7 +57,7 @@ class EmbeddingsRequest(BaseModel):
 
 
 @router.post("/embeddings")
-async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> dict[str, Any]:
+async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> Response:
     own = ctx.encoders.embeddings
     named = own is not None and body.model in (own.model_name, own.policy_version)
     found = Found(own.model_name, own) if own is not None and named else await ctx.named(body.model)
@@ -66,12 +70,19 @@ async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> dict[str, Any]:
         vectors += [_shortened(vector, body.dimensions) for vector, _ in made]
         tokens += sum(count for _, count in made)
     ctx.metrics.read(tokens)
-    data = [
-        {"object": "embedding", "index": i, "embedding": _packed(v) if body.encoding_format == "base64" else v}
-        for i, v in enumerate(vectors)
-    ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": found.name, "usage": usage}
+    head = {"object": "list", "model": found.name, "usage": usage}
+    told = functools.partial(_body, head, vectors, body.encoding_format == "base64")
+    return Response(await run_in_threadpool(told), media_type="application/json")
+
+
+def _body(head: dict[str, Any], vectors: list[list[float]], packed: bool) -> str:
+    """The answer in JSON, vector by vector: one call of json would hold Python's lock throughout."""
+    each = (
+        json.dumps({"object": "embedding", "index": i, "embedding": _packed(v) if packed else v})
+        for i, v in enumerate(vectors)
+    )
+    return with_raw(head, data=f"[{','.join(each)}]")
 
 
 def _shortened(vector: list[float], dimensions: int | None) -> list[float]:

@@ -17,7 +17,6 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from sse_starlette.sse import AppStatus
 
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
@@ -49,8 +48,6 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._told.append(sig)
-        if not self._patient:
-            AppStatus.should_exit = True  # streams that are no answers end too
         super().handle_exit(sig, frame)
 
     @property
@@ -70,8 +67,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._patient:
             await self._context.generations.drain(self._grace, lambda: not self._patient)
-            AppStatus.should_exit = True
         self._context.generations.close()
+        self._context.answers.part()
         self._beat.cancel()
         await super().shutdown(sockets)
         await self._context.answers.settle(_SETTLE_SECONDS)
@@ -160,8 +157,6 @@ def serve(
     sock = sock or listen(host, port, reach)
     url = url_of(sock, reach)
     _allow_files(2 * MOST_CONNECTIONS)
-    if grace > 0:  # else it ends every stream when the first signal comes
-        AppStatus.enable_automatic_graceful_drain = False
     with contextlib.closing(sock), contextlib.suppress(KeyboardInterrupt):
         _Server(config_of(app), app, lambda: on_ready(url), grace).run(sockets=[sock])
     return url

@@ -22,13 +22,6 @@ words = logging.getLogger(f"{__name__}.words")
 """A logger that includes the texts, enabled only by setting its own level (`STEERSMAN_DEBUG=words`)."""
 words.setLevel(logging.CRITICAL)
 
-_WORDY = "sse_starlette"
-
-
-def quiet() -> None:
-    """Keep libraries from logging answers, whatever level is set for all."""
-    logging.getLogger(_WORDY).setLevel(logging.INFO)
-
 
 def failed(what: str, error: BaseException) -> None:
     log.error("%s: %s", what, wordless(error), extra={"kind": type(error).__name__})

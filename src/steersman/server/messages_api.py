@@ -15,7 +15,6 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from sse_starlette import ServerSentEvent
 
 from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
@@ -88,10 +87,10 @@ def _use(call: ToolCall, given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "tool_use", "id": f"toolu_{call.id.removeprefix('call_')}", "name": call.name, "input": given}
 
 
-async def _events(answering: Answering) -> AsyncGenerator[ServerSentEvent]:
+async def _events(answering: Answering) -> AsyncGenerator[bytes]:
     """Anthropic's events. Raises the engine's refusal; later errors become events."""
 
-    def told(kind: str, **more: Any) -> ServerSentEvent:
+    def told(kind: str, **more: Any) -> bytes:
         return event({"type": kind} | more, kind)
 
     begun, place, words = False, -1, False

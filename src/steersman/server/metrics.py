@@ -46,6 +46,9 @@ class Metrics:
         self._tokens = Counter("steersman_tokens", "Tokens, of prompts and of answers", ["of"], registry=registry)
         for kind in ("prompt", "answer"):
             self._tokens.labels(kind)
+        self._left_out = Counter(
+            "steersman_tools_left_out", "Tools of requests that nobody runs here", ["type"], registry=registry
+        )
         self._live = Gauge("steersman_answers_live", "Answers in progress or with a place", registry=registry)
         self._most = Gauge("steersman_answers_most", "Most answers at a time", registry=registry)
 
@@ -76,6 +79,9 @@ class Metrics:
 
     def read(self, tokens: int) -> None:
         self._tokens.labels("prompt").inc(tokens)
+
+    def left_out(self, kind: str) -> None:
+        self._left_out.labels(kind).inc()
 
     def watch(self) -> Watch:
         return Watch(self)

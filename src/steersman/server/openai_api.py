@@ -15,7 +15,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.engine.protocol import Engine, Prompt
@@ -160,18 +159,19 @@ async def complete(
         watch.cancel()
 
 
-async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) -> AsyncGenerator[ServerSentEvent]:
+async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) -> AsyncGenerator[bytes]:
     """The answers as they grow, in OpenAI's chunks, then [DONE]. Log-probabilities come with an answer's end; usage
     where `head` has a place for it.
 
     Raises the engine's refusal; later errors become events.
     """
     engine, n = answering.engine, answering.params.n
+    opening = with_raw(head, choices="[")[:-1]
 
-    def chunk(index: int, delta: dict[str, Any], end: Ended | None = None) -> ServerSentEvent:
+    def chunk(index: int, delta: dict[str, Any], end: Ended | None = None) -> bytes:
         told = logprobs_json(engine, end.completion) if logprobs and end is not None else "null"
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else end.reason}
-        return event(with_raw(head, choices=f"[{with_raw(choice, logprobs=told)}]"))
+        return event(f"{opening}{with_raw(choice, logprobs=told)}]}}")
 
     completions: list[Completion] = []
     begun, calls = False, [0] * n
@@ -187,7 +187,7 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
                     calls[index] += 1
                 elif isinstance(item, Ended):
                     completions.append(item.completion)
-                    yield await run_in_threadpool(chunk, index, {}, item)
+                    yield await run_in_threadpool(chunk, index, {}, item) if logprobs else chunk(index, {}, item)
                 elif item:
                     yield chunk(index, {"content": item})
         if "usage" in head:

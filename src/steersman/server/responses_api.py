@@ -17,7 +17,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from fastapi.responses import Response as HttpResponse
 from pydantic import TypeAdapter
-from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from steersman.server.asked import Answering, Asked, admit
@@ -33,10 +32,13 @@ from steersman.server.responses_schema import (
     to_asked,
     users_of,
 )
+from steersman.server.responses_tools import left_out
 from steersman.server.sse import event, following, stream
 from steersman.store.responses import StoredResponse
 
 router = APIRouter(prefix="/v1")
+LEFT_OUT = "Steersman-Left-Out"
+"""Header of an answer: tools of the request that the model was not told of."""
 _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
 
 
@@ -51,17 +53,25 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
         return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
 
     answering = await admit(ctx, found, at_end, read, users=users_of(body))
-    made = Response(body, answering)
+    made, told = Response(body, answering), _told(ctx, body)
     if body.stream:
         events = _events(ctx, who.id, body, answering, made)
         first = await anext(events)  # raises the engine's refusal
-        return stream(following(first, events))
+        return stream(following(first, events), told)
     async with contextlib.aclosing(answering.items(request)) as items:
         async for _, item in items:
             for _event in made.add(item):
                 pass
     await _keep(ctx, who.id, body, made)
-    return JSONResponse(made.body)
+    return JSONResponse(made.body, headers=told)
+
+
+def _told(ctx: Context, body: ResponsesRequest) -> dict[str, str]:
+    """Names the tools that were left out; they are counted."""
+    hosted = left_out(body.tools)
+    for kind in hosted:
+        ctx.metrics.left_out(kind)
+    return {LEFT_OUT: ", ".join(hosted)} if hosted else {}
 
 
 def _before(ctx: Context, owner: str, previous: str | None) -> list[Any]:
@@ -106,10 +116,10 @@ async def _keep(ctx: Context, owner: str, body: ResponsesRequest, made: Response
 
 async def _events(
     ctx: Context, owner: str, body: ResponsesRequest, answering: Answering, made: Response
-) -> AsyncGenerator[ServerSentEvent]:
+) -> AsyncGenerator[bytes]:
     """OpenAI's events. Raises the engine's refusal; later errors become events."""
 
-    def told(one: dict[str, Any]) -> ServerSentEvent:
+    def told(one: dict[str, Any]) -> bytes:
         return event(one, one["type"])
 
     begun = False

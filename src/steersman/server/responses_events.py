@@ -11,7 +11,7 @@ from typing import Any
 from steersman.parts import Json, ToolCall
 from steersman.server.asked import Answering, Ended
 from steersman.server.responses_schema import ResponsesRequest
-from steersman.server.responses_tools import FlatChoice, FlatTool, Given
+from steersman.server.responses_tools import FlatChoice, FlatTool, Given, HostedTool
 
 
 def item_id(kind: str, response: str, place: int) -> str:
@@ -156,7 +156,7 @@ def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
         "temperature": answering.params.temperature,
         "text": {"format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)},
         "tool_choice": choice.model_dump(exclude_none=True) if isinstance(choice, FlatChoice) else choice or "auto",
-        "tools": [_shown(tool) for tool in request.tools or ()],
+        "tools": [_shown(tool) for tool in request.tools or () if not isinstance(tool, HostedTool)],
         "top_p": answering.params.top_p,
         "truncation": "disabled",
         "usage": None,

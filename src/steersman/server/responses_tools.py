@@ -1,5 +1,7 @@
 """Tools of `/v1/responses`: functions, those that take words instead of arguments, and several under one name.
 
+Tools that OpenAI runs itself are left out where others are given beside them, and the answer says so.
+
 To the model all are functions: of a tool that takes words these are its one argument, and one under a common name is
 called by both names. Calls are answered in the form in which the tool was given.
 """
@@ -68,7 +70,30 @@ class Namespace(_Tool):
     ]
 
 
-AnyTool = Annotated[FlatTool | CustomTool | Namespace, Field(discriminator="type")]
+class HostedTool(BaseModel):
+    """A tool that others run, or whose calls have a form of their own. Why it is not refused: decision 100."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal[
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "file_search",
+        "code_interpreter",
+        "image_generation",
+        "mcp",
+        "computer",
+        "computer_use_preview",
+        "local_shell",
+        "shell",
+        "apply_patch",
+        "tool_search",
+    ]
+
+
+AnyTool = Annotated[FlatTool | CustomTool | Namespace | HostedTool, Field(discriminator="type")]
 
 
 class FlatChoice(_Tool):
@@ -91,8 +116,13 @@ def _each(tools: Sequence[Any]) -> Iterator[tuple[FlatTool | CustomTool, Namespa
     for tool in tools:
         if isinstance(tool, Namespace):
             yield from ((inner, tool) for inner in tool.tools)
-        else:
+        elif not isinstance(tool, HostedTool):
             yield tool, None
+
+
+def left_out(tools: Sequence[Any] | None) -> list[str]:
+    """Types of the tools that the model is not told of."""
+    return sorted({tool.type for tool in tools or () if isinstance(tool, HostedTool)})
 
 
 class Given:
@@ -137,7 +167,10 @@ def _words(arguments: str) -> str:
 
 
 def asked_tools(tools: Sequence[Any] | None, choice: Any, parallel: bool | None) -> Tools:
-    """Of a request. ApiError where names meet or `tool_choice` names none."""
-    given = Given(tools).functions()
+    """Of a request. ApiError where names meet, `tool_choice` names none, or a tool is wanted that nobody runs here."""
+    given, hosted = Given(tools).functions(), left_out(tools)
+    if hosted and choice != "none" and (choice == "required" or not given):
+        message = f"tools: this server does not run {', '.join(hosted)}; expected functions or custom tools"
+        raise ApiError(400, message, param="tools", code="unsupported_parameter")
     said = f"={flat_name(choice.name, choice.namespace)}" if isinstance(choice, FlatChoice) else choice or "auto"
     return to_tools(given, "none" if said == "auto" and not given else said, parallel)

@@ -3,7 +3,7 @@
 export type Point = [x: number, y: number]
 export type Rows = Record<string, number>[]
 
-const FIRST = ['loss', 'reward', 'accuracy', 'kl', 'score', 'length', 'no_eos', 'entropy']
+const FIRST = ['loss', 'reward', 'accuracy', 'gain', 'kl', 'score', 'validator', 'length', 'no_eos', 'entropy']
 const MOST_POINTS = 400
 
 /** The metric of a chart: held-out numbers (eval_loss) share the chart of the others (loss). */

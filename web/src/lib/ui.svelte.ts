@@ -130,7 +130,7 @@ class Ui {
     const own = OWN_WORDS[code ?? '']
     if (own) return this.t(own, { n: Math.ceil(problem.wait / 60) })
     if (status === 401) return this.t('locked')
-    if (status === 404) return this.t('gone')
+    if (status === 404) return this.t(this.path === '/' ? 'gone' : 'not_there')
     if (status === 413) return this.t('too_large')
     if (status === 429) return this.t('busy', { n: problem.wait || 2 })
     if (status === 503) return this.t('closing')
