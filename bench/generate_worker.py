@@ -197,11 +197,13 @@ def arithmetic(dtype: str) -> float:
 
     size = 2048
     a, b = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
-    best = 0.0
+    best, over = 0.0, time.perf_counter() + 5
     for _ in range(8):
         began = time.perf_counter()
         torch.mm(a, b)
         best = max(best, 2 * size**3 / (time.perf_counter() - began) / 1e12)
+        if time.perf_counter() > over:  # where the dtype is emulated a product takes seconds
+            break
     return best
 
 

@@ -212,14 +212,14 @@ class Server:
         self._log.close()
 
 
-def people(root: Path) -> None:
+def people(root: Path, begin: int) -> None:
     """Customers chat about questions that no data set has; three people rank every sampled prompt."""
     run(root, "sample")
     matters = json.loads((root / "matters.json").read_text(encoding="utf-8"))
     rng, fresh, told = random.Random(3), _fresh(root, matters), Counter[str]()
     server = Server(root)
     try:
-        asked = fresh[: PEOPLE * CHATS]
+        asked = fresh[begin : begin + PEOPLE * CHATS]
         with ThreadPoolExecutor(PEOPLE) as pool:
             messages = list(pool.map(server.answer, asked))
         for question, message in zip(asked, messages, strict=True):
@@ -258,11 +258,11 @@ def _fresh(root: Path, matters: dict[str, str]) -> list[str]:
     return out
 
 
-def round_(root: Path) -> None:
+def round_(root: Path, more: tuple[str, ...]) -> None:
     run(root, "regressions")
     run(root, "status")
     run(root, "round", "--preview")
-    run(root, "round", *(word for setting in LATER for word in ("--set", setting)))
+    run(root, "round", *(word for setting in (*LATER, *more) for word in ("--set", setting)))
     run(root, "status")
 
 
@@ -290,7 +290,7 @@ def check(root: Path) -> None:
 
 
 def _models(root: Path) -> Iterator[Path]:
-    for name in ("001/sft", "002/sft", "002/ppo", "002/kto"):
+    for name in ("001/sft", "002/sft", "002/ppo", "003/sft", "003/ppo"):
         if (root / "bank" / "rounds" / name / "manifest.json").is_file():
             yield root / "bank" / "rounds" / name
 
@@ -299,12 +299,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("--begin", type=int, default=0, help="people: their first question; of a later round another")
+    parser.add_argument("--set", action="append", default=[], help="round: more settings")
     parser.add_argument("--part", choices=("export", "first", "people", "round", "check"))
     args = parser.parse_args()
     root = args.dir.resolve()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parts = {"export": lambda: export(root, args.data), "first": lambda: first(root), "people": lambda: people(root)}
-    parts |= {"round": lambda: round_(root), "check": lambda: check(root)}
+    parts = {
+        "export": lambda: export(root, args.data),
+        "first": lambda: first(root),
+        "people": lambda: people(root, args.begin),
+    }
+    parts |= {"round": lambda: round_(root, tuple(args.set)), "check": lambda: check(root)}
     for name, part in parts.items():
         if args.part in (None, name):
             part()

@@ -21,6 +21,7 @@ from steersman.engine.load import load_engine
 from steersman.engine.protocol import DoesNotFit
 from steersman.families.shape import shape_of
 from steersman.types import Completion, Conversation, Message, SamplingParams
+from steersman.weights.folders import load_causal
 
 LONG = t.conversation("Where is the blue kettle that I ordered on 3 May? " * 6)
 PLAIN = (None, False)
@@ -78,6 +79,33 @@ def test_the_next_turn_prefills_only_what_is_new(family: Path, monkeypatch: pyte
     assert seen[-1] < engine.count_tokens(last) - 30
     engine.load_weights([], "new")
     assert not len(engine.prefixes), "new weights make what was kept worthless"
+
+
+def test_a_prompt_half_read_when_new_weights_come_is_read_again(tiny: Path, tmp_path: Path) -> None:
+    other = t.make_model(tmp_path / "other", "llama", seed=1)
+    engine = small(load_engine(tiny, dtype="float32", version="a"), 16, 16)
+    begun: list[int] = []
+
+    def weights() -> Any:
+        begun.append(engine.scheduler.partial.done)
+        yield from load_causal(other, "float32").state_dict().items()
+
+    go_on, loading = engine.scheduler._continue, threading.Thread(target=lambda: engine.load_weights(weights(), "b"))
+
+    def watch(partial: Any) -> None:
+        go_on(partial)
+        if partial.done == 32 and not begun:
+            loading.start()
+            while not engine._driver._next.locked():
+                pass
+
+    engine.scheduler._continue = watch
+    params = SamplingParams(max_tokens=12, temperature=0)
+    answer: Any = list(engine.stream(LONG, params))[-1]
+    expected: Any = list(load_engine(other, dtype="float32").stream(LONG, params))[-1]
+    assert begun == [32]
+    assert (answer.policy_version, answer.token_ids) == ("b", expected.token_ids)
+    assert len(engine.prefixes) == 1, "all that is kept is the new weights'"
 
 
 def test_prompts_of_mixed_lengths_are_prefilled_together_with_little_padding(

@@ -305,3 +305,19 @@ def test_labels_that_are_sentences_are_answers(tmp_path: Path) -> None:
     assert said == [("user", "Open?"), ("assistant", "Until six.")]
     assert found.changed["answers of further annotators left out"] == 1
     assert parse_file(write_jsonl(tmp_path / "c.jsonl", [row | {"label": ["opening"]}])).kind == "texts"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "Subject,Body,From: (Name),From: (Address),To: (Address)",
+        "Betreff,Text,Von: (Name),Von: (Adresse),An: (Adresse)",
+    ],
+)
+def test_a_folder_that_outlook_exported_is_mails(tmp_path: Path, columns: str) -> None:
+    rows = "RE: Parcel,At the depot.,Desk,desk@firm.example,jane@x.example\n"
+    rows += "Parcel,Where is it?,Jane,jane@x.example,desk@firm.example\n"
+    said = read(tmp_path / "mails.csv", f"{columns}\n{rows}", "*,@firm.example")[1]
+    assert said == [("user", "Where is it?"), ("assistant", "At the depot.")]
+    with pytest.raises(ValueError, match="--speakers"):
+        read(tmp_path / "mails.csv", f"{columns}\n{rows}")

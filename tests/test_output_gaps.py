@@ -136,10 +136,13 @@ def test_the_first_unit_has_the_pace_of_the_last_time(remembering: Path, monkeyp
         assert (shown.clock(), loading.clock()) == ("ETA 30s", "ETA 20s")
         clock[0] = 2.0
         shown.update(1)
-        assert shown.clock() == "ETA 10s", "its own pace, as soon as there is one"
+        assert shown.clock() == "ETA 15s", "half a unit is lent from the last time"
+        clock[0] = 4.0
+        shown.update(2)
+        assert shown.clock() == "ETA 8s", "its own pace, from a quarter on"
     remembering.write_text("[1, 2]")
     monkeypatch.setattr(waits, "_known", None)
-    assert waits.last("sft") == 2.0 / 1, "this process has seen it; a damaged file is done without"
+    assert waits.last("sft") == 4.0 / 2, "this process has seen it; a damaged file is done without"
     monkeypatch.setenv(waits.SETTING, "off")
     waits.keep()
     assert remembering.read_text() == "[1, 2]"

@@ -80,6 +80,7 @@ def test_suites_stop_what_is_worse_in_them(pair: dict[str, Any], kind: str | Non
     found = judged(1, 0.1) | {"tasks": [task]}
     (check,) = [c for c in conditions(found, "ppo", "served", SETTINGS) if c.name == "kept.jsonl"]
     assert check.held is held
+    assert ("1 of its answers fail, none may" in check.text) is (kind == "regression" and not held)
     assert passes(found) is held
 
 

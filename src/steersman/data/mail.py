@@ -1,4 +1,4 @@
-"""Mails (mbox, eml) -> dialogues: one a thread, by the ids that mails name, their ticket's number, or their subject.
+"""Mails (mbox, eml, Outlook's tables) -> dialogues: one a thread, by ids, a ticket's number, or their subject.
 
 Quoted mails and signatures stay here; `steersman cold legacy` takes them out and shows them.
 """
@@ -64,6 +64,11 @@ class Mail:
 
 
 SIDES = ("", "user", "assistant")
+TABLES = (
+    ("subject", "from: (address)", "from: (name)", "to: (address)", "body"),
+    ("betreff", "von: (adresse)", "von: (name)", "an: (adresse)", "text"),
+)
+"""Columns of Outlook's tables: subject, sender, the sender's name, who gets it, text."""
 SUFFIXES = (".eml", ".mbox", ".mbx")
 
 
@@ -95,6 +100,29 @@ def scan_mail(part: Part, reading: Reading) -> Iterator[Record]:
             continue
         if mail is not None:
             yield Record(line, mail, mail.text[:SHOWN])
+
+
+def is_table(columns: Iterable[str]) -> bool:
+    """Whether a table is a folder that Outlook exported, in English or German."""
+    return any({sender, body} <= {c.casefold() for c in columns} for _, sender, _, _, body in TABLES)
+
+
+def of_rows(records: Iterable[Record], file: str, reading: Reading) -> Iterator[Record]:
+    """The rows of such a table as mails; they have no dates and no ids, so threads are by subject."""
+    for record in records:
+        if record.error:
+            yield record
+            continue
+        row = {str(key).casefold(): str(value or "").strip() for key, value in record.value.items()}
+        subject, sender, name, to, body = next(names for names in TABLES if names[1] in row)
+        if not row[sender] or not row[body]:
+            reading.changed["mails without a sender or a text left out"] += 1
+            continue
+        people = tuple(a.strip().casefold() for a in row.get(to, "").split(";") if a.strip())
+        own, about = f"<{file}:{record.line}>", " ".join(row.get(subject, "").split())
+        text = row[body].replace("\r\n", "\n")
+        mail = Mail(record.line, file, own, (), row[sender].casefold(), row.get(name, ""), people, about, None, text)
+        yield dataclasses.replace(record, value=mail)
 
 
 def _messages(part: Part) -> Iterator[tuple[int, bytes]]:
@@ -240,7 +268,8 @@ def threads(mails: Pile[Mail]) -> Iterator[list[Mail]]:
         bare = REPLY.sub("", mail.subject).casefold()
         if bare and not mail.answers:
             at = subjects.get_or("\n".join((bare, *sorted({mail.sender, *mail.to[:1]}))), i)
-            if REPLY.match(mail.subject):
+            undated = at != i and mail.at is None and REPLY.match(mails[at].subject)  # an answer may stand before it
+            if REPLY.match(mail.subject) or undated:
                 parent[root(i)] = root(at)
     # threads come in the order of their first mails
     roots = np.fromiter(map(root, range(len(mails))), np.int64, len(mails))
@@ -248,7 +277,8 @@ def threads(mails: Pile[Mail]) -> Iterator[list[Mail]]:
     order = np.argsort(begins[of], kind="stable")
     early = datetime.datetime.min.replace(tzinfo=datetime.UTC)
     for _, places in itertools.groupby(order.tolist(), key=lambda i: roots[i]):
-        yield sorted((mails[i] for i in places), key=lambda m: m.at or early)
+        thread = [mails[i] for i in places]  # of those without a date, answers come after what they answer
+        yield sorted(thread, key=lambda m: (m.at or early, m.at is None and REPLY.match(m.subject) is not None))
 
 
 def _dialogues(thread: Sequence[Mail], sides: dict[str, str], speakers: Speakers, reading: Reading) -> Iterator[Record]:

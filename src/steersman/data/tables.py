@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from steersman.data import formats, who_said
+from steersman.data import formats, mail, who_said
 from steersman.data.containers import Part
 from steersman.data.formats import desks
 from steersman.data.formats.field_names import META_NAME
@@ -69,11 +69,12 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     if header is None or header.error:
         raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
     names = checked_names(column_names(header.value), part, reading, header.line)
-    for row in rows:
-        if row.error:
-            yield row
-        elif any(cell.strip() for cell in row.value):
-            yield as_record(row.line, names, row.value)
+    every = (row if row.error else as_record(row.line, names, row.value) for row in rows if row.error or _filled(row))
+    yield from mail.of_rows(every, part.name, reading) if mail.is_table(names) else every
+
+
+def _filled(row: Record) -> bool:
+    return any(cell.strip() for cell in row.value)
 
 
 def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
@@ -155,6 +156,8 @@ def _only(names: Sequence[str], words: re.Pattern[str]) -> str | None:
 
 def _tells(names: Sequence[str]) -> bool:
     record = dict.fromkeys(names, "?")
+    if mail.is_table(names):
+        return True
     try:
         return columns_of_messages(record) is not None or desks.has_comments(record) or bool(formats.detect(record))
     except ValueError:

@@ -27,7 +27,7 @@ PRODUCTS = (
     "matrix tiles (AMX)",
 )
 """What products of training and prefill are computed with, by the number that `steersman_products` returns."""
-PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (6, 5)}
+PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (24, 24)}
 """What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h): with bfloat16
 weights, with int8. For fewer a dot product each is faster. Measured on a Sapphire Rapids (tiles) and a Zen 4."""
 

@@ -72,54 +72,36 @@ static void block_in_tiles(const bf16 *w, const bf16 *packed, int64_t k, int n, 
     if (g < groups) tile_pair(w, packed + g * PACKED, k, groups, 1, acc + g * SIDE, soon, lines);
 }
 #else
+/* One pair of terms of as many sequences as a vector holds, or of half as many */
 #ifdef __AVX512BF16__
-#define ACROSS 16 /* sequences in a vector, of which half a one holds only the first 8 */
-typedef __m512 Sums;
-typedef __m512bh Across;
-static inline __attribute__((always_inline)) Across pairs_at(const bf16 *packed, int half) {
-    if (half) return (__m512bh)_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)packed));
-    return (__m512bh)_mm512_loadu_si512(packed);
+static inline __attribute__((always_inline)) Terms pairs_at(const bf16 *packed, int half) {
+    if (half) return (Terms)_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)packed));
+    return terms_at(packed);
 }
-static inline __attribute__((always_inline)) Across pair_of(const bf16 *w, int half) {
+static inline __attribute__((always_inline)) Terms pair_of(const bf16 *w, int half) {
     int32_t pair;
     memcpy(&pair, w, sizeof pair);
-    return (__m512bh)(half ? _mm512_castsi256_si512(_mm256_set1_epi32(pair)) : _mm512_set1_epi32(pair));
+    return (Terms)(half ? _mm512_castsi256_si512(_mm256_set1_epi32(pair)) : _mm512_set1_epi32(pair));
 }
-static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Across in, Across weights, int half) {
-    if (!half) return _mm512_dpbf16_ps(sum, in, weights);
+static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Terms in, Terms weights, int half) {
+    if (!half) return add_terms(sum, in, weights);
     __m256i x = _mm512_castsi512_si256((__m512i)in), y = _mm512_castsi512_si256((__m512i)weights);
     return _mm512_castps256_ps512(_mm256_dpbf16_ps(_mm512_castps512_ps256(sum), (__m256bh)x, (__m256bh)y));
 }
-#else /* in float32, in vectors as long as the machine's */
-#if defined(__AVX512F__)
-#define ACROSS 16
-#elif defined(__AVX__)
-#define ACROSS 8
 #else
-#define ACROSS 4
-#endif
-typedef float Sums __attribute__((vector_size(4 * ACROSS)));
-typedef uint32_t Words __attribute__((vector_size(4 * ACROSS)));
-typedef struct { Sums even, odd; } Across;
-static inline __attribute__((always_inline)) Across halves_of(Words x) { /* little-endian: the first is below */
-    return (Across){(Sums)(x << 16), (Sums)(x & 0xffff0000)};
-}
-static inline __attribute__((always_inline)) Across pairs_at(const bf16 *packed, int half) {
+static inline __attribute__((always_inline)) Terms pairs_at(const bf16 *packed, int half) {
     (void)half;
-    Words x;
-    memcpy(&x, packed, sizeof x);
-    return halves_of(x);
+    return terms_at(packed);
 }
-static inline __attribute__((always_inline)) Across pair_of(const bf16 *w, int half) {
+static inline __attribute__((always_inline)) Terms pair_of(const bf16 *w, int half) {
     (void)half;
     uint32_t pair;
     memcpy(&pair, w, sizeof pair);
     return halves_of((Words){0} + pair);
 }
-static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Across in, Across weights, int half) {
+static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Terms in, Terms weights, int half) {
     (void)half;
-    sum += in.even * weights.even;
-    return sum + in.odd * weights.odd;
+    return add_terms(sum, in, weights);
 }
 #endif
 
@@ -139,13 +121,13 @@ static inline __attribute__((always_inline)) void sums_across(
             for (int r = 0; r < rows; r++) fetch_soon(w + r * apart + j + soon);
 #pragma GCC unroll 2
         for (int p = 0; p < SIDE; p++) {
-            Across in[4];
+            Terms in[4];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 in[v] = pairs_at(packed + p * STEP + v * ACROSS / SIDE * PACKED + v * ACROSS % SIDE * 2, half);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                Across weights = pair_of(w + r * apart + j + 2 * p, half);
+                Terms weights = pair_of(w + r * apart + j + 2 * p, half);
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++) sums[r][v] = add_pair(sums[r][v], in[v], weights, half);
             }

@@ -1,4 +1,6 @@
-/* Products of a block of weight rows with a few inputs, a dot product each; weights of int8 are widened. */
+/* Products of a block of weight rows with a few inputs, a dot product each; weights of int8 are widened.
+
+   Why so: decision 102 in docs/LOG.md. */
 
 #ifndef STEERSMAN_PRODUCTS_H
 #define STEERSMAN_PRODUCTS_H
@@ -13,55 +15,83 @@
    processors that reads nearly twice as fast. */
 static inline __attribute__((always_inline)) void fetch_soon(const void *at) { __builtin_prefetch(at, 0, 2); }
 
-/* acc[r * MOST + i] = w[r] . x[i] for `rows` weight rows and n inputs; w [rows, k] and x [n, k] */
+/* Numbers side by side, in vectors as long as the machine's: `Sums` in float32, `Terms` two of bfloat16 to each sum */
+#if defined(__AVX512F__)
+#define ACROSS 16
+#elif defined(__AVX__)
+#define ACROSS 8
+#else
+#define ACROSS 4
+#endif
+#define INPUTS (ACROSS == 16 ? 4 : 2) /* that registers hold beside the sums of four rows */
 #ifdef __AVX512BF16__
+typedef __m512 Sums;
+typedef __m512bh Terms;
+static inline __attribute__((always_inline)) Terms terms_at(const bf16 *x) { return (Terms)_mm512_loadu_si512(x); }
+static inline __attribute__((always_inline)) Sums add_terms(Sums sum, Terms x, Terms y) { return _mm512_dpbf16_ps(sum, x, y); }
+#else
+typedef float Sums __attribute__((vector_size(4 * ACROSS)));
+typedef uint32_t Words __attribute__((vector_size(4 * ACROSS)));
+typedef struct { Sums even, odd; } Terms;
+static inline __attribute__((always_inline)) Terms halves_of(Words x) { /* little-endian: the first is below */
+    return (Terms){(Sums)(x << 16), (Sums)(x & 0xffff0000)};
+}
+static inline __attribute__((always_inline)) Terms terms_at(const bf16 *x) {
+    Words both;
+    memcpy(&both, x, sizeof both);
+    return halves_of(both);
+}
+static inline __attribute__((always_inline)) Sums add_terms(Sums sum, Terms x, Terms y) {
+    sum += x.even * y.even;
+    return sum + x.odd * y.odd;
+}
+#endif
+
+static inline __attribute__((always_inline)) float total(Sums sums) {
+    float all[ACROSS];
+    memcpy(all, &sums, sizeof all);
+    for (int half = ACROSS / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) all[l] += all[l + half];
+    return all[0];
+}
+
+/* acc[r * MOST + i] = w[r] . x[i] for `rows` weight rows and n inputs; w [rows, k] and x [n, k] */
 static inline __attribute__((always_inline)) void tile(
     const bf16 *w, const bf16 *x, int64_t k, int rows, int n, int64_t soon, float *acc) {
-    __m512 sum[4][4];
+    Sums sum[4][4];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int i = 0; i < n; i++) sum[r][i] = _mm512_setzero_ps();
-    for (int64_t j = 0; j < k; j += 32) {
-        __m512bh in[4];
+        for (int i = 0; i < n; i++) sum[r][i] = (Sums){0};
+    for (int64_t j = 0; j < k; j += 2 * ACROSS) {
+        Terms in[4];
 #pragma GCC unroll 4
-        for (int i = 0; i < n; i++) in[i] = (__m512bh)_mm512_loadu_si512(x + i * k + j);
+        for (int i = 0; i < n; i++) in[i] = terms_at(x + i * k + j);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
-            __m512bh weights = (__m512bh)_mm512_loadu_si512(w + r * k + j);
+            Terms weights = terms_at(w + r * k + j);
             if (soon) fetch_soon(w + r * k + j + soon);
 #pragma GCC unroll 4
-            for (int i = 0; i < n; i++) sum[r][i] = _mm512_dpbf16_ps(sum[r][i], weights, in[i]);
+            for (int i = 0; i < n; i++) sum[r][i] = add_terms(sum[r][i], weights, in[i]);
         }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int i = 0; i < n; i++) acc[r * MOST + i] = _mm512_reduce_add_ps(sum[r][i]);
+        for (int i = 0; i < n; i++) acc[r * MOST + i] = total(sum[r][i]);
 }
 
 static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, int64_t soon, float *acc) {
     int r = 0;
     for (; r + 4 <= rows; r += 4) {
         int i = 0;
-        for (; i + 4 <= n; i += 4) tile(w + r * k, x + i * k, k, 4, 4, i ? 0 : soon, acc + r * MOST + i);
+        for (; i + INPUTS <= n; i += INPUTS) tile(w + r * k, x + i * k, k, 4, INPUTS, i ? 0 : soon, acc + r * MOST + i);
         for (; i + 2 <= n; i += 2) tile(w + r * k, x + i * k, k, 4, 2, i ? 0 : soon, acc + r * MOST + i);
         for (; i < n; i++) tile(w + r * k, x + i * k, k, 4, 1, i ? 0 : soon, acc + r * MOST + i);
     }
     for (; r < rows; r++)
         for (int i = 0; i < n; i++) tile(w + r * k, x + i * k, k, 1, 1, i ? 0 : soon, acc + r * MOST + i);
 }
-#else
-static void products(const bf16 *w, const bf16 *x, int64_t k, int rows, int n, int64_t soon, float *acc) {
-    (void)soon;
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < n; i++) {
-            float sum = 0;
-            for (int64_t j = 0; j < k; j++) sum += wide(w[r * k + j]) * wide(x[i * k + j]);
-            acc[r * MOST + i] = sum;
-        }
-}
-#endif
 
 /* int8 to bfloat16, which is exact; count is a multiple of 32 */
 static void widen(const int8_t *values, int64_t count, bf16 *out) {

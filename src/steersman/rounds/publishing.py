@@ -36,6 +36,8 @@ class Chosen:
     name: str
     entry: Entry | None
     """Its round, stage and path, where this workspace made it."""
+    asked: str = ""
+    """What it was asked for by, where no stage made it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def chosen(space: Workspace | None, named: str) -> Chosen:
     if not named:
         raise ValueError("expected a MODEL: a folder, a .gguf file or an id such as org/name")
     folder = resolved(named)
-    return Chosen(folder, Path(named).name.removesuffix(".gguf") or folder.resolve().name, None)
+    called = Path(named).name.removesuffix(".gguf") or folder.resolve().name
+    return Chosen(folder, called, None, asked=named)
 
 
 def _of_round(space: Workspace, entry: dict[str, Any]) -> Chosen:
@@ -108,7 +111,7 @@ def write(
     told = model_card.Told(
         name,
         base,
-        wanted.licence or _licence(base),
+        wanted.licence or _licence(base or model.asked),
         _context(config),
         languages,
         tuple(files),

@@ -80,6 +80,8 @@ DOWNLOAD_SECONDS = 60.0
 """What a download may take, where this machine has not done it before."""
 DEQUANTISED = 20e6
 """Bytes of a GGUF file per second."""
+GGUF_READER = "2"
+"""Changes with what `convert_gguf` makes of a file: what an earlier one made is not used again."""
 
 
 def default_cache() -> Path:
@@ -344,7 +346,7 @@ def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Pa
     with open(file, "rb") as head:
         if head.read(4) != b"GGUF":
             raise ValueError(f"{file}: not a GGUF file (it does not begin with 'GGUF')")
-    folder = cache / (name or f"{file.stem}-{file_sha256(file)[:12]}")
+    folder = cache / (name or f"{file.stem}-{file_sha256(file)[:12]}-{GGUF_READER}")
     if (folder / "config.json").is_file():
         return folder
     say(f"de-quantising {file.name} (once)")

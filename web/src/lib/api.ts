@@ -207,7 +207,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Whether this page was served to somebody, whose session may end meanwhile. */
+/** Whether the server has answered somebody here, whose session may end meanwhile. */
 let someone = false
 
 async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
@@ -224,12 +224,12 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     if (signal?.aborted) throw problem
     throw new ApiError('', 0)
   }
+  const here = below(location.pathname)
   if (response.ok) {
-    someone ||= path === '/api/config'
+    someone ||= here !== '/login' // there all may ask
     return response
   }
   const said = (await response.json().catch(() => null))?.error
-  const here = below(location.pathname)
   if (said?.code === 'not_signed_in' && here !== '/login') {
     const back = encodeURIComponent(here + location.search)
     location.assign(addressOf(`/login?next=${back}${someone ? '&ended=1' : ''}`))

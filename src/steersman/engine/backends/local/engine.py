@@ -281,8 +281,9 @@ class LocalEngine:
         with self._driver.between_steps():
             self.decoder.load(weights)
             self.prefixes.clear()
-            begun = self.scheduler.partial
-            for answer in (*self.scheduler.active, *(begun.request.answers if begun else ())):
+            if self.scheduler.partial is not None:
+                self.scheduler.partial.done = 0  # nothing was said yet: its prompt is read again
+            for answer in self.scheduler.active:
                 answer.keep = False  # its keys and values are the old weights'
             self.scheduler.version = version
 
