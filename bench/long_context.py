@@ -9,8 +9,10 @@ texts    documents that teach to look back: short lists of facts, each asked for
          access code (`SAID`, `WHATS`)
 base     a tokenizer that has the things and numbers to 999 as entries of their own, as large tokenizers have; and a
          decoder of 3 layers with small heads and slow rotary positions, from short lists to longer texts (STAGES)
-longer   the base extended to 32,768 by linear, ntk and yarn, each trained on the same few long rows
-measure  `steersman context` of the base, the three untrained and the three trained, on text held out
+longer   the base extended to 8,192 by ntk and trained a little (`middle`), and that to 32,768 by the ways that --ways
+         names, each trained on the same few long rows
+measure  `steersman context` of the base, of it and of the middle extended untrained, and of the trained, on text held
+         out
 
 What came of it: docs/BENCHMARKS.md, "Long context".
 """
@@ -37,7 +39,7 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 """Characters of a token of the tokenizer that is trained, about."""
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
-CONTEXT, LONGEST = 2048, 32768
+CONTEXT, MIDDLE, LONGEST = 2048, 8192, 32768
 KINDS = {
     "lists": (0.25, 24, 128),
     "repeated": (0.1, 24, 128),
@@ -47,12 +49,14 @@ KINDS = {
 }
 """Documents for the base: share of what is made, and the least and most tokens of one."""
 STAGES = {
-    "first": (0.3, 0.01, {"lists": 6, "repeated": 3, "plain": 1}),
-    "second": (0.3, 0.01, {"lists": 2, "repeated": 1, "pairs": 5, "facts": 1, "plain": 1}),
-    "base": (0.4, 0.005, {"pairs": 4, "facts": 5, "plain": 1}),
+    "first": (0.5, 0.01, {"lists": 2, "repeated": 1, "pairs": 3, "facts": 3, "plain": 1}),
+    "base": (0.5, 0.005, {"pairs": 2, "facts": 6, "plain": 2}),
 }
 """Models, each gone on with from the one before: share of the tokens, peak rate, weights of the kinds."""
-SHAPE = {"depth": 3, "width": 128, "head_size": 32, "rope_theta": 1e6, "tied": "true"}
+SHAPE = {
+    **{"kind": "gemma3_text", "window": 8, "tied": "true"},
+    **{"depth": 3, "width": 128, "head_size": 32, "rope_theta": 1e6},
+}
 ENTRIES = 4096
 """Of the tokenizer, for a language."""
 WAYS = ("linear", "ntk", "yarn")
@@ -212,8 +216,9 @@ def texts(folder: Path, data: Path, languages: list[str], million: float) -> Non
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
         named = (maker.names() for _ in itertools.count())
         write(folder / f"{language}-names.jsonl", named, NAMES)
-        many = (maker.made("facts", LONGEST / 8, 0.9 * LONGEST) for _ in itertools.count())
-        write(folder / f"{language}-long.jsonl", many, 1e6 * PER_TOKEN[language])
+        for kind, length in {"middle": MIDDLE, "long": LONGEST}.items():
+            many = (maker.made("facts", length / 8, 0.9 * length) for _ in itertools.count())
+            write(folder / f"{language}-{kind}.jsonl", many, 1e6 * PER_TOKEN[language])
 
 
 def write(path: Path, documents: Iterator[str], characters: float) -> None:
@@ -256,26 +261,33 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
         tokens = str(round(1e6 * million * share * len(languages)))
         settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "eval_tokens": 8192}
         settings |= {"documents": "whole", "samples": 0}
-        settings |= {"updates__lr": lr, "updates__weight_decay": 0.1} | ({} if before else shape)
+        settings |= {"updates__lr": lr, "updates__weight_decay": 0.05} | ({} if before else shape)
         mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
         before = name
 
 
-def longer(space: Path, folder: Path, languages: list[str], rows: int) -> None:
-    kinds = [f"{language}={folder / f'{language}-long.jsonl'}" for language in languages]
-    verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.1")
+def longer(space: Path, folder: Path, languages: list[str], rows: int, ways: list[str]) -> None:
+    kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in ("middle", "long")]
+    verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.05")
     verb(space, "corpus", "tokenize", "long", "--tokenizer", "tiny")
-    for way in WAYS:
-        given = ("--tokenizer", "tiny", "--from", "base", "--context", str(LONGEST), "--rope", way, "--into", way)
-        settings = {"batch_tokens": LONGEST, "evals": 0, "samples": 0, "eval_tokens": 16384, "updates__lr": 0.001}
-        verb(space, "pretrain", "long", *given, "--tokens", str(rows * LONGEST), **settings)
+    steps = [
+        ("middle", "base", MIDDLE, "ntk", 0.003, 8 * rows),
+        *((way, "middle", LONGEST, way, 0.001, rows) for way in ways),
+    ]
+    for name, before, length, way, lr, count in steps:
+        given = ("--tokenizer", "tiny", "--from", before, "--context", str(length), "--rope", way, "--into", name)
+        other = "long" if name == "middle" else "middle"
+        mixed = [part for la in languages for part in ("--weight", f"{la}-{other}=0")]
+        settings = {"batch_tokens": length, "evals": 0, "samples": 0, "eval_tokens": 16384, "updates__lr": lr}
+        verb(space, "pretrain", "long", *given, *mixed, "--tokens", str(count * length), **settings)
 
 
-def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int) -> None:
+def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int, ways: list[str]) -> None:
     held = [part for language in languages for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
     lengths = [part for length in (512, 2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
-    models = ["none=base", *(f"{way}-untrained=base@{way}" for way in WAYS), *WAYS]
+    untrained = [f"{name}@{way}" for name in ("base", "middle") for way in ways]
+    models = ["none=base", *(f"{name.replace('@', '-')}-untrained={name}" for name in untrained), *ways]
     given = (*held, *lengths, "--haystacks", str(haystacks), "--windows", str(windows))
     verb(space, "context", *models, "-o", str(space.parent / "context"), *given)
 
@@ -286,17 +298,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pretrain"))
     parser.add_argument("--only", nargs="+", choices=("texts", "base", "longer", "measure"))
     parser.add_argument("--million", type=float, default=8.0, help="Tokens of a language that the base is trained on.")
-    parser.add_argument("--rows", type=int, default=6, help="Rows of 32,768 tokens that each extension is trained on.")
+    parser.add_argument("--rows", type=int, default=10, help="Rows of 32,768 tokens that each extension is trained on.")
     parser.add_argument("--haystacks", type=int, default=2)
     parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="Of scaling to 32,768.")
     parser.add_argument("--languages", nargs="+", choices=tuple(SOURCES), default=["en"])
     options = parser.parse_args()
     space, folder = options.folder / "space", options.folder / "texts"
     steps = {
         "texts": lambda: texts(folder, options.data, options.languages, options.million),
         "base": lambda: base(space, folder, options.languages, options.million),
-        "longer": lambda: longer(space, folder, options.languages, options.rows),
-        "measure": lambda: measure(space, folder, options.languages, options.haystacks, options.windows),
+        "longer": lambda: longer(space, folder, options.languages, options.rows, options.ways),
+        "measure": lambda: measure(space, folder, options.languages, options.haystacks, options.windows, options.ways),
     }
     for name in options.only or steps:
         steps[name]()

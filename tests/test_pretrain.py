@@ -249,6 +249,32 @@ def test_width_heads_and_positions_are_set_apart_from_depth(tmp_path: Path) -> N
             dial.sizes(config(shape=wrong), 384)
 
 
+def test_a_first_layer_with_a_window_is_gemmas(tmp_path: Path) -> None:
+    """As transformers computes them; states begin with a length of 1 a number."""
+    shape = ShapeConfig(kind="gemma3_text", depth=3, width=64, head_size=32, window=4, rope_theta=1e5, tied=True)
+    settings = config(shape=shape)
+    sizes = dial.sizes(settings, 384)
+    model = pretrain.build(origin(tmp_path, settings), sizes, tiny.tokenizer())
+    assert sum(p.numel() for p in model.parameters()) == sizes.parameters
+    made = model.config
+    assert made.layer_types == ["sliding_attention", "full_attention", "full_attention"]
+    assert made.rope_parameters["full_attention"]["rope_theta"] == 1e5
+    ids = torch.arange(5, 25)[None]
+    states = model.get_input_embeddings()(ids)
+    assert float(states.detach().std()) == pytest.approx(1.0, abs=0.1)
+    for layer in model.model.layers:  # zero at first, so that every layer would begin as the identity
+        torch.nn.init.normal_(layer.self_attn.o_proj.weight, std=0.2)
+    model.save_pretrained(tmp_path / "made")
+    tiny.tokenizer().save_pretrained(tmp_path / "made")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "made", dtype=torch.float32)
+    wanted = plain(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    row = build_row([Tree(tuple(ids[0].tolist()), learn=(False, *[True] * 19))])
+    found, _ = response_logprobs(use_packed_rows(load_causal(tmp_path / "made", "float32")), row)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="goes with kind gemma3_text"):
+        dial.sizes(config(shape=ShapeConfig(depth=2, window=4)), 384)
+
+
 def test_the_rate_warms_up_stays_and_falls() -> None:
     schedule = Schedule(100, 10, 0.05, "stable", fall=40)
     shares = [schedule.share(step) for step in range(100)]

@@ -119,6 +119,26 @@ def test_positions_that_begin_behind_the_paddings_leave_less_room(kind: str, tmp
     assert len(made.vectors(["我要退款" * 30])[0]) == 32, "it had positions that are not there"
 
 
+@pytest.mark.parametrize("kind", ["convbert", "fnet", "mobilebert", "yoso"])
+def test_texts_are_not_changed_by_padding_beside_them(kind: str, tmp_path: Path) -> None:
+    """Convolutions, Fourier transforms and sampled attention reach over it."""
+    words, more = tokenizer(), {"embedding_size": 32} if kind == "convbert" else {}
+    if kind == "mobilebert":
+        more = {"embedding_size": 16, "true_hidden_size": 32, "intra_bottleneck_size": 32}
+    if kind == "yoso":
+        more = {"use_expectation": True}
+    config = AutoConfig.for_model(kind, **SIZES, **more, vocab_size=len(words), pad_token_id=0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    made = engine(tmp_path)
+    torch.testing.assert_close(
+        torch.tensor(made.vectors(TEXTS)),
+        torch.tensor([made.vectors([text])[0] for text in TEXTS]),
+        atol=1e-6,
+        rtol=1e-5,
+    )
+
+
 def test_a_classifier_that_knows_its_pooling_averages_once(tmp_path: Path) -> None:
     words = tokenizer()
     ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "mask_token_id": 4}

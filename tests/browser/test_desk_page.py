@@ -139,15 +139,15 @@ def test_the_address_says_what_is_shown(site: Site) -> None:
     page.go_back()
     expect(page.get_by_text("Unfinished")).to_be_visible()
     page.go_forward()
-    expect(page.get_by_role("button", name="Good enough", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Enter")  # the last of its queue, or the next one, whose list is one step back
     page.keyboard.press("Escape")
     expect(page.locator(".queues")).to_be_visible()
-    assert page.url == f"{site.url}/desk"
+    expect(page).to_have_url(f"{site.url}/desk")
     site.refusals = True
     page.goto(f"{site.url}/desk/history?task=no-such")
     expect(page.get_by_role("heading", name="What you said")).to_be_visible()
-    assert page.url == f"{site.url}/desk/history"
+    expect(page).to_have_url(f"{site.url}/desk/history")
 
 
 @pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("zh", "dark")])

@@ -216,3 +216,21 @@ def test_a_draft_outlives_a_reload_and_belongs_to_its_chat(site: Site) -> None:
     page.goto(f"{site.url}/?c={one.id}")
     expect(page.locator("#composer")).to_have_value("half a thought")
     assert two.id != one.id
+
+
+def test_the_view_follows_what_is_written_in_bursts(site: Site) -> None:
+    """A frame may bring more than a screen; who scrolled up stays there."""
+    site.engine.pieces, site.engine.max_context = tuple(f"- point {i}\n" for i in range(60)), 10_000
+    page = site.open(viewport={"width": 390, "height": 500})
+    far = "(e) => e.scrollHeight - e.scrollTop - e.clientHeight"
+    for number in range(3):
+        site.ask(page, f"question {number}")
+        expect(page.locator("article .markdown")).to_have_count(number + 1)
+        expect(button(page, "Good answer")).to_have_count(number + 1)
+        until(page, lambda: page.locator("main").evaluate(far) < 5)
+    page.locator("main").hover()
+    page.mouse.wheel(0, -2000)
+    until(page, lambda: page.locator("main").evaluate(far) > 500)
+    page.evaluate("document.querySelector('.thread').append('more '.repeat(500))")
+    page.wait_for_timeout(200)
+    assert page.locator("main").evaluate(far) > 500

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from steersman.config.components import ResumeConfig
 from steersman.config.declared import opt
 
-DECODERS, ENCODER_DECODERS, ENCODERS = ("qwen3", "llama"), ("t5", "bart"), ("bert", "modernbert")
+DECODERS, ENCODER_DECODERS, ENCODERS = ("qwen3", "llama", "gemma3_text"), ("t5", "bart"), ("bert", "modernbert")
 """Kinds of models that can be trained from nothing."""
 
 
@@ -19,14 +19,20 @@ class ShapeConfig:
     params: str = opt("", "Or the size instead of the depth, such as 15M: the depth whose model comes nearest to it.")
     kind: str = opt(
         "qwen3",
-        "Architecture, of transformers: decoders (qwen3 normalises queries and keys), encoder-decoders (t5, bart; so "
-        "many layers on each side) and encoders (bert, modernbert).",
+        "Architecture, of transformers: decoders (qwen3 and gemma3_text normalise queries and keys), encoder-decoders "
+        "(t5, bart; so many layers on each side) and encoders (bert, modernbert).",
         (*DECODERS, *ENCODER_DECODERS, *ENCODERS),
     )
     tied: bool = opt(False, "One matrix serves as embedding and as head: fewer parameters, the same work.")
     width: int = opt(0, "Numbers of a state, a multiple of 64, instead of depth's 64 a layer; 0: by depth.", late=True)
     head_size: int = opt(
         64, "Numbers of an attention head; smaller ones make more heads of the same width.", low=8, late=True
+    )
+    window: int = opt(
+        0,
+        "gemma3_text: tokens that the first layer sees, itself among them. A few (8) let a small model learn to "
+        "look things up in a text many times sooner; 0: as all layers, all.",
+        late=True,
     )
     rope_theta: float = opt(
         10_000.0,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,9 +18,31 @@ from steersman.compute.padding import mask_of, padded
 from steersman.families import encoder
 from steersman.text.marked import Marked
 
+MIXING = {"convbert", "fnet", "mobilebert", "nystromformer", "yoso"}
+"""Model types whose tokens meet otherwise than by masked attention, so that padding would change them."""
+OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
+
 
 def run(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
-    """(transformers' output, mask [B, L]) of texts padded behind."""
+    """(transformers' output, mask [B, L]) of texts padded behind; texts of one length together where padding would
+    change the states."""
+    if model.config.model_type not in MIXING or len({len(row.ids) for row in rows}) < 2:
+        return _padded(model, rows)
+    longest, parts = max(len(row.ids) for row in rows), [_padded(model, [row])[0] for row in rows]
+    found = {}
+    for name in OUTPUTS:
+        if getattr(parts[0], name, None) is not None:
+            some = [getattr(part, name) for part in parts]
+            found[name] = torch.cat(some if name == "logits" else [_lengthened(x, longest) for x in some])
+    return SimpleNamespace(**found), mask_of([row.ids for row in rows], model.device)
+
+
+def _lengthened(x: Tensor, length: int) -> Tensor:
+    """[1, L, ...] -> [1, length, ...], zeros behind."""
+    return torch.cat([x, x.new_zeros(1, length - x.shape[1], *x.shape[2:])], dim=1)
+
+
+def _padded(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
     ids, device = [row.ids for row in rows], model.device
     mask = mask_of(ids, device)
     given = {"input_ids": padded(ids, model.config.pad_token_id or 0, device), "attention_mask": mask}

@@ -113,7 +113,7 @@ def set_pooling(model: Any, pooling: str) -> None:
 def layers(model: Any) -> Sequence[Any]:
     body = model.base_model
     for part in (body, *(getattr(body, name) for name in STACKS if hasattr(body, name))):
-        for name in ("layers", "layer"):
+        for name in ("layers", "layer", "albert_layer_groups"):
             if hasattr(part, name):
                 found: Sequence[Any] = getattr(part, name)
                 return found

@@ -1,4 +1,7 @@
-"""New models: transformers' own classes with weights drawn from a seed, to be pretrained."""
+"""New models: transformers' own classes with weights drawn from a seed, to be pretrained.
+
+Why so: decision 103 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,9 @@ WAYS_OUT = ("o_proj", "down_proj")
 """Matrices that write into the residual stream: zero at first, so that every layer begins as the identity."""
 
 
-def decoder_config(
-    kind: str, layers: int, width: int, intermediate: int, heads: int, theta: float = 10_000.0, **more: Any
-) -> Any:
+def decoder_config(kind: str, layers: int, width: int, intermediate: int, heads: int, **more: Any) -> Any:
     """The config of a decoder with as many key heads as query heads, of `width` / `heads` numbers each."""
+    theta, window = more.pop("theta", 10_000.0), more.pop("window", 0)
     sizes = {
         "num_hidden_layers": layers,
         "hidden_size": width,
@@ -31,7 +33,15 @@ def decoder_config(
         "num_key_value_heads": heads,
         "head_dim": width // heads,
     }
-    rope = {"rope_type": "default", "rope_theta": theta}
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
+    if kind == "gemma3_text":
+        sizes["query_pre_attn_scalar"] = width // heads
+        rope = {"full_attention": rope, "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0}}
+        local = "sliding_attention" if window else "full_attention"
+        more |= {
+            "layer_types": [local, *["full_attention"] * (layers - 1)],
+            "sliding_window": window or more["max_position_embeddings"],
+        }
     return AutoConfig.for_model(kind, **sizes, rope_parameters=rope, initializer_range=DEVIATION, **more)
 
 
@@ -50,7 +60,8 @@ def draw(model: Any, seed: int) -> None:
     embedding = model.get_input_embeddings()
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            module.weight.normal_(0.0, DEVIATION, generator=generator)
+            scale = float(getattr(module, "embed_scale", 0.0))  # Gemma's, which brings states to length 1 a number
+            module.weight.normal_(0.0, 1 / scale if scale else DEVIATION, generator=generator)
         elif isinstance(module, nn.Linear):
             if module is head:
                 if module.weight is not embedding.weight:

@@ -60,7 +60,7 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        norms = self.layers * (2 * self.width + 2 * self.head_size) + self.width
+        norms = self.layers * ((4 if self.kind == "gemma3_text" else 2) * self.width + 2 * self.head_size) + self.width
         return self.matrices + self.head * (1 if self.tied or self.kind not in DECODERS else 2) + norms
 
     def operations(self, context: int) -> float:
@@ -85,6 +85,8 @@ def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
     vocabulary = -(-vocabulary // MULTIPLE) * MULTIPLE
     if shape.head_size % 2 or MULTIPLE % shape.head_size:
         raise ValueError(f"pretrain.shape.head_size: expected 8, 16, 32 or 64, got {shape.head_size}")
+    if shape.window and shape.kind != "gemma3_text":
+        raise ValueError(f"pretrain.shape.window: goes with kind gemma3_text, got '{shape.kind}'")
     if shape.depth:
         if shape.width % MULTIPLE:
             raise ValueError(f"pretrain.shape.width: expected a multiple of {MULTIPLE}, got {shape.width}")

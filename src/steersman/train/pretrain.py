@@ -68,6 +68,7 @@ def build(origin: Origin[PretrainConfig], sizes: Sizes, tokenizer: Any) -> Any:
         sizes.intermediate,
         sizes.heads,
         theta=config.shape.rope_theta,
+        window=config.shape.window,
         vocab_size=sizes.vocabulary,
         max_position_embeddings=config.context,
         tie_word_embeddings=sizes.tied,

@@ -53,7 +53,7 @@ def _shape(sizes: Sizes, context: int) -> Shape:
         scale=sizes.head_size**-0.5,
         embed_scale=1.0,
         gelu=False,
-        sandwich_norms=False,
+        sandwich_norms=sizes.kind == "gemma3_text",
         norm_offset=0.0,
         qk_norm=True,
         tied=sizes.tied,

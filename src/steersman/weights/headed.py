@@ -26,6 +26,8 @@ from steersman.weights.folders import (
 
 HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
 """End of a class's name in config.json -> what its head computes."""
+FLOAT32 = ("deberta", "fnet")
+"""Model types whose code in transformers computes in float32 alone."""
 AVERAGED = "mean_pooled."
 """Before the names of a head's weights that read the mean of the states: transformers' class, which would give it the
 first state, says that they are missing."""
@@ -70,6 +72,9 @@ def load_headed(
         kind = headed_class(config, task)
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
+    if config.model_type in FLOAT32 and dtype != "float32":
+        note(f"{folder.name}: transformers computes '{config.model_type}' in float32 alone; so it is here")
+        dtype = "float32"
     options: dict[str, Any] = {"config": config, "dtype": DTYPES[dtype], "output_loading_info": True}
     options |= _unpooled(kind) if task == "embedding" else {}
     options["key_mapping"] = {rf"^{re.escape(AVERAGED)}": ""}
