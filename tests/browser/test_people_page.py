@@ -240,6 +240,10 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     wide = row.locator("select").bounding_box()
     assert wide is not None
     assert wide["width"] > 100  # a role that can be read, on a phone too
+    own = people.get_by_role("row", name="ada").locator("select")
+    own.select_option("chatter")  # the last admin's, which is refused
+    expect(page.get_by_role("status")).to_contain_text("one admin" if en else "至少要保留一位")
+    expect(own).to_have_value("admin")
     row.locator("select").select_option("manager")
     expect(page.get_by_role("row", name="labeler, after: manager" if en else "labeler")).to_have_count(0)
     button(people.get_by_role("row", name="chloe"), "Disable" if en else "停用").click()
