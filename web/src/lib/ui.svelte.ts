@@ -1,6 +1,7 @@
 /** What the whole page shares: language, appearance, address, short notices, the server's configuration. */
 import { ApiError, api, type Config, type ConversationInfo, type Id } from './api'
 import { at, below } from './root'
+import { inLanguage } from './said'
 import { following, spoken, translate, type Key, type Language } from './i18n'
 
 export type Theme = 'system' | 'light' | 'dark'
@@ -135,7 +136,7 @@ class Ui {
     if (status === 429) return this.t('busy', { n: problem.wait || 2 })
     if (status === 503) return this.t('closing')
     if (status >= 500) return this.t('server_failed')
-    return this.t('refused', { reason: problem.message })
+    return this.t('refused', { reason: inLanguage(this.language, problem.message) ?? problem.message })
   }
 
   async loadConfig() {
