@@ -42,6 +42,7 @@ _CHAT = (
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "user", "application", "bot", "id")
 """Fields of an object that stands for a person, the likelier first."""
+HAN = re.compile("[\u4e00-\u9fff]")
 LISTS = ("messages", "value", "data", "records", "msgs", "items", "聊天记录")
 """Fields that hold the messages of an export."""
 
@@ -233,13 +234,13 @@ def _posts(value: Any) -> list[dict[str, Any]]:
 
 def _is_about(value: Any) -> bool:
     """Whether a line tells of a chat: Mattermost's users and channels, SillyTavern's first line, one without words."""
-    return bool(_of_type(value)) or "chat_metadata" in (value or ()) or _says_nothing(value)
+    return bool(_of_type(value)) or (isinstance(value, Mapping) and "chat_metadata" in value) or _says_nothing(value)
 
 
 def _says_nothing(value: Any) -> bool:
-    """Whether a record holds no text of several words."""
+    """Whether a record holds no text of several words, or of eight characters of Chinese."""
     if isinstance(value, Mapping):
         return all(map(_says_nothing, value.values()))
     if isinstance(value, list):
         return all(map(_says_nothing, value))
-    return not isinstance(value, str) or (len(value.split()) < 4 and len(value) < 60)
+    return not isinstance(value, str) or (len(value.split()) < 4 and len(value) < 60 and len(HAN.findall(value)) < 8)

@@ -31,17 +31,28 @@ class Batches:
         elif (answer := _answer(value)) is None:
             self._notes["requests of a batch that failed left out"] += 1
         else:
-            self._answers[str(value["custom_id"])] = len(self._lines)
+            name = str(value["custom_id"])
+            self._notes["earlier answers to the same request of a batch left out"] += name in self._answers
+            self._answers[name] = len(self._lines)
             self._lines.append((line, {"answer": answer}))
 
     def gathered(self) -> Iterator[tuple[int, Record]]:
-        """(line, dialogue) of each request; ValueError where there are answers alone."""
+        """(line, dialogue) of each request; ValueError where there are answers alone, or one id of two requests."""
         used = asked = 0
-        for line, value in self._lines:
+        first = Numbers[str]()
+        for number, (line, value) in enumerate(self._lines):
             if "answer" in value:
                 continue
             asked += 1
             name = str(value["custom_id"])
+            if (before := first.get_or(name, number)) != number:
+                if _asked(self._lines[before][1]) != _asked(value):
+                    raise ValueError(
+                        f"custom_id '{name}' is that of two different requests, so their answers cannot be told apart; "
+                        "import each batch by itself, its requests with its answers"
+                    )
+                self._notes["requests of a batch that are there twice left out"] += 1
+                continue
             place = self._answers.get(name)
             used += place is not None
             answer = [] if place is None else [self._lines[place][1]["answer"]]
