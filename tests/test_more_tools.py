@@ -186,7 +186,8 @@ def google_chat(words: list[str]) -> Any:
         }
         for i, w in enumerate(words)
     ]
-    return {"messages": said}
+    picture = {key: value for key, value in said[0].items() if key != "text"} | {"attached_files": []}
+    return {"messages": [*said, picture, {"created_date": said[0]["created_date"], "message_state": "DELETED"}]}
 
 
 def feishu(words: list[str]) -> Any:
@@ -315,6 +316,20 @@ def test_a_version_that_is_not_there_is_said(tmp_path: Path) -> None:
     message = {"versions": [{"role": "user", "content": []}], "currentlySelected": 3}
     with pytest.raises(ValueError, match="currentlySelected: expected the place of a version, 1 are there, got 3"):
         read(tmp_path / "x.json", {"messages": [message]})
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([{"custom_id": "1", "body": {}}, {"custom_id": "1", "response": {"body": {"choices": 7}}}], "expected"),
+        ([{"inserted_at": "x", "mapping": {"1": {"parent": [], "message": {"files": 5}}}}], "no good|one good"),
+        ([{"messages": [{"message_parts": 5, "message_type": "normal", "actor_type": "user"}]}], "expected"),
+        ([{"type": "version", "version": 1}, {"type": "post", "post": {"replies": 5}}], "one good record"),
+    ],
+)
+def test_fields_of_another_form_are_an_error(tmp_path: Path, rows: list[Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_file(write_jsonl(tmp_path / "x.jsonl", rows), speakers="jane,desk")
 
 
 def test_messages_lie_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,16 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     """The messages of an exported object; None where it holds none."""
     within = [value, *(inner for inner in value.values() if isinstance(inner, Mapping))]
     lists = (of[k] for of in within for k in LISTS if isinstance(of.get(k), list) and of[k])
-    items: list[Any] | None = next(lists, None)
-    return items if items and all(keys_of(item) is not None for item in items) else None
+    items: list[Any] = next(lists, [])
+    known = next((keys for item in items if (keys := keys_of(item)) is not None), None)
+    if known is None:
+        return None
+    who, when, what, _ = known  # a picture alone, or a message taken back, has a time and no text
+    items = [
+        {who: "", **m, what: ""} if isinstance(m, Mapping) and when in m and keys_of(m) is None and what not in m else m
+        for m in items
+    ]
+    return items if all(keys_of(item) is not None for item in items) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +233,15 @@ def _posts(value: Any) -> list[dict[str, Any]]:
     post = value.get(kind) if (kind := _of_type(value)) in ("post", "direct_post") else None
     if not isinstance(post, Mapping):
         return []
-    replies = [r for r in post.get("replies") or () if isinstance(r, Mapping)]
-    chat = [post.get("team"), post.get("channel"), *(post.get("channel_members") or ())]
+    replies = [r for r in _list(post.get("replies")) if isinstance(r, Mapping)]
+    chat = [post.get("team"), post.get("channel"), *_list(post.get("channel_members"))]
     chat += [post.get("create_at"), post.get("user")] if replies else []
     room = "/".join(str(part) for part in chat if part)
     return [{**{k: m.get(k) for k in ("user", "message", "create_at")}, "room": room} for m in (post, *replies)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _is_about(value: Any) -> bool:

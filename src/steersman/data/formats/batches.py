@@ -69,11 +69,12 @@ class Batches:
 
 def _asked(value: Record) -> list[Any]:
     """The turns of a request."""
-    body: Record = value.get("body") or value["params"]
+    body: Record = next(found for k in ("body", "params") if isinstance(found := value.get(k), Mapping))
     said = body.get("messages", body.get("input", body.get("prompt")))
     first = body.get("instructions", body.get("system"))
     before = [{"role": "system", "content": first}] if first else []
-    return [*before, *(said if isinstance(said, list) else [{"role": "user", "content": said}])]
+    turns = said if isinstance(said, list) else [{"role": "user", "content": said}] if said else []
+    return [*before, *turns]
 
 
 def _answer(value: Record) -> Any:
@@ -86,7 +87,7 @@ def _answer(value: Record) -> Any:
     body = response.get("body") if isinstance(response, Mapping) else None
     if not isinstance(response, Mapping) or not isinstance(body, Mapping) or response.get("status_code", 200) != 200:
         return None
-    choice = next(iter(body.get("choices") or ()), None)
-    if isinstance(choice, Mapping):
+    choices, output = (v if isinstance(v := body.get(k), list) else [] for k in ("choices", "output"))
+    if choices and isinstance(choice := choices[0], Mapping):
         return choice.get("message") or {"role": "assistant", "content": choice.get("text")}
-    return next((o for o in body.get("output") or () if isinstance(o, Mapping) and o.get("type") == "message"), None)
+    return next((o for o in output if isinstance(o, Mapping) and o.get("type") == "message"), None)

@@ -116,4 +116,4 @@ def pattern_of(number: str) -> str:
     """A number's pattern, with or without a mark between thousands, with a point or a comma before decimals."""
     whole, _, rest = number.partition(".")
     grouped = f"{int(whole):,}".replace(",", ",?") if whole.isdigit() else re.escape(whole)
-    return grouped + (f"[.,]{rest}0*" if rest else "")
+    return grouped + (f"[.,]{rest}{'0?' if len(rest) == 1 else ''}" if rest else "")  # 2.50, and not 2,500
