@@ -299,7 +299,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
-    parser.add_argument("--begin", type=int, default=0, help="people: their first question; of a later round another")
+    parser.add_argument(
+        "--begin", type=int, default=0, help="people: their first question; of a later round 250, past what check asks"
+    )
     parser.add_argument("--set", action="append", default=[], help="round: more settings")
     parser.add_argument("--part", choices=("export", "first", "people", "round", "check"))
     args = parser.parse_args()

@@ -140,6 +140,31 @@ def test_marks_part_documents(name: str, text: str, wanted: list[str], tmp_path:
     assert left.changed == {"files cut where marks part documents": 1}
 
 
+def test_pages_of_crawls_are_unpacked_and_refusals_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("resiliparse")
+    page = PAGE.encode()
+    parts = b"%x\r\n%b\r\n%x;a=b\r\n%b\r\n0\r\n\r\n" % (99, page[:99], len(page) - 99, page[99:])
+    heads = [
+        (b"200 OK\r\nTransfer-Encoding: chunked", parts),
+        (b"200 OK\r\nContent-Encoding: gzip", gzip.compress(page)),
+        (b"200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip", page),  # unpacked by the crawler
+        (b"404 Not Found", page),
+        (b"200 OK\r\nContent-Encoding: br", b"\x0b\x02\x80"),
+        (b"200 OK\r\nContent-Encoding: gzip", b"\x1f\x8b damaged"),
+        (b"200 OK\r\nTransfer-Encoding: chunked", parts[:-9]),
+    ]
+    http = b"HTTP/1.1 %b\r\nContent-Type: text/html\r\n\r\n%b"
+    (tmp_path / "a.warc").write_bytes(b"".join(record("response", http % one) for one in heads))
+    left = LeftOut()
+    texts = list(documents([tmp_path / "a.warc"], Reading(), left))
+    (tmp_path / "a.html").write_bytes(page)
+    assert texts == 3 * list(documents([tmp_path / "a.html"], Reading(), LeftOut()))
+    assert left.dropped == {
+        "records of a crawl that are no page": 1,
+        "pages of a crawl that cannot be unpacked": 3,
+    }
+
+
 def test_paragraphs_of_mnbvc_are_a_document(tmp_path: Path) -> None:
     lines = [{"行号": i, "是否重复": False, "内容": text} for i, text in enumerate(("第一段。", "第二段。"))]
     (tmp_path / "a.jsonl").write_text(

@@ -186,7 +186,8 @@ def google_chat(words: list[str]) -> Any:
         }
         for i, w in enumerate(words)
     ]
-    return {"messages": said}
+    picture = {key: value for key, value in said[0].items() if key != "text"} | {"attached_files": []}
+    return {"messages": [*said, picture, {"created_date": said[0]["created_date"], "message_state": "DELETED"}]}
 
 
 def feishu(words: list[str]) -> Any:
@@ -258,6 +259,24 @@ def test_a_batch_joins_its_requests_with_the_answers(tmp_path: Path) -> None:
     assert [m.text for m in record.messages] == ["Be kind.", "Hi", "Hello!"]
 
 
+def test_one_id_of_two_requests_is_refused(tmp_path: Path) -> None:
+    """Batches often number their requests from 1."""
+    made = []
+    for name, (question, answer) in {"a": ("Open?", "Until six."), "b": ("Closed?", "On Mondays.")}.items():
+        body = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
+        made += [
+            write_jsonl(tmp_path / f"{name}.jsonl", [{"custom_id": "1", "body": {"input": question}}]),
+            write_jsonl(tmp_path / f"{name}-out.jsonl", [{"custom_id": "1", "response": {"body": body}}]),
+        ]
+    with pytest.raises(ValueError, match="'1' is that of two different requests"):
+        parse_file(made)
+    found = parse_file([made[0], made[0], made[1], made[3]])
+    assert [m.text for m in found.records[0].messages] == ["Open?", "On Mondays."]
+    assert found.changed["requests of a batch that are there twice left out"] == 1
+    assert found.changed["earlier answers to the same request of a batch left out"] == 1
+    assert len(found.records) == 1
+
+
 def test_what_prodigy_says_of_an_example_is_no_answer(tmp_path: Path) -> None:
     options = [{"id": 1, "text": "Yes."}, {"id": 2, "text": "No."}]
     base = {"text": "Open?", "options": options, "_task_hash": 1, "_input_hash": 2}
@@ -279,6 +298,38 @@ def test_an_activity_is_a_question_and_its_answer(tmp_path: Path) -> None:
     assert (found.read, sum(found.left_out.values())) == (2, 1)
     with pytest.raises(ValueError, match="title: expected 'Prompted '"):
         read(tmp_path / "de.json", [item | {"title": "Gefragt: Offen?"}])
+
+
+def test_a_line_beside_messages_that_says_something_is_no_message(tmp_path: Path) -> None:
+    rows = [
+        {"msg": w, "username": ("jane", "desk")[i % 2], "ts": f"2024-01-01T10:{i:02}:00Z"} for i, w in enumerate(TURNS)
+    ]
+    path = write_jsonl(tmp_path / "x.jsonl", [*rows, 5])
+    about = "lines about a chat, in a file of its messages, left out"
+    assert parse_file(path, speakers="jane,desk").changed[about] == 1
+    strange = {"nick": "张三", "words": "你好，我的订单什么时候到？"}
+    with pytest.raises(ValueError, match=r"x\.jsonl:.*nick, words"):
+        parse_file(write_jsonl(tmp_path / "x.jsonl", [*rows, strange]), speakers="jane,desk")
+
+
+def test_a_version_that_is_not_there_is_said(tmp_path: Path) -> None:
+    message = {"versions": [{"role": "user", "content": []}], "currentlySelected": 3}
+    with pytest.raises(ValueError, match="currentlySelected: expected the place of a version, 1 are there, got 3"):
+        read(tmp_path / "x.json", {"messages": [message]})
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([{"custom_id": "1", "body": {}}, {"custom_id": "1", "response": {"body": {"choices": 7}}}], "expected"),
+        ([{"inserted_at": "x", "mapping": {"1": {"parent": [], "message": {"files": 5}}}}], "no good|one good"),
+        ([{"messages": [{"message_parts": 5, "message_type": "normal", "actor_type": "user"}]}], "expected"),
+        ([{"type": "version", "version": 1}, {"type": "post", "post": {"replies": 5}}], "one good record"),
+    ],
+)
+def test_fields_of_another_form_are_an_error(tmp_path: Path, rows: list[Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_file(write_jsonl(tmp_path / "x.jsonl", rows), speakers="jane,desk")
 
 
 def test_messages_lie_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,6 +273,8 @@ def test_a_first_layer_with_a_window_is_gemmas(tmp_path: Path) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="goes with kind gemma3_text"):
         dial.sizes(config(shape=ShapeConfig(depth=2, window=4)), 384)
+    with pytest.raises(ValueError, match="rope_theta: goes with qwen3"):
+        dial.sizes(config(shape=ShapeConfig(depth=2, kind="bert", rope_theta=1e6)), 384)
 
 
 def test_the_rate_warms_up_stays_and_falls() -> None:

@@ -14,12 +14,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from encoder_folders import SIZES, encoder_folder, tokenizer
 from steersman.config import EncoderConfig
+from steersman.data.examples import Example
 from steersman.engine.backends.labelling import VectorEngine, headed_engine
 from steersman.engine.protocol import PromptTooLong
 from steersman.families import encoded
 from steersman.families import encoder as family
 from steersman.text.marked import Marks
-from steersman.train import encoding
+from steersman.train import encoding, head_start
+from steersman.train.label_task import LabelTask
 from steersman.weights.headed import load_headed, saved_names
 from steersman.weights.sentence_files import behind
 
@@ -137,6 +139,21 @@ def test_texts_are_not_changed_by_padding_beside_them(kind: str, tmp_path: Path)
         atol=1e-6,
         rtol=1e-5,
     )
+
+
+def test_a_head_is_fitted_on_each_texts_own_state_where_texts_go_one_by_one(tmp_path: Path) -> None:
+    words = tokenizer()
+    config = AutoConfig.for_model("fnet", **SIZES, vocab_size=len(words), pad_token_id=0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    names = ["a", "b"]
+    model = load_headed(tmp_path, "single_label", "float32", names, seed=1).eval()
+    task = LabelTask("single_label", names, Marks(words, 64), EncoderConfig())
+    items = task.items([Example(t, t, labels=("a",)) for t in TEXTS], False)
+    states = head_start._states(model, task, items, lambda _: None)
+    with torch.no_grad():
+        wanted = [model.fnet(torch.tensor([item.marked.ids])).pooler_output for item in items]
+    torch.testing.assert_close(states, torch.cat(wanted))
 
 
 def test_a_classifier_that_knows_its_pooling_averages_once(tmp_path: Path) -> None:

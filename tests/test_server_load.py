@@ -20,7 +20,7 @@ from server_double import FakeEngine, live
 from steersman.engine.protocol import Prompt
 from steersman.server import connection
 from steersman.server.app import create_app
-from steersman.server.generation import Generations
+from steersman.server.generation import Generation, Generations
 from steersman.store import Store
 from steersman.types import Completion, SamplingParams
 
@@ -48,6 +48,23 @@ async def _burst(client: httpx.AsyncClient, path: str, bodies: list[dict[str, An
     for response in responses:
         await response.aclose()
     return responses
+
+
+def test_what_begins_after_the_server_closed_ends_at_once() -> None:
+    """Such as the next prompt of a request of several."""
+
+    async def run() -> tuple[list[Any], int]:
+        generations = Generations()
+        with generations.reserve() as place:
+            generations.close()
+            params = SamplingParams(n=2)
+            items = generations.run_all(Generation(FakeEngine(endless=True), "Go on", params), place)
+            ended = [(number, item.text, item.finish_reason) async for number, item in items if item]  # type: ignore[union-attr]
+        for _ in range(100):
+            await asyncio.sleep(0.01 * (generations.taken > 0))
+        return ended, generations.taken
+
+    assert asyncio.run(run()) == ([(0, "", "cancelled"), (1, "", "cancelled")], 0)
 
 
 @pytest.mark.parametrize("n", [1, 2])

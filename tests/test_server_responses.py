@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,25 @@ def test_embeddings(client: openai.OpenAI) -> None:
     assert caught.value.param == "dimensions"
     many = client.embeddings.create(model="tiny", input=["passage, " * 200] * 1000)  # as LangChain sends them
     assert (len(many.data), many.data[-1].index) == (1000, 999)
+
+
+def test_embeddings_end_when_their_client_leaves(client: openai.OpenAI, engine: FakeEngine) -> None:
+    given: list[Any] = []
+
+    def embed(prompts: Any) -> Any:
+        time.sleep(0.02)
+        given.append(prompts)
+        return [([math.nan], 1) for _ in prompts]
+
+    engine.embed = embed  # type: ignore[method-assign]
+    with pytest.raises(openai.APITimeoutError):
+        client.embeddings.create(model="tiny", input=["a"] * 1000, timeout=0.15)
+    time.sleep(0.3)
+    many = len(given)
+    time.sleep(0.1)
+    assert 0 < many == len(given)
+    with pytest.raises(openai.InternalServerError):  # no number in JSON
+        client.embeddings.create(model="tiny", input="a", encoding_format="float")
 
 
 def test_moderations_say_what_they_found(client: openai.OpenAI) -> None:

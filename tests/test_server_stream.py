@@ -78,6 +78,18 @@ def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(bodies[:-2]) == {sse.PING}
 
 
+def test_silence_is_counted_from_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.2)
+
+    async def events() -> AsyncGenerator[bytes]:
+        await asyncio.sleep(0.01)
+        yield sse.event("x")
+        await asyncio.sleep(0.3)
+
+    sent, _ = asyncio.run(run(events()))
+    assert [m["body"] for m in sent[1:]] == [b"data: x\n\n", sse.PING, b""]
+
+
 def test_an_error_and_a_cancellation_pass_through() -> None:
     async def broken() -> AsyncGenerator[bytes]:
         yield sse.event("x")

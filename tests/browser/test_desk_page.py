@@ -126,6 +126,18 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     expect(page.get_by_text("Nobody differs")).to_be_visible()
 
 
+SLOWLY = """() => {
+    const sent = window.fetch
+    window.fetch = async (to, how) => {
+        if (String(to).endsWith('/draft')) await new Promise((go) => setTimeout(go, 200))
+        return sent(to, how)
+    }
+    history.back()
+    setTimeout(() => history.forward(), 50)
+}"""
+"""Back and forward again, while the draft is still being kept."""
+
+
 def test_the_address_says_what_is_shown(site: Site) -> None:
     """Back and forward lead between lists and tasks; a link to a task of somebody else's opens nothing."""
     fill(site)
@@ -139,6 +151,9 @@ def test_the_address_says_what_is_shown(site: Site) -> None:
     page.go_back()
     expect(page.get_by_text("Unfinished")).to_be_visible()
     page.go_forward()
+    expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
+    page.evaluate(SLOWLY)
+    page.wait_for_timeout(500)
     expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Enter")  # the last of its queue, or the next one, whose list is one step back
     page.keyboard.press("Escape")

@@ -141,7 +141,7 @@ def _field(value: Any, name: str) -> str | None:
         if isinstance(text := value.get(key), str):
             return text
     if not name and isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs
-        return "\n".join(str(line.get("内容", "")) for line in lines if isinstance(line, dict))
+        return "\n".join(t for line in lines if isinstance(line, dict) and isinstance(t := line.get("内容"), str))
     return None
 
 

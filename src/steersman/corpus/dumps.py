@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO
 
@@ -18,6 +19,7 @@ LONGEST = 64 << 20
 """Bytes of a crawl's record beyond which it is left out."""
 END = "<|endoftext|>"
 _TITLE = re.compile(r" ?= [^=\n]*[^=\s][^=\n]* = ?\n?")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _DOC = re.compile(r"<doc id=[^\n]*>\s*")
 
 
@@ -63,10 +65,18 @@ def crawled(
                     yield place, body.decode("utf-8"), about
                 except UnicodeDecodeError:
                     drop("records of a crawl that are no UTF-8", place)
-            elif kind in ("response", "resource") and (html := _html(kind, head, body)):
-                yield place, page(*html), about
-            else:
+            elif kind not in ("response", "resource"):
                 drop("records of a crawl that are no page", place)
+            else:
+                try:
+                    html = _html(kind, head, body)
+                except (ValueError, zlib.error):
+                    drop("pages of a crawl that cannot be unpacked", place)
+                    continue
+                if html is None:
+                    drop("records of a crawl that are no page", place)
+                else:
+                    yield place, page(*html), about
 
 
 def _records(file: IO[bytes], name: str) -> Iterator[tuple[dict[str, str], bytes | None]]:
@@ -81,7 +91,7 @@ def _records(file: IO[bytes], name: str) -> Iterator[tuple[dict[str, str], bytes
             key, _, value = line.decode("utf-8", "replace").partition(":")
             head[key.strip().lower()] = value.strip()
         length = head.get("content-length", "")
-        if not length.isdigit():
+        if not re.fullmatch("[0-9]{1,18}", length):
             raise ValueError(f"{name}: expected Content-Length in a record of a crawl, got {length[:40]!r}")
         size = int(length)
         body = file.read(min(size, LONGEST + 1))
@@ -94,13 +104,42 @@ def _records(file: IO[bytes], name: str) -> Iterator[tuple[dict[str, str], bytes
 
 
 def _html(kind: str, head: Mapping[str, str], body: bytes) -> tuple[bytes, str] | None:
-    """A record's page and the encoding that its server named."""
+    """A record's page and the encoding that its server named; None for others and for answers such as 404.
+
+    ValueError and zlib.error for a page that cannot be unpacked.
+    """
     said = head.get("content-type", "")
     if kind == "response":
         top, _, body = body.partition(b"\r\n\r\n")
-        found = re.search(rb"(?im)^content-type:([^\r\n]*)", top)
-        said = found[1].decode("latin-1") if found else ""
+        if not re.match(rb"HTTP/\S+ 2", top):
+            return None
+        said = _field(top, b"content-type")
+        if "html" in said.lower():
+            body = _unpacked(body, _field(top, b"transfer-encoding"), _field(top, b"content-encoding"))
     if "html" not in said.lower():
         return None
     named = re.search(r"charset=[\"']?([\w.:-]+)", said, re.I)
     return body, named[1] if named else ""
+
+
+def _field(top: bytes, name: bytes) -> str:
+    """A field of an answer's head; '' where it is absent."""
+    found = re.search(rb"(?im)^" + name + rb":([^\r\n]*)", top)
+    return found[1].decode("latin-1").strip() if found else ""
+
+
+def _unpacked(body: bytes, transfer: str, packed: str) -> bytes:
+    """A page as it was sent, without chunks and unpacked; some crawlers unpack it and keep the head as it was."""
+    if "chunked" in transfer.lower() and _CHUNK.match(body):
+        chunks, at = [], 0
+        while (match := _CHUNK.match(body, at)) and (size := int(match[1], 16)):
+            chunks.append(body[match.end() : match.end() + size])
+            at = match.end() + size + 2
+        if match is None:
+            raise ValueError("a chunk is missing")
+        body = b"".join(chunks)
+    if packed.lower() in ("", "identity") or body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return body
+    if packed.lower() not in ("gzip", "x-gzip"):
+        raise ValueError(packed)
+    return zlib.decompressobj(31).decompress(body, LONGEST)

@@ -199,7 +199,7 @@ def _skype(value: Mapping[str, Any]) -> Chats | None:
     if not (isinstance(found, list) and any(isinstance(c, Mapping) and "MessageList" in c for c in found)):
         return None
     chats = []
-    for one in found:
+    for one in (c for c in found if isinstance(c, Mapping)):
         messages = [m for m in one.get("MessageList") or () if isinstance(m, Mapping)]
         said = []
         for number, m in enumerate(sorted(messages, key=lambda m: str(m.get("originalarrivaltime"))), 1):

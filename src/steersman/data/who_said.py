@@ -43,6 +43,7 @@ _CHAT = (
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "user", "application", "bot", "id")
 """Fields of an object that stands for a person, the likelier first."""
+HAN = re.compile("[\u4e00-\u9fff]")
 LISTS = ("messages", "value", "data", "records", "msgs", "items", "聊天记录")
 """Fields that hold the messages of an export."""
 
@@ -66,8 +67,16 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     """The messages of an exported object; None where it holds none."""
     within = [value, *(inner for inner in value.values() if isinstance(inner, Mapping))]
     lists = (of[k] for of in within for k in LISTS if isinstance(of.get(k), list) and of[k])
-    items: list[Any] | None = next(lists, None)
-    return items if items and all(keys_of(item) is not None for item in items) else None
+    items: list[Any] = next(lists, [])
+    known = next((keys for item in items if (keys := keys_of(item)) is not None), None)
+    if known is None:
+        return None
+    who, when, what, _ = known  # a picture alone, or a message taken back, has a time and no text
+    items = [
+        {who: "", **m, what: ""} if isinstance(m, Mapping) and when in m and keys_of(m) is None and what not in m else m
+        for m in items
+    ]
+    return items if all(keys_of(item) is not None for item in items) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,22 +236,26 @@ def _posts(value: Any) -> list[dict[str, Any]]:
     post = value.get(kind) if (kind := _of_type(value)) in ("post", "direct_post") else None
     if not isinstance(post, Mapping):
         return []
-    replies = [r for r in post.get("replies") or () if isinstance(r, Mapping)]
-    chat = [post.get("team"), post.get("channel"), *(post.get("channel_members") or ())]
+    replies = [r for r in _list(post.get("replies")) if isinstance(r, Mapping)]
+    chat = [post.get("team"), post.get("channel"), *_list(post.get("channel_members"))]
     chat += [post.get("create_at"), post.get("user")] if replies else []
     room = "/".join(str(part) for part in chat if part)
     return [{**{k: m.get(k) for k in ("user", "message", "create_at")}, "room": room} for m in (post, *replies)]
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _is_about(value: Any) -> bool:
     """Whether a line tells of a chat: Mattermost's users and channels, SillyTavern's first line, one without words."""
-    return bool(_of_type(value)) or "chat_metadata" in (value or ()) or _says_nothing(value)
+    return bool(_of_type(value)) or (isinstance(value, Mapping) and "chat_metadata" in value) or _says_nothing(value)
 
 
 def _says_nothing(value: Any) -> bool:
-    """Whether a record holds no text of several words."""
+    """Whether a record holds no text of several words, or of eight characters of Chinese."""
     if isinstance(value, Mapping):
         return all(map(_says_nothing, value.values()))
     if isinstance(value, list):
         return all(map(_says_nothing, value))
-    return not isinstance(value, str) or (len(value.split()) < 4 and len(value) < 60)
+    return not isinstance(value, str) or (len(value.split()) < 4 and len(value) < 60 and len(HAN.findall(value)) < 8)

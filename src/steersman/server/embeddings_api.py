@@ -11,7 +11,7 @@ import uuid
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from starlette.concurrency import run_in_threadpool
@@ -57,7 +57,7 @@ class EmbeddingsRequest(BaseModel):
 
 
 @router.post("/embeddings")
-async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> Response:
+async def embeddings(ctx: Ctx, request: Request, body: EmbeddingsRequest) -> Response:
     own = ctx.encoders.embeddings
     named = own is not None and body.model in (own.model_name, own.policy_version)
     found = Found(own.model_name, own) if own is not None and named else await ctx.named(body.model)
@@ -66,6 +66,8 @@ async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> Response:
     vectors: list[list[float]] = []
     tokens = 0
     for one in body.inputs:  # one by one, so that answers get their turn
+        if await request.is_disconnected():
+            break  # nobody reads the rest
         made = await to_thread.run_sync(functools.partial(found.engine.embed, [one]), limiter=ctx.counting)
         vectors += [_shortened(vector, body.dimensions) for vector, _ in made]
         tokens += sum(count for _, count in made)
@@ -78,8 +80,9 @@ async def embeddings(ctx: Ctx, body: EmbeddingsRequest) -> Response:
 
 def _body(head: dict[str, Any], vectors: list[list[float]], packed: bool) -> str:
     """The answer in JSON, vector by vector: one call of json would hold Python's lock throughout."""
+    dumps = functools.partial(json.dumps, separators=(",", ":"), allow_nan=False)
     each = (
-        json.dumps({"object": "embedding", "index": i, "embedding": _packed(v) if packed else v})
+        dumps({"object": "embedding", "index": i, "embedding": _packed(v) if packed else v})
         for i, v in enumerate(vectors)
     )
     return with_raw(head, data=f"[{','.join(each)}]")

@@ -160,6 +160,7 @@ class Generations:
         self._taken = 0
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
+        self._closed = False
         self.limits: Limits | None = None
         """What a person may have written on a day, where the server has accounts."""
         self.metrics = metrics or Metrics()
@@ -212,6 +213,8 @@ class Generations:
             place.drop()
 
         self._live.add(generation)
+        if self._closed:  # a request's next prompt, or one that was admitted just before
+            generation.cancel()
         place.hold()
         watch, pieces, tokens = self.metrics.watch(), Counter[int](), 0
         span = traces.Answer(generation.engine.policy_version, generation.params.n)
@@ -243,6 +246,6 @@ class Generations:
 
     def close(self) -> None:
         """Cancel everything and admit nothing more: the server is shutting down."""
-        self.closing = True
+        self.closing = self._closed = True
         for generation in self._live:
             generation.cancel()

@@ -179,7 +179,7 @@ class Guard:
             return {}
         return {
             "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": "Retry-After, X-Request-Id",
+            "Access-Control-Expose-Headers": "Retry-After, X-Request-Id, Steersman-Left-Out",
             "Vary": "Origin",
         }
 

@@ -46,19 +46,21 @@ class EventStream(Response):
     def __init__(
         self, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None, status_code: int = 200
     ) -> None:
-        self._events, self._quiet, self._gone = events, True, False
+        self._events, self._last, self._gone = events, 0.0, False
         self.status_code, self.background, self.media_type = status_code, None, "text/event-stream"
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | dict(headers or {}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         writing = asyncio.current_task()
         assert writing is not None
+        clock = asyncio.get_running_loop().time
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        self._last = clock()
         watch = asyncio.create_task(self._watch(writing, receive, send))
         try:
             async with contextlib.aclosing(self._events) as events:
                 async for one in events:
-                    self._quiet = False
+                    self._last = clock()
                     await send(_part(one))
             await send({"type": "http.response.body", "body": b""})
         except asyncio.CancelledError:
@@ -69,15 +71,16 @@ class EventStream(Response):
 
     async def _watch(self, writing: asyncio.Task[Any], receive: Receive, send: Send) -> None:
         """Until the client is gone."""
+        clock = asyncio.get_running_loop().time
         while not self._gone:
-            self._quiet = True
             try:
-                async with asyncio.timeout(PING_SECONDS):
+                async with asyncio.timeout_at(self._last + PING_SECONDS):
                     await until_gone(receive)
                 self._gone = True
                 writing.cancel()
             except TimeoutError:
-                if self._quiet:
+                if clock() >= self._last + PING_SECONDS:
+                    self._last = clock()
                     await send(_part(PING))
 
 

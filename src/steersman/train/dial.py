@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config import PretrainConfig
+from steersman.config import PretrainConfig, ShapeConfig
 from steersman.config.pretraining import DECODERS, ENCODER_DECODERS
 
 HEAD = 64
@@ -87,6 +87,8 @@ def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
         raise ValueError(f"pretrain.shape.head_size: expected 8, 16, 32 or 64, got {shape.head_size}")
     if shape.window and shape.kind != "gemma3_text":
         raise ValueError(f"pretrain.shape.window: goes with kind gemma3_text, got '{shape.kind}'")
+    if shape.rope_theta != ShapeConfig().rope_theta and shape.kind not in DECODERS:
+        raise ValueError(f"pretrain.shape.rope_theta: goes with {', '.join(DECODERS)}, got kind '{shape.kind}'")
     if shape.depth:
         if shape.width % MULTIPLE:
             raise ValueError(f"pretrain.shape.width: expected a multiple of {MULTIPLE}, got {shape.width}")

@@ -80,7 +80,8 @@ def _states(model: Any, task: LabelTask, items: Sequence[Item], tick: Any) -> Te
             parallel.halt()
             rows = [items[i].marked for i in group]
             run(model, rows)
-            states = found.pop()
+            states = torch.cat(found)  # some models take texts one by one
+            found.clear()
             if states.dim() == 3:  # a decoder's head reads the last token
                 states = states[torch.arange(len(rows)), torch.tensor([len(row.ids) - 1 for row in rows])]
             out = torch.empty(len(items), states.shape[1]) if out is None else out

@@ -49,8 +49,8 @@ def _prodigy(record: Record, fields: Fields) -> list[Record]:
         fields.note("examples that annotators rejected or ignored left out")
         return []
     rest = {k: v for k, v in record.items() if not k.startswith("_") and k not in ("answer", "options", "accept")}
-    options = [o for o in record.get("options") or () if isinstance(o, Mapping)]
-    accepted = record.get("accept") or []
+    options, accepted = (v if isinstance(v := record.get(k), list) else [] for k in ("options", "accept"))
+    options = [o for o in options if isinstance(o, Mapping)]
     if options and accepted:
         asked = {"prompt": rest.pop("text", rest.pop("prompt", None))}
         ranks = [1 if o.get("id") in accepted else 2 for o in options]

@@ -36,7 +36,7 @@ def _deepseek(record: Record, fields: Fields) -> list[Turn] | None:
     }
     name = max(messages, key=lambda k: str(messages[k].get("inserted_at")), default=None)
     path: list[Record] = []
-    while name in messages and len(path) < len(messages):
+    while isinstance(name, str) and name in messages and len(path) < len(messages):
         path.append(messages[name])
         name = nodes[name].get("parent")
     fields.note(OTHER_BRANCHES, len(messages) - len(path))
@@ -53,7 +53,7 @@ def _deepseek(record: Record, fields: Fields) -> list[Turn] | None:
                 thought = ""
             else:
                 fields.note("messages without text, or to and from tools, left out of exported chats")
-        fields.note("files that came with turns left out", len(message.get("files") or ()))
+        fields.note("files that came with turns left out", len(_maps(message.get("files"))))
     return turns
 
 
@@ -66,9 +66,14 @@ def _lm_studio(record: Record, fields: Fields) -> list[Turn] | None:
     turns: list[Turn] = [{"role": "system", "content": prompt}] if isinstance(prompt, str) and prompt.strip() else []
     for item in items:
         fields.note(OTHER_BRANCHES, len(item["versions"]) - 1)
-        version = item["versions"][item["currentlySelected"]]
+        place = item["currentlySelected"]
+        version = dict(enumerate(item["versions"])).get(place) if isinstance(place, int) else None
+        if not isinstance(version, Mapping):
+            raise ValueError(
+                f"currentlySelected: expected the place of a version, {len(item['versions'])} are there, got {place!r}"
+            )
         steps = [version, *_maps(version.get("steps"))]
-        shown = [s for s in steps if (s.get("style") or {}).get("type") != "thinking"]
+        shown = [s for s in steps if not (isinstance(s.get("style"), Mapping) and s["style"].get("type") == "thinking")]
         texts = [str(p["text"]) for s in shown for p in _maps(s.get("content")) if isinstance(p.get("text"), str)]
         turns.append({"role": version.get("role"), "content": "\n\n".join(texts)})
     return turns

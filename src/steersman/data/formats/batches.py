@@ -31,17 +31,28 @@ class Batches:
         elif (answer := _answer(value)) is None:
             self._notes["requests of a batch that failed left out"] += 1
         else:
-            self._answers[str(value["custom_id"])] = len(self._lines)
+            name = str(value["custom_id"])
+            self._notes["earlier answers to the same request of a batch left out"] += name in self._answers
+            self._answers[name] = len(self._lines)
             self._lines.append((line, {"answer": answer}))
 
     def gathered(self) -> Iterator[tuple[int, Record]]:
-        """(line, dialogue) of each request; ValueError where there are answers alone."""
+        """(line, dialogue) of each request; ValueError where there are answers alone, or one id of two requests."""
         used = asked = 0
-        for line, value in self._lines:
+        first = Numbers[str]()
+        for number, (line, value) in enumerate(self._lines):
             if "answer" in value:
                 continue
             asked += 1
             name = str(value["custom_id"])
+            if (before := first.get_or(name, number)) != number:
+                if _asked(self._lines[before][1]) != _asked(value):
+                    raise ValueError(
+                        f"custom_id '{name}' is that of two different requests, so their answers cannot be told apart; "
+                        "import each batch by itself, its requests with its answers"
+                    )
+                self._notes["requests of a batch that are there twice left out"] += 1
+                continue
             place = self._answers.get(name)
             used += place is not None
             answer = [] if place is None else [self._lines[place][1]["answer"]]
@@ -58,11 +69,12 @@ class Batches:
 
 def _asked(value: Record) -> list[Any]:
     """The turns of a request."""
-    body: Record = value.get("body") or value["params"]
+    body: Record = next(found for k in ("body", "params") if isinstance(found := value.get(k), Mapping))
     said = body.get("messages", body.get("input", body.get("prompt")))
     first = body.get("instructions", body.get("system"))
     before = [{"role": "system", "content": first}] if first else []
-    return [*before, *(said if isinstance(said, list) else [{"role": "user", "content": said}])]
+    turns = said if isinstance(said, list) else [{"role": "user", "content": said}] if said else []
+    return [*before, *turns]
 
 
 def _answer(value: Record) -> Any:
@@ -75,7 +87,7 @@ def _answer(value: Record) -> Any:
     body = response.get("body") if isinstance(response, Mapping) else None
     if not isinstance(response, Mapping) or not isinstance(body, Mapping) or response.get("status_code", 200) != 200:
         return None
-    choice = next(iter(body.get("choices") or ()), None)
-    if isinstance(choice, Mapping):
+    choices, output = (v if isinstance(v := body.get(k), list) else [] for k in ("choices", "output"))
+    if choices and isinstance(choice := choices[0], Mapping):
         return choice.get("message") or {"role": "assistant", "content": choice.get("text")}
-    return next((o for o in body.get("output") or () if isinstance(o, Mapping) and o.get("type") == "message"), None)
+    return next((o for o in output if isinstance(o, Mapping) and o.get("type") == "message"), None)

@@ -189,7 +189,7 @@ def _chatlog(m: Record) -> Said:
 def _freshchat(m: Record) -> Said:
     actor = m.get("actortype") or _of(m.get("actor"), "actor_type")
     kinds = {"private": NOTE, "system": SYSTEM}
-    texts = [_of(part, "text", "content") for part in m["messageparts"] or ()]
+    texts = [_of(part, "text", "content") for part in m["messageparts"]]
     text = "\n".join(t for t in texts if isinstance(t, str))
     return kinds.get(str(m["messagetype"])) or side_of(actor), text, m.get("createdtime"), m.get("conversationid")
 
@@ -274,6 +274,7 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _helpscout: lambda m: isinstance(m["createdby"], Mapping),
     _otrs: lambda m: not m.keys().isdisjoint(("isvisibleforcustomer", "articletype", "articleid")),
     _meiqia: lambda m: "convid" in m or ("conversationid" not in m and m["type"] == "message"),
+    _freshchat: lambda m: isinstance(m["messageparts"], list),
     _gladly: lambda m: isinstance(m["content"], Mapping) and isinstance(m["initiator"], Mapping),
     _kustomer: lambda m: isinstance(m["attributes"], Mapping) and isinstance(m["relationships"], Mapping),
     _drift: lambda m: isinstance(m["author"], Mapping) and "bot" in m["author"],

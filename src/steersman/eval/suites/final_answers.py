@@ -33,11 +33,11 @@ def number_of(text: str) -> Fraction | None:
 
 
 def han_number(text: str) -> int | None:
-    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五, and 一百二, which is 120)."""
+    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五; 一百二 is 120, 三万五 35,000)."""
     if "万" in text:
         high, _, low = text.partition("万")
         above, below = han_number(high), han_number(low) if low else 0
-        return None if above is None or below is None else above * 10_000 + below
+        return None if above is None or below is None else above * 10_000 + below * (1000 if low in _HAN else 1)
     total, digit, seen, unit = 0, 0, False, 1
     for sign in text:
         if sign in _UNITS:

@@ -45,16 +45,16 @@ _UNITS = "|".join(names for kind in KINDS for names, _ in kind.values())
 _WORD = "|".join((*_SMALL, *_TENS, *_TIMES))
 _SPELLED = re.compile(rf"\b(?:a\s+(?=hundred|thousand))?(?:{_WORD})(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*\b", re.I)
 _POINT = re.compile(rf"(?<=\d)\s+point((?:\s+(?:\d+|{'|'.join(list(_SMALL)[:10])})\b)+)", re.I)
-_ALONE = re.compile(rf"\b(?:an?(?=(?:\s+|-)(?:{_UNITS})\b)|one(?=(?:\s+|-)(?:{_UNITS}|point)\b))", re.I)
+_ALONE = re.compile(rf"\b(?:an?(?=(?:\s+|-)(?:{_UNITS})\b)|one(?=(?:\s+|-)(?:{_UNITS}|point|and\s+a\s+half)\b))", re.I)
 _HALF = re.compile(rf"\bhalf\s+an?(?=(?:\s+|-)(?:{_UNITS})\b)", re.I)
 _AND_HALF = re.compile(rf"(?<![\d.,])(\d+)(?:\s+and\s+a\s+half\b|(\s+(?:{_UNITS}))\s+and\s+a\s+half\b)", re.I)
 _HAN = "零〇一二两三四五六七八九十百千万"
 _HAN_SAID = re.compile(
-    rf"(?<![第.\d{_HAN}])(?<!\d\s)([{_HAN[:-3]}][{_HAN}]*)(?:点([零〇一二三四五六七八九]+))?(?=\s*(?:{_UNITS}|个半月|\W|$))",
+    rf"(?<![第.\d{_HAN}])(?<!\d\s)([{_HAN[:-3]}][{_HAN}]*)(?:点([零〇一二三四五六七八九]+))?(?=\s*(?:{_UNITS}|个半(?:月|小时|钟头)|\W|$))",
     re.I,
 )
-_HAN_HALF = re.compile(r"(?<![\d半])半(?=年|个月|公?斤|千克|天|个?小时)")
-_HAN_AND_HALF = re.compile(r"(?<![\d.])(\d+)(?:(年|斤|公斤|天)半|个半(月|小时))")
+_HAN_HALF = re.compile(r"(?<![\d半个])半(?=年|个月|公?斤|千克|天|个?小时|个?钟头)")
+_HAN_AND_HALF = re.compile(r"(?<![\d.])(\d+)(?:(年|斤|公斤|天)半|个半(月|小时|钟头))")
 
 
 def digits(text: str) -> str:
@@ -116,4 +116,4 @@ def pattern_of(number: str) -> str:
     """A number's pattern, with or without a mark between thousands, with a point or a comma before decimals."""
     whole, _, rest = number.partition(".")
     grouped = f"{int(whole):,}".replace(",", ",?") if whole.isdigit() else re.escape(whole)
-    return grouped + (f"[.,]{rest}" if rest else "")
+    return grouped + (f"[.,]{rest}{'0?' if len(rest) == 1 else ''}" if rest else "")  # 2.50, and not 2,500
