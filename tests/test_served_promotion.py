@@ -77,7 +77,7 @@ def _promoted_amid_streams(url: str) -> None:
                 answer = httpx.post(f"{url}/api/rounds/{path}", json=wanted, headers={"X-Steersman": "1"}, timeout=120)
                 assert answer.status_code == 200, answer.text
                 deadline = time.monotonic() + 120
-                while {_models(url)[1] for _ in range(12)} != {version}:  # by both web processes
+                while {_models(url)[1] for _ in range(40)} != {version}:  # by both web processes
                     assert time.monotonic() < deadline, f"{version} is not served"
                 at = time.monotonic()
                 while not any(began > at for began, _, _ in list(told)[before:]):

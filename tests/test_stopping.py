@@ -250,7 +250,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
 
 def signalled_inside() -> None:
     with stopping.deferred(), progress("sft", 9, start=3) as bar:
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)  # SIGHUP is ignored under nohup
         bar.update(4)
         with stopping.held():
             stopping.check()
@@ -273,7 +273,7 @@ def test_signals_wait_where_they_must() -> None:
         done = []
         with pytest.raises(stopping.Stop):  # noqa: PT012
             with stopping.deferred():
-                os.kill(os.getpid(), signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGTERM)
                 done.append("all")  # it is raised at the end
         assert done == ["all"]
     finally:

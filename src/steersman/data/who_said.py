@@ -12,9 +12,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, overload
 
 from steersman.data import stamps
 from steersman.data.chatlog import Said
@@ -24,6 +22,9 @@ from steersman.data.formats.message_rows import GROUPS, HEAD
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _WHO = """
     u sendername username nickname from user sender author creator displayname name
@@ -111,6 +112,8 @@ class Gathered(Sequence[Chat]):
     """
 
     def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        import numpy as np
+
         self._said, of, at, numbers, count = Shelf[Said](), array("q"), array("d"), Numbers[str](), 0
         for number, message in enumerate(messages, 1):
             keys = keys_of(message)
