@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from steersman.data import who_said
@@ -372,3 +373,9 @@ def test_a_folder_that_outlook_exported_is_mails(tmp_path: Path, columns: str) -
     assert said == [("user", "Where is it?"), ("assistant", "At the depot.")]
     with pytest.raises(ValueError, match="--speakers"):
         read(tmp_path / "mails.csv", f"{columns}\n{rows}")
+    book = openpyxl.Workbook()
+    for line in (columns, *rows.splitlines()):
+        book.active.append(line.split(","))
+    book.save(tmp_path / "mails.xlsx")
+    (again,) = parse_file(tmp_path / "mails.xlsx", speakers="*,@firm.example").records
+    assert [m.text for m in again.messages] == ["Where is it?", "At the depot."]

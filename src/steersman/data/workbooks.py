@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from steersman.data import mail
 from steersman.data.columns import cell_text
 from steersman.data.containers import Part
 from steersman.data.readers import Record
@@ -47,7 +48,8 @@ def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
                 why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
                 yield Record(number, None, ",".join(texts), f"expected text, {why}")
                 continue
-            yield as_record(number, names, texts + [""] * (len(names) - len(texts)))
+            row = as_record(number, names, texts + [""] * (len(names) - len(texts)))
+            yield from mail.of_rows([row], part.name, reading) if mail.is_table(names) else [row]
 
 
 @contextlib.contextmanager
