@@ -9,8 +9,8 @@ texts    documents that teach to look back: short lists of facts, each asked for
          access code (`SAID`, `WHATS`)
 base     a tokenizer that has the things and numbers to 999 as entries of their own, as large tokenizers have; and a
          decoder of 3 layers with small heads and slow rotary positions, from short lists to longer texts (STAGES)
-longer   the base extended to 8,192 by ntk and trained a little (`middle`), and that to 32,768 by the ways that --ways
-         names, each trained on the same few long rows
+longer   the base extended to 8,192 by ntk and trained a little (`middle`), and that for 32,768 (`BEYOND`) by the ways
+         that --ways names, each trained on the same few long texts
 measure  `steersman context` of the base, of it and of the middle extended untrained, and of the trained, on text held
          out
 
@@ -40,6 +40,9 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
 CONTEXT, MIDDLE, LONGEST = 2048, 8192, 32768
+BEYOND = 2
+"""How much longer than `LONGEST` the last extension's context is: rotations that are slow enough to match words at a
+distance turn by less than a quarter there. Extended to 32,768 alone, nothing is found from 16,000 tokens back on."""
 KINDS = {
     "lists": (0.25, 24, 128),
     "repeated": (0.1, 24, 128),
@@ -216,8 +219,8 @@ def texts(folder: Path, data: Path, languages: list[str], million: float) -> Non
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
         named = (maker.names() for _ in itertools.count())
         write(folder / f"{language}-names.jsonl", named, NAMES)
-        for kind, length in {"middle": MIDDLE, "long": LONGEST}.items():
-            many = (maker.made("facts", length / 8, 0.9 * length) for _ in itertools.count())
+        for kind, low, high in (("middle", MIDDLE / 8, 0.9 * MIDDLE), ("long", 0.75 * LONGEST, 0.92 * LONGEST)):
+            many = (maker.made("facts", low, high) for _ in itertools.count())
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * PER_TOKEN[language])
 
 
@@ -272,8 +275,8 @@ def longer(space: Path, folder: Path, languages: list[str], rows: int, ways: lis
     verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.05")
     verb(space, "corpus", "tokenize", "long", "--tokenizer", "tiny")
     steps = [
-        ("middle", "base", MIDDLE, "ntk", 0.003, 8 * rows),
-        *((way, "middle", LONGEST, way, 0.001, rows) for way in ways),
+        ("middle", "base", MIDDLE, "ntk", 0.003, 64),
+        *((way, "middle", BEYOND * LONGEST, way, 0.003, rows // BEYOND) for way in ways),
     ]
     for name, before, length, way, lr, count in steps:
         given = ("--tokenizer", "tiny", "--from", before, "--context", str(length), "--rope", way, "--into", name)
@@ -298,7 +301,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pretrain"))
     parser.add_argument("--only", nargs="+", choices=("texts", "base", "longer", "measure"))
     parser.add_argument("--million", type=float, default=8.0, help="Tokens of a language that the base is trained on.")
-    parser.add_argument("--rows", type=int, default=10, help="Rows of 32,768 tokens that each extension is trained on.")
+    parser.add_argument("--rows", type=int, default=24, help="Times 32,768 tokens that each extension is trained on.")
     parser.add_argument("--haystacks", type=int, default=2)
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="Of scaling to 32,768.")
