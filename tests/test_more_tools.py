@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,13 @@ def test_one_id_of_two_requests_is_refused(tmp_path: Path) -> None:
     assert len(found.records) == 1
 
 
+def test_a_label_without_a_space_takes_no_longer_than_it_is(tmp_path: Path) -> None:
+    """A pattern of words took time by the square of it."""
+    began = time.monotonic()
+    parse_file(write_jsonl(tmp_path / "d.jsonl", [{"id": 1, "text": "Open?", "label": ["x" * 500_000]}]))
+    assert time.monotonic() - began < 5
+
+
 def test_what_prodigy_says_of_an_example_is_no_answer(tmp_path: Path) -> None:
     options = [{"id": 1, "text": "Yes."}, {"id": 2, "text": "No."}]
     base = {"text": "Open?", "options": options, "_task_hash": 1, "_input_hash": 2}
@@ -287,6 +295,14 @@ def test_what_prodigy_says_of_an_example_is_no_answer(tmp_path: Path) -> None:
     assert isinstance(record, Ranking)
     assert (record.prompt.messages[0].text, record.answers, record.ranks) == ("Open?", ("Yes.", "No."), (2, 1))
     assert (found.read, sum(found.left_out.values())) == (2, 1)
+    classes = base | {
+        "options": [{"id": 1, "text": "sport"}, {"id": 2, "text": "政治"}],
+        "accept": [2],
+        "answer": "accept",
+    }
+    found = parse_file(write_jsonl(tmp_path / "c.jsonl", [classes, rows[0]]))
+    said = found.changed["examples whose options are names of classes left out"]
+    assert (len(found.records), sum(found.left_out.values()), said) == (1, 1, 1)
     typed = {"text": "Open?", "user_input": "Until six.", "answer": "accept", "_task_hash": 1}
     assert read(tmp_path / "t.jsonl", json.dumps(typed))[1] == [("user", "Open?"), ("assistant", "Until six.")]
 

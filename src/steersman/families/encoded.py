@@ -24,8 +24,7 @@ OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
 
 
 def run(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
-    """(transformers' output, mask [B, L]) of texts padded behind; texts of one length together where padding would
-    change the states."""
+    """(transformers' output, mask [B, L]) of texts padded behind; one by one where padding would change the states."""
     if model.config.model_type not in MIXING or len({len(row.ids) for row in rows}) < 2:
         return _padded(model, rows)
     longest, parts = max(len(row.ids) for row in rows), [_padded(model, [row])[0] for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 from steersman.data.formats.fields import Fields
 
 Record = Mapping[str, Any]
-SENTENCE = re.compile(r"(?:\S+\s+){3}\S|[\u4e00-\u9fff].{7}|[.!?。！？]\s*\Z", re.S)
+SENTENCE = re.compile(r"[\u4e00-\u9fff].{7}|[.!?。！？]\s*\Z", re.S)
 """Pattern of a label that says something."""
 
 
@@ -35,26 +35,35 @@ def _doccano(record: Record, fields: Fields) -> Record | None:
     labels = record.get("label")
     if not {"text", "label"} <= record.keys() <= {"id", "text", "label", "Comments"} or not isinstance(labels, list):
         return None
-    if not labels or not all(isinstance(label, str) and SENTENCE.search(label) for label in labels):
+    if not labels or not all(isinstance(label, str) and _is_sentence(label) for label in labels):
         return None
     fields.note("labels that are sentences taken for answers to their texts")
     fields.note("answers of further annotators left out", len(labels) - 1)
     return {**{k: record[k] for k in ("id",) if k in record}, "prompt": record["text"], "response": labels[0]}
 
 
+def _is_sentence(text: str) -> bool:
+    """Four words, eight characters of Chinese, or an end of a sentence; else it is the name of a class."""
+    return len(text.split(None, 3)) > 3 or SENTENCE.search(text) is not None
+
+
 def _prodigy(record: Record, fields: Fields) -> list[Record]:
     """The text with what was typed, or a ranking in which accepted options are before the others; [] for what was
-    rejected. (`answer` says whether the example was accepted.)"""
+    rejected and where options are classes. (`answer` says whether the example was accepted.)"""
     if record["answer"] != "accept":
         fields.note("examples that annotators rejected or ignored left out")
         return []
     rest = {k: v for k, v in record.items() if not k.startswith("_") and k not in ("answer", "options", "accept")}
     options, accepted = (v if isinstance(v := record.get(k), list) else [] for k in ("options", "accept"))
     options = [o for o in options if isinstance(o, Mapping)]
+    texts = [str(o.get("text", o.get("html", ""))) for o in options]
+    if texts and not any(map(_is_sentence, texts)):
+        fields.note("examples whose options are names of classes left out")
+        return []
     if options and accepted:
         asked = {"prompt": rest.pop("text", rest.pop("prompt", None))}
         ranks = [1 if o.get("id") in accepted else 2 for o in options]
-        return [rest | asked | {"answers": [str(o.get("text", o.get("html", ""))) for o in options], "ranks": ranks}]
+        return [rest | asked | {"answers": texts, "ranks": ranks}]
     if options:
         fields.note("examples in which no option was accepted left out")
         return []
