@@ -156,6 +156,14 @@ def test_who_speaks_is_told(tmp_path: Path, made: Callable[[list[str]], Any], wo
         assert found.changed["messages of other branches (edited, regenerated) left out of exported chats"] == 1
 
 
+def test_an_answer_that_was_given_before_stays(tmp_path: Path) -> None:
+    """Of a trace whose output repeats the conversation its turns come once; an answer may repeat an earlier one."""
+    turns = [{"role": r, "content": w} for r, w in zip(TURNS, ("Open?", "Yes.", "On Sunday?", "Yes."), strict=True)]
+    for output in (turns[3], {"messages": turns}):
+        _, said = read(tmp_path / "x.json", [{"id": "t", "input": {"messages": turns[:3]}, "output": output}])
+        assert said == [(t["role"], t["content"]) for t in turns]
+
+
 def mattermost(words: list[str]) -> str:
     replies = [
         {"user": ("jane", "desk")[i % 2], "message": w, "create_at": 1700000000000 + i} for i, w in enumerate(words)

@@ -142,4 +142,8 @@ def _unpacked(body: bytes, transfer: str, packed: str) -> bytes:
         return body
     if packed.lower() not in ("gzip", "x-gzip"):
         raise ValueError(packed)
-    return zlib.decompressobj(31).decompress(body, LONGEST)
+    unpacking = zlib.decompressobj(31)
+    page = unpacking.decompress(body, LONGEST)
+    if not unpacking.eof:
+        raise ValueError("breaks off, or is too long")
+    return page

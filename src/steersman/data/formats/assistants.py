@@ -118,7 +118,7 @@ def _trace(record: Record, fields: Fields) -> list[Turn] | None:
             before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
             if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
                 return None
-            return before + [turn for turn in after if turn not in before]
+            return before + (after[len(before) :] if after[: len(before)] == before else after)
     return None
 
 
