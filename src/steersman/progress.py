@@ -114,14 +114,14 @@ class Progress:
     def eta(self) -> str:
         """Time to go at the pace so far, before at that of the last time; '' while unknown.
 
-        Until a quarter is done, the last time counts for what is missing of that: of answers that are sampled together
-        few are done at first. Work done before a resume does not count as pace.
+        Of answers that are sampled together (`probe`) few are done at first: until a quarter is, the last time counts
+        for what is missing of that. Work done before a resume does not count as pace.
         """
         here, gone = self.done - self._start, time.monotonic() - self._began
         units = 1 if self.total is None else max(1, self.total - self._start)
         before = waits.last(self.title) * units or self.about
         if self.total is not None and here > 0:
-            lent = max(0.0, units / 4 - here) if before else 0.0
+            lent = max(0.0, units / 4 - here) if before and self.probe is not None else 0.0
             return duration((gone + before * lent / units) / (here + lent) * max(0, self.total - self.done))
         return duration(before - gone) if before > gone else ""
 
