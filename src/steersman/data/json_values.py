@@ -13,6 +13,7 @@ from steersman.data import formats, messengers
 from steersman.data.containers import Part, parts
 from steersman.data.formats import exports
 from steersman.data.formats.desk_messages import usual
+from steersman.data.formats.message_rows import several, tells
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -25,10 +26,12 @@ _WRAPPERS = """
     data items examples example rows records record conversations dialogs dialogues chats results result entries
     samples instances questions qas qa pairs faq faqs tickets issues threads train training validation valid val dev
     test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
-    ticket payload _results im_logs ticket_events 对话 列表
+    ticket payload _results im_logs ticket_events logs 对话 列表
 """
 WRAPPERS = frozenset(_WRAPPERS.split())
 """Fields whose value, in an object around a whole data set, is the list of records."""
+PAGES = ("messages", "payload", "comments", "events")
+"""Fields that hold a dialogue's messages, or a page of those of several dialogues."""
 OF_DIALOGUES = frozenset(("conversation", "conversations", "dialogs", "dialogues", "chats", "threads", "turns", "对话"))
 """Fields that contain either the turns of one dialogue or several dialogues."""
 _SAID = """
@@ -174,6 +177,12 @@ def _is_turn(value: Any) -> bool:
     )
 
 
+def _is_step(value: Any) -> bool:
+    """Whether an item of a list is a message that names no conversation, which the list then is."""
+    found = usual(value) if isinstance(value, Mapping) and not _is_turn(value) else None
+    return found is not None and "conversation_id" not in found and "contact_id" not in found and "id" not in value
+
+
 def _is_turns(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_turn, value))
 
@@ -189,6 +198,8 @@ def _dialogues(values: list[Any]) -> list[Any]:
 
 def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     """Field -> list of records in an object around a data set; {} where the object is itself a record."""
+    if isinstance(value, Mapping) and (pages := {k: v for k in PAGES if isinstance(v := value.get(k), list) and several(v)}):
+        return pages
     if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
         return {}
     found: dict[str, list[Any]] = {}
@@ -202,7 +213,7 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
         return named
     (rows,) = found.values()
     first = rows[0]
-    if not isinstance(first, Mapping) or exports.is_export(first) or usual(first) is not None:
+    if not isinstance(first, Mapping) or exports.is_export(first) or usual(first) is not None or tells(first):
         return found
     return {} if formats.detect(first) == "text" else found
 
@@ -220,7 +231,7 @@ def _is_record(item: Any, name: str) -> bool:
 
 def _known(value: Mapping[str, Any]) -> bool:
     try:
-        return exports.is_export(value) or usual(value) is not None or bool(formats.detect(value))
+        return exports.is_export(value) or usual(value) is not None or tells(value) or bool(formats.detect(value))
     except ValueError:
         return False
 
@@ -280,7 +291,7 @@ class _Document:
                 self._at += 1
                 break
             value = self._item()
-            if _is_turn(value) or messengers.is_message(value) or together:
+            if _is_turn(value) or messengers.is_message(value) or _is_step(value) or together:
                 together.append(value)
             else:
                 yield {"messages": value} if _is_turns(value) else value
@@ -288,7 +299,8 @@ class _Document:
         if not found:
             raise ValueError(f"{self._part.name}: the list is empty; expected at least one record")
         if together:
-            yield {"messages": together} if _is_turns(together) else together
+            alone = _is_turns(together) or _is_step(together[0])
+            yield {"messages": together} if alone else together
 
     def _item(self) -> Any:
         try:

@@ -12,10 +12,10 @@ from typing import Any
 
 from steersman.data import formats, mail, who_said
 from steersman.data.containers import Part
-from steersman.data.formats import desks
+from steersman.data.formats import desks, exports
 from steersman.data.formats.field_names import META_NAME
-from steersman.data.formats.fields import plain
-from steersman.data.formats.message_rows import columns_of_messages
+from steersman.data.formats.fields import parsed_json, plain
+from steersman.data.formats.message_rows import columns_of_messages, tells
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -68,8 +68,12 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
     if header is None or header.error:
         raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
-    names = checked_names(column_names(header.value), part, reading, header.line)
-    every = (row if row.error else as_record(row.line, names, row.value) for row in rows if row.error or _filled(row))
+    names, filled = column_names(header.value), (row for row in rows if row.error or _filled(row))
+    first = next(filled, None)
+    if reading.mapping or first is None or first.error or not _holds_chat(as_record(first.line, names, first.value).value):
+        names = checked_names(names, part, reading, header.line)
+    found = filled if first is None else itertools.chain([first], filled)
+    every = (row if row.error else as_record(row.line, names, row.value) for row in found)
     yield from mail.of_rows(every, part.name, reading) if mail.is_table(names) else every
 
 
@@ -146,6 +150,13 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
         "question=COLUMN,answer=COLUMN"
     )
     return [{asked: "question", answered: "answer"}.get(name, name) for name in names]
+
+
+def _holds_chat(row: Any) -> bool:
+    """Whether a cell of a row is JSON with a message or a chat, whatever the columns are called."""
+    cells = row.values() if isinstance(row, dict) else ()
+    within = any(isinstance(parsed_json(cell), dict) for cell in cells)
+    return within and (tells(row) or exports.is_export(row))
 
 
 def _only(names: Sequence[str], words: re.Pattern[str]) -> str | None:

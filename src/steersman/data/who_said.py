@@ -32,16 +32,16 @@ _WHO = """
 """
 _WHEN = """
     ts time timestamp date sentat createdat createat createddate createddatetime datecreated datetime createtime
-    originalarrivaltime senddate 时间 发送时间 消息时间 日期
+    originalarrivaltime senddate originserverts 时间 发送时间 消息时间 日期
 """
 _WHAT = "msg mes body content text message strcontent 内容 消息内容 消息"
 _CHAT = (
     *("rid", "chatid", "conversationsid"),
     *(name.replace("_", "") for name in GROUPS),
-    *("channelid", "talker", "talkername", "chat", "channel", "room", "roomid", "群聊"),
+    *("channelid", "channelurl", "talker", "talkername", "chat", "channel", "room", "roomid", "群聊"),
 )
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
-PEOPLE = ("displayname", "name", "username", "user", "application", "bot", "id")
+PEOPLE = ("displayname", "name", "username", "nickname", "user", "application", "bot", "id", "user_id")
 """Fields of an object that stands for a person, the likelier first."""
 HAN = re.compile("[\u4e00-\u9fff]")
 LISTS = ("messages", "value", "data", "records", "msgs", "items", "聊天记录")
@@ -165,7 +165,7 @@ def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, st
 def _words(value: Any) -> str:
     """Of a text, an object that has one (Feishu: as JSON), or a list of both (Telegram's parts)."""
     if isinstance(value, Mapping):
-        inner = value.get("content") or value.get("text")
+        inner = value.get("content") or value.get("text") or value.get("body")
         found = parsed_json(inner)
         return _words(found if isinstance(found, Mapping) else inner)
     return "".join(map(_words, value)) if isinstance(value, list) else str(value or "")

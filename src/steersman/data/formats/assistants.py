@@ -12,6 +12,13 @@ from steersman.data.formats.markup import text_of
 Record = Mapping[str, Any]
 Turn = dict[str, Any]
 SPOKEN = {"REQUEST": "user", "RESPONSE": "assistant"}
+TRACED = (
+    *(("input", "output"), ("inputs", "outputs"), ("request_body", "response_body"), ("request", "response")),
+    *(("$ai_input", "$ai_output_choices"), ("input_messages", "output_messages"), ("input.messages", "output.messages")),
+    ("gen_ai.input.messages", "gen_ai.output.messages"),
+)
+"""Fields of what a model was asked and what it said."""
+LANGCHAIN = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 BEGINS = "<|BEGIN-VISIBLE-CHAT|>"
 """What text-generation-webui has for the user's words before the assistant's greeting."""
 PROMPTED = "Prompted "
@@ -111,14 +118,22 @@ def _activity(record: Record, fields: Fields) -> list[Turn] | None:
 
 
 def _trace(record: Record, fields: Fields) -> list[Turn] | None:
-    """Input and output of a trace, of which one at least is itself a request or an answer (Langfuse, LangSmith)."""
-    for asked, said in (("input", "output"), ("inputs", "outputs")):
-        if asked in record and said in record and not {"messages", "instruction"} & record.keys():
-            given, answer = parsed_json(record[asked]), parsed_json(record[said])
-            before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
-            if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
-                return None
-            return before + (after[len(before) :] if after[: len(before)] == before else after)
+    """Input and output of a trace, of which one at least is itself a request or an answer (Langfuse, LangSmith,
+    Helicone, PostHog, Phoenix, OpenTelemetry)."""
+    if {"messages", "instruction"} & record.keys():
+        return None
+    around = [record, *(v for k in ("attributes", "properties") if isinstance(v := record.get(k), Mapping))]
+    around += [v for k in ("llm", "gen_ai") if isinstance(v := around[-1].get(k), Mapping)]
+    for inside in reversed(around):
+        for asked, said in TRACED:
+            if asked in inside and said in inside:
+                given, answer = parsed_json(inside[asked]), parsed_json(inside[said])
+                before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
+                if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
+                    return None
+                first = parsed_json(inside.get("gen_ai.system_instructions"))
+                system = [{"role": "system", "content": first}] if isinstance(first, list) and first else []
+                return system + before + (after[len(before) :] if after[: len(before)] == before else after)
     return None
 
 
@@ -129,11 +144,19 @@ def _turns(value: Any, role: str) -> Iterator[Turn]:
     elif isinstance(value, list):
         for item in value:
             yield from _turns(item, role) if not isinstance(item, str) else ()
-    elif isinstance(value, Mapping) and isinstance(value.get("role"), str) and "content" in value:
+    elif isinstance(value, Mapping) and isinstance(value.get("role"), str) and {"content", "parts"} & value.keys():
         yield dict(value)
+    elif isinstance(value, Mapping) and isinstance(value.get("kwargs"), Mapping) and isinstance(value.get("id"), list):
+        yield from _turns({**value["kwargs"], "type": str(value["id"][-1])}, role)  # LangChain's constructors
+    elif isinstance(value, Mapping) and "content" in value and (known := LANGCHAIN.get(_kind(value))) is not None:
+        yield {"role": known, **{k: value[k] for k in ("content", "tool_calls", "tool_call_id") if value.get(k)}}
     elif isinstance(value, Mapping):
-        found: Any = next((value[k] for k in ("messages", "choices", "message") if k in value), None)
+        found: Any = next((value[k] for k in ("messages", "choices", "message", "generations") if k in value), None)
         yield from _turns(found, role) if isinstance(found, list | Mapping) else ()
+
+
+def _kind(value: Record) -> str:
+    return str(value.get("type")).casefold().removesuffix("chunk").removesuffix("message")
 
 
 def _maps(value: Any) -> list[Record]:

@@ -2,16 +2,16 @@
 
 Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce,
 Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
-NetEase Qiyu, Sobot, Meiqia, Udesk, WeCom's archive, WeChat's tables. Why so: decision 85 in docs/LOG.md.
+NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables; ServiceNow. Why so: decision 85 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from steersman.data.formats import shapes
 from steersman.data.formats.fields import parsed_json
 from steersman.data.formats.turns import ROLES
 
@@ -42,11 +42,6 @@ def side_of(value: Any) -> str:
 def is_side(value: Any) -> bool:
     name = str(value).strip().casefold()
     return name in SIDES or name in ROLES
-
-
-def _plain(record: Record) -> dict[str, Any]:
-    """The fields by their names in small letters without '_' and spaces."""
-    return {re.sub(r"[\W_]", "", str(key)).casefold(): value for key, value in record.items()}
 
 
 def _yes(value: Any) -> bool:
@@ -235,6 +230,18 @@ def _groove(m: Record) -> Said:
     return side, m["plaintextbody"] or m.get("body"), m.get("createdat"), _of(m.get("links"), "ticket", "href")
 
 
+def _easemob(m: Record) -> Said:
+    """Its export says "outgoing" of every message."""
+    side = m["to"] if m["chattype"] != "chat" else "|".join(sorted((str(m["from"]), str(m["to"]))))
+    return f"{FIRST}{m['from']}", shapes.words(m["payload"], shapes.DEEPER), m.get("timestamp"), side
+
+
+def _journal(m: Record) -> Said:
+    """ServiceNow's table of comments and work notes."""
+    side = f"{FIRST}{m['syscreatedby']}" if m["element"] == "comments" else NOTE
+    return side, m["value"], m.get("syscreatedon"), m["elementid"]
+
+
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
@@ -264,10 +271,12 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("from type content timestamp fingerprint", _crisp),
     ("from type content timestamp sessionid", _crisp),
     ("from type content timestamp", _meiqia),
+    ("msgid chattype payload from to", _easemob),
+    ("elementid element value syscreatedby", _journal),
 )
 """Fields by which a system's messages are known, and their reader."""
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
-SESSIONS = (_wecom, _wechat, _chatlog)
+SESSIONS = (_wecom, _wechat, _chatlog, _easemob)
 """Conversations that last for years: parted where nobody spoke for some hours."""
 SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _tawk: lambda m: isinstance(m["sender"], Mapping) and "t" in m["sender"],
@@ -285,13 +294,14 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
 
 
 def usual(record: Any) -> Record | None:
-    """{"side", "body", "created_at", "conversation_id"} of a message of a known system; None for other records."""
+    """{"side", "body", "created_at", "conversation_id"} of a message of a known system, or of a shape that tells who
+    spoke; None for other records."""
     if not isinstance(record, Mapping) or "role" in record or len(record) < 3:
         return None
-    plain = _plain(record)
+    plain = shapes.named(record)
     read = next((read for needed, read in KNOWN if needed <= plain.keys()), None)
     if read is None or (read in SURELY and not SURELY[read](plain)):
-        return None
+        return shapes.message(record)
     side, text, at, group = read(plain)
     words = text if isinstance(text, str) else ""
     at = int(at) if isinstance(at, float) else at

@@ -13,14 +13,15 @@ from typing import Any
 from steersman.data.formats import assistants, call_centres, desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import Fields, plain
+from steersman.data.formats.fields import Fields, parsed_json, plain
 from steersman.data.formats.markup import MARKUP, text_of
+from steersman.data.formats.shapes import is_internal
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
 LISTS = (
     *("comments", "conversations", "messages", "events", "conversation_parts", "thread", "threads", "articles"),
-    *("history", "Article", "conv_content", "chat", "_embedded", "updates"),
+    *("history", "Article", "conv_content", "chat", "_embedded", "updates", "activities"),
 )
 """Fields that hold a ticket's messages, or an object that holds them."""
 INSIDE = (*LISTS, "records", "values")
@@ -41,9 +42,10 @@ DIRECTIONS = {
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
-    inner = record.get("data")
-    if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
-        record = {**record, **inner}  # Drift's pages
+    for key in ("data", "content"):  # Drift's pages, cells of JSON around a chat
+        inner = parsed_json(record.get(key))
+        if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
+            record = {**{k: v for k, v in record.items() if k != key}, **inner}
     record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
@@ -142,15 +144,6 @@ def role_of(side: str | None, item: Record, text: str, notes: Counter[str]) -> s
     else:
         return side
     return None
-
-
-def is_internal(item: Record) -> bool:
-    """Whether a message was for colleagues alone."""
-    marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
-    no, yes = ("false", "0", "no"), ("true", "1", "yes")
-    hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
-    hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") == "agents"
-    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes
 
 
 def _at(item: Record) -> datetime.datetime | None:

@@ -16,6 +16,7 @@ from steersman.data.formats.expand import Trees, is_tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.shapes import exchange
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
@@ -23,7 +24,7 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid case_number 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number channel_url csid sid 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
@@ -102,7 +103,8 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
         gathering = None if record.error else files[record.file]
         found = None if gathering is None else _gathered(record.value)
         if gathering is not None and found is not None and found[0] is type(gathering):
-            gathering.add(record.line, found[1])
+            for one in found[1]:
+                gathering.add(record.line, one)
         else:
             yield record
     for gathered in made.values():
@@ -110,12 +112,26 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
             yield Row(line, value, "")
 
 
-def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], Record] | None:
+def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
     """What gathers records like this one, and as what."""
     if is_tree_row(value) or is_batch_line(value):
-        return Trees if is_tree_row(value) else Batches, value
+        return Trees if is_tree_row(value) else Batches, [value]
+    if (said := exchange(value)) is not None:
+        return Rows, said
     row = _row(value)
-    return None if row is None else (Rows, row)
+    return None if row is None else (Rows, [row])
+
+
+def tells(value: Any) -> bool:
+    """Whether a record is a message, or a question with its answer, that names its conversation."""
+    return _row(value) is not None or exchange(value) is not None
+
+
+def several(items: list[Any]) -> bool:
+    """Whether a list has messages of several conversations, each of which names its own."""
+    found = [row for item in items if isinstance(item, Mapping) and (row := _row(item)) is not None]
+    columns = [columns_of_messages(row) for row in found]
+    return len({str(row[of[0]]) for row, of in zip(found, columns, strict=True) if of is not None}) > 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""Messages and exchanges of systems that no form names, known by their shape alone.
+
+A message: who spoke is in an object (`author.role`, `from.role`), in the name of an event or in a direction, and the
+words lie deeper (`payload.text`, `content.body`). An exchange: a request and its response in one row, each an object
+or JSON with the words somewhere in it (logs of bots: Lex, Dialogflow CX, Watson).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.turns import ROLES
+
+Record = Mapping[str, Any]
+USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
+SIDES = {
+    **dict.fromkeys(("end_user", "enduser", "appuser", "incoming", "inbound", "in", "received"), USER),
+    **dict.fromkeys(("human_agent", "business", "outgoing", "outbound", "out", "sent"), ANSWER),
+    **dict.fromkeys(("bot", "ai_agent", "virtual_agent", "appmaker", "robot"), BOT),
+}
+"""Roles, types and directions beside those of `turns.ROLES`."""
+PEOPLE = ("author", "sender", "from", "actor")
+_GROUPS = """
+    conversationid conversation conversationname channelurl sessionid session senderid csid sid dialogid threadid
+    ticketid chatid roomid contactid
+"""
+GROUPS = tuple(_GROUPS.split())
+_TIMES = """
+    createdat created createdtime timestamp time received receivedat sentat senton datetime date requesttime
+    requesttimestamp
+"""
+TIMES = tuple(_TIMES.split())
+DIRECT = ("text", "body", "content", "message", "msg", "html")
+WITHIN = ("payload", "content", "message", "body", "data")
+DEEPER = ("text", "body", "message", "content", "msg", "bodies", "payload", "parts", "query", "label", "slate", "children")
+ASKED = ("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult")
+SAID = (
+    *("generic", "responsemessages", "fulfillmentmessages", "messages", "fulfillmenttext", "output", "queryresult"),
+    *("text", "message", "content", "title", "speech", "answer"),
+)
+EXCHANGES = (("inputtranscript", "messages"), ("request", "response"), ("queryinput", "queryresult"))
+BUTTON = re.compile(r"/\w+\s*(?:\{.*\})?", re.S)
+"""Pattern of what a button of Rasa sends in place of words."""
+TOLD = ("trace", "event", "typing", "note")
+"""Types of what is no message, or none to the other side."""
+PLAIN = re.compile(r"[\W_]")
+DEEP = 6
+
+
+def named(record: Record) -> dict[str, Any]:
+    """The fields by their names in small letters without '_' and spaces."""
+    return {PLAIN.sub("", str(key)).casefold(): value for key, value in record.items()}
+
+
+def message(record: Record) -> Record | None:
+    """{"side", "body", "created_at", "conversation_id"} of a message whose author or words lie deeper; else None."""
+    m = named(_opened(record))
+    event, person = m.get("event"), next((m[k] for k in PEOPLE if isinstance(m.get(k), Mapping)), {})
+    deeper = any(isinstance(m.get(k), Mapping | list) for k in WITHIN)
+    if isinstance(event, str) and ("senderid" in m or (event in ("user", "bot") and "text" in m)):
+        side = {"user": USER, "bot": BOT, "agent": ANSWER}.get(event, SYSTEM)
+    elif str(m.get("format")) in ("request", "trace", "launch") and deeper:
+        side = USER if m["format"] == "request" else BOT if m.get("type") in ("text", "speak") else SYSTEM
+    elif ("role" in person or deeper or str(person.get("type")).casefold() in SIDES) and (role := _role(person)):
+        side = SYSTEM if str(m.get("type")).casefold() in TOLD else role
+    elif deeper:
+        side = _side(m.get("direction"))
+    else:
+        return None
+    if not side:
+        return None
+    text = next((t for k in (*DIRECT, *WITHIN) if (t := words(m.get(k), DEEPER))), "")
+    return _placed(NOTE if is_internal(record) else side, "" if event and BUTTON.fullmatch(text) else text, m)
+
+
+def _opened(record: Record) -> Record:
+    """The record with what lies in a field of JSON text (a cell of a table, a line of a log) beside its other fields."""
+    for key in record:
+        if PLAIN.sub("", str(key)).casefold() in WITHIN and isinstance(record[key], str):
+            if isinstance(inner := parsed_json(record[key]), Mapping):
+                return {**inner, **{k: v for k, v in record.items() if k != key}}
+    return record
+
+
+def is_internal(item: Record) -> bool:
+    """Whether a message was for colleagues alone."""
+    marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
+    no, yes = ("false", "0", "no"), ("true", "1", "yes")
+    hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
+    hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")
+    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes
+
+
+def _placed(side: str, text: str, m: Record) -> Record:
+    at = next((m[k] for k in TIMES if m.get(k)), None)
+    at = int(at) if isinstance(at, float) and at > 1e9 else at
+    group = next((m[k] for k in GROUPS if m.get(k) and isinstance(m[k], str | int)), None)
+    return {"side": side, "body": text, "created_at": at} | ({} if group is None else {"conversation_id": str(group)})
+
+
+def _role(person: Record) -> str:
+    """The side of a person's object by its role, which the Bot Framework numbers, or by its type."""
+    role = person.get("role")
+    return {0: BOT, 1: USER}.get(role, "") if type(role) is int else _side(role) or _side(person.get("type"))
+
+
+def _side(value: Any) -> str:
+    name = str(value).strip().casefold() if isinstance(value, str) else ""
+    found = SIDES.get(name) or ROLES.get(name, "")
+    return found if found in (USER, ANSWER, BOT) else ""
+
+
+def words(value: Any, keys: tuple[str, ...], depth: int = 0) -> str:
+    """The words somewhere in a value: of an object its likeliest field, of a list all items'."""
+    value = parsed_json(value)
+    if isinstance(value, str) or depth > DEEP:
+        return value.strip() if isinstance(value, str) else ""
+    if isinstance(value, Mapping):
+        fields = named(value)
+        return next((text for k in keys if k in fields and (text := words(fields[k], keys, depth + 1))), "")
+    return "\n".join(filter(None, (words(v, keys, depth + 1) for v in value))) if isinstance(value, list) else ""
+
+
+def exchange(record: Any) -> list[Record] | None:
+    """The question and the answer of a row of a bot's log as messages of their session; None for other records."""
+    if not isinstance(record, Mapping):
+        return None
+    m = named(_opened(record))
+    pair = next(((a, s) for a, s in EXCHANGES if a in m and s in m), None)
+    if pair is None or not any(m.get(k) for k in GROUPS):
+        return None
+    asked, said = (parsed_json(m[k]) for k in pair)
+    if not isinstance(said, Mapping | list) or (isinstance(asked, Mapping) and "messages" in asked):
+        return None
+    question, answer = words(asked, ASKED), words(said, SAID)
+    return [_placed(USER, question, m), _placed(BOT, answer, m)] if question or answer else None
