@@ -198,7 +198,9 @@ def _dialogues(values: list[Any]) -> list[Any]:
 
 def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     """Field -> list of records in an object around a data set; {} where the object is itself a record."""
-    if isinstance(value, Mapping) and (pages := {k: v for k in PAGES if isinstance(v := value.get(k), list) and several(v)}):
+    if isinstance(value, Mapping) and (
+        pages := {k: v for k in PAGES if isinstance(v := value.get(k), list) and several(v)}
+    ):
         return pages
     if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
         return {}

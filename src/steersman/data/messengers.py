@@ -205,7 +205,9 @@ def _skype(value: Mapping[str, Any]) -> Chats | None:
         for number, m in enumerate(sorted(messages, key=lambda m: str(m.get("originalarrivaltime"))), 1):
             told = str(m.get("messagetype")) not in ("RichText", "Text")
             text = markup.text_of(str(m.get("content") or ""))
-            said.append(Said(number, _iso(m.get("originalarrivaltime")), "" if told else str(m.get("from") or "?"), text))
+            said.append(
+                Said(number, _iso(m.get("originalarrivaltime")), "" if told else str(m.get("from") or "?"), text)
+            )
         chats.append(Chat(str(one.get("id") or ""), said))
     return Chats("Skype", chats)
 

@@ -70,7 +70,12 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
         raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
     names, filled = column_names(header.value), (row for row in rows if row.error or _filled(row))
     first = next(filled, None)
-    if reading.mapping or first is None or first.error or not _holds_chat(as_record(first.line, names, first.value).value):
+    if (
+        reading.mapping
+        or first is None
+        or first.error
+        or not _holds_chat(as_record(first.line, names, first.value).value)
+    ):
         names = checked_names(names, part, reading, header.line)
     found = filled if first is None else itertools.chain([first], filled)
     every = (row if row.error else as_record(row.line, names, row.value) for row in found)

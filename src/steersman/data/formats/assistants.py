@@ -14,7 +14,11 @@ Turn = dict[str, Any]
 SPOKEN = {"REQUEST": "user", "RESPONSE": "assistant"}
 TRACED = (
     *(("input", "output"), ("inputs", "outputs"), ("request_body", "response_body"), ("request", "response")),
-    *(("$ai_input", "$ai_output_choices"), ("input_messages", "output_messages"), ("input.messages", "output.messages")),
+    *(
+        ("$ai_input", "$ai_output_choices"),
+        ("input_messages", "output_messages"),
+        ("input.messages", "output.messages"),
+    ),
     ("gen_ai.input.messages", "gen_ai.output.messages"),
 )
 """Fields of what a model was asked and what it said."""

@@ -2,7 +2,8 @@
 
 Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce,
 Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
-NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables; ServiceNow. Why so: decision 85 in docs/LOG.md.
+NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables; ServiceNow. Others by their `shapes`.
+Why so: decision 85 in docs/LOG.md.
 """
 
 from __future__ import annotations

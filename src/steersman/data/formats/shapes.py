@@ -35,7 +35,20 @@ _TIMES = """
 TIMES = tuple(_TIMES.split())
 DIRECT = ("text", "body", "content", "message", "msg", "html")
 WITHIN = ("payload", "content", "message", "body", "data")
-DEEPER = ("text", "body", "message", "content", "msg", "bodies", "payload", "parts", "query", "label", "slate", "children")
+DEEPER = (
+    "text",
+    "body",
+    "message",
+    "content",
+    "msg",
+    "bodies",
+    "payload",
+    "parts",
+    "query",
+    "label",
+    "slate",
+    "children",
+)
 ASKED = ("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult")
 SAID = (
     *("generic", "responsemessages", "fulfillmentmessages", "messages", "fulfillmenttext", "output", "queryresult"),
@@ -58,7 +71,8 @@ def named(record: Record) -> dict[str, Any]:
 def message(record: Record) -> Record | None:
     """{"side", "body", "created_at", "conversation_id"} of a message whose author or words lie deeper; else None."""
     m = named(_opened(record))
-    event, person = m.get("event"), next((m[k] for k in PEOPLE if isinstance(m.get(k), Mapping)), {})
+    event = m.get("event")
+    person: Record = next((m[k] for k in PEOPLE if isinstance(m.get(k), Mapping)), {})
     deeper = any(isinstance(m.get(k), Mapping | list) for k in WITHIN)
     if isinstance(event, str) and ("senderid" in m or (event in ("user", "bot") and "text" in m)):
         side = {"user": USER, "bot": BOT, "agent": ANSWER}.get(event, SYSTEM)
@@ -77,11 +91,11 @@ def message(record: Record) -> Record | None:
 
 
 def _opened(record: Record) -> Record:
-    """The record with what lies in a field of JSON text (a cell of a table, a line of a log) beside its other fields."""
-    for key in record:
-        if PLAIN.sub("", str(key)).casefold() in WITHIN and isinstance(record[key], str):
-            if isinstance(inner := parsed_json(record[key]), Mapping):
-                return {**inner, **{k: v for k, v in record.items() if k != key}}
+    """The record with what lies in a field of JSON (a cell of a table, a line of a log) beside its other fields."""
+    for key, value in record.items():
+        inner = parsed_json(value) if PLAIN.sub("", str(key)).casefold() in WITHIN else None
+        if isinstance(value, str) and isinstance(inner, Mapping):
+            return {**inner, **{k: v for k, v in record.items() if k != key}}
     return record
 
 
