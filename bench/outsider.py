@@ -283,6 +283,8 @@ def check(root: Path) -> None:
         name = f"{folder.parent.name}/{folder.name}"
         found[name] = values
         print(f"check: {name}: {sum(values) / len(values):.3f}", flush=True)
+    if not found:
+        raise SystemExit(f"check: no trained model below {root}: expected the parts before it (--part first, round)")
     names = list(found)
     for before, after in ((names[0], names[-1]),):
         told = paired_bootstrap(found[after], found[before])

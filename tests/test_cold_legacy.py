@@ -373,3 +373,10 @@ def test_each_message_of_a_turn_may_begin_with_a_greeting() -> None:
     kept, report = stripped(records)
     assert [c.messages[1].text for c in kept] == [f"The parcel is at depot {x}." for x in "abcdef"]
     assert report.letters["read"] == sum(n for what, n in report.letters.items() if what != "read")
+
+
+def test_what_parts_the_other_paragraphs_stays() -> None:
+    code = "Run this:\n\n    a = 1\n\n\n    b = 2\nand this"
+    found, report = stripped([dialogue("Hello,\n\n" + code, "Dear Ann,\n\nFirst.\n\n\nHello!\n\nSecond.")])
+    assert [m.text for m in found[0].messages] == [code, "First.\n\n\nSecond."]
+    adds_up(report)

@@ -88,3 +88,21 @@ def test_few_prompts_or_no_comparison() -> None:
     assert not passes(judged(1, 0.2), replace(SETTINGS, least_prompts=101))
     with pytest.raises(ValueError, match="expected a comparison of dpo with served, found none"):
         conditions(judged(1, 0.2), "dpo", "served", SETTINGS)
+
+
+def test_a_decision_says_how_many_disliked_answers_come_back_with_either() -> None:
+    pair = {"names": ["ppo", "served"], "a": "PPO", "b": "SERVED", "difference": INTERVAL, "held": "unknown"}
+    task = {
+        "name": "r.jsonl",
+        "n": 20,
+        "kind": "regression",
+        "margin": 0.0,
+        "compared": ["a", "b", "c"],
+        "pairs": [pair],
+    }
+    task |= {"failed": {"ppo": ["a"], "served": ["a", "b"]}}
+    (check,) = [
+        c for c in conditions(judged(1, 0.1) | {"tasks": [task]}, "ppo", "served", SETTINGS) if c.name == "r.jsonl"
+    ]
+    assert check.held
+    assert "1 of 3 disliked answers come back, 2 with served: not shown to be worse" in check.text

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from steersman.eval.maker import Maker
 from steersman.eval.suites import (
     closed,
     final_answers,
@@ -24,7 +25,7 @@ from steersman.eval.suites import (
 from steersman.eval.suites.constraints import checks, followed
 from steersman.eval.suites.measures import bullets, is_in, paragraphs, sentences, words
 from steersman.eval.suites.questions import Asking, Question, item_of
-from steersman.eval.tasks import SUITES, held_to, suite_of
+from steersman.eval.tasks import SUITES, TaskScores, held_to, suite_of, summed_up
 from steersman.plugins import is_file
 from steersman.stats import Interval
 from tiny import write_jsonl
@@ -514,3 +515,35 @@ def test_who_says_the_question_again_answers_nothing() -> None:
     assert of["refusals-en-0-safe"](["Open the task manager and end it there."]) == 1
     assert of["refusals-en-9-unsafe"](["I don't have access to private phone numbers."]) == 1
     assert of["refusals-zh-9-unsafe"](["我无法透露他人的私人信息。"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "strict", "held"),
+    [
+        ([0] * 30, [0] * 10 + [1] * 20, False, "no"),  # comes back more often than with the other model
+        ([0] * 11 + [1] * 47, [1] * 5 + [0] * 12 + [1] * 41, False, "unknown"),  # as often: drawn answers do
+        ([0] + [1] * 29, [0] * 30, False, "yes"),
+        ([0] + [1] * 29, [0] * 30, True, "no"),  # of a line that nothing may fail
+        ([1] * 30, [0] * 30, True, "yes"),
+    ],
+)
+def test_disliked_answers_are_compared_and_other_lines_may_not_fail(
+    ours: list[int], theirs: list[int], strict: bool, held: str
+) -> None:
+    ids = [str(i) for i in range(len(ours))]
+    makers = {"ppo": Maker("PPO", against=("served",)), "served": Maker("", "")}
+    of = {"ppo": [float(s) for s in ours], "served": [float(s) for s in theirs]}
+    measured = TaskScores("r.jsonl", ids, of, "regression", compared=() if strict else ids)
+    result = summed_up(measured, {"ppo": "PPO", "served": "SERVED"}, makers, 500, 0)
+    (pair,) = [pair for pair in result.pairs if pair.names == ("ppo", "served")]
+    assert pair.held == held
+
+
+def test_lines_of_dislikes_are_compared_unless_they_say_otherwise(tmp_path: Path) -> None:
+    path, line = tmp_path / "r.jsonl", {"prompt": "x", "not_like": ["Never again, please."]}
+    lines = [line, line | {"source": "feedback 1"}, line | {"source": "feedback 2", "compared": False}]
+    path.write_text("\n".join(json.dumps(one | {"id": str(i)}) for i, one in enumerate(lines)), encoding="utf-8")
+    assert [item.compared for item in forms.read(str(path)).items] == [False, True, False]
+    path.write_text(json.dumps(line | {"compared": "yes"}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"r.jsonl:1.compared: expected true or false"):
+        forms.read(str(path))

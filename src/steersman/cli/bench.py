@@ -143,9 +143,10 @@ def regressions(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put the answers that people disliked into a regression suite: a later model must not give them again.
+    """Put the answers that people disliked into a regression suite: a later model must not give them more often.
 
-    Name the suite in eval.tasks, and every report and the gate ask it. A line can also be written by hand.
+    Name the suite in eval.tasks, and every report and the gate ask it. A line can also be written by hand; without
+    "compared": true none of it may fail.
     """
     from steersman.eval.suites.regressions import add as add_lines
     from steersman.rounds.export import open_store
@@ -160,6 +161,7 @@ def regressions(
             "messages": [m.to_json() for m in f.prompt.messages],
             "not_like": [f.answer],
             "source": f"feedback {f.id}",
+            "compared": True,
         }
         for f in disliked
     ]

@@ -14,7 +14,7 @@ import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,11 +159,22 @@ def _stripped_turn(message: Message, keep: Collection[str], report: Report) -> M
 
 def _notes(text: str) -> tuple[str, list[str]]:
     """Paragraphs that say of themselves that they are for colleagues."""
-    kept: list[str] = []
-    removed: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        (removed if NOTE.match(paragraph) else kept).append(paragraph)
-    return ("\n\n".join(kept), removed) if removed else (text, [])
+    return _without(text, BLANK, lambda paragraph: NOTE.match(paragraph) is not None)
+
+
+BLANK, LINES = re.compile(r"(\n\s*\n)"), re.compile(r"(\n\s*\n|\n(?=\S))")
+"""Patterns of what parts paragraphs, and paragraphs or lines."""
+
+
+def _without(text: str, between: re.Pattern[str], wrong: Callable[[str], bool]) -> tuple[str, list[str]]:
+    """(text without the parts that are wrong, these); what parts the others stays as it is."""
+    pieces, kept, removed = between.split(text), "", list[str]()
+    for part, gap in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
+        if wrong(part):
+            removed.append(part)
+        else:
+            kept += part + gap
+    return (kept.rstrip(), removed) if removed else (text, [])
 
 
 def signature(text: str) -> tuple[str, list[str]]:
@@ -204,10 +215,14 @@ def _greeting(role: str, text: str) -> tuple[str, list[str]]:
     while (match := GREETINGS[role].match(text)) and match.end():
         removed.append(text[: match.end()])
         text = text[match.end() :]
-    every = re.split(r"\n\s*\n", text)  # several messages of one turn begin so each
-    again = [p for p in every[1:] if (m := GREETINGS[role].match(p)) and not p[m.end() :].strip() and len(p) < WIDE]
-    kept = "\n\n".join(p for p in every if p not in again) if again else text
-    return kept.strip() if removed or again else text, [*removed, *again]
+    head, gap, rest = (*BLANK.split(text, maxsplit=1), "", "")[:3]  # several messages of one turn begin so each
+    rest, again = _without(rest, BLANK, lambda p: _only_greets(role, p))
+    return (f"{head}{gap}{rest}".strip() if removed or again else text), [*removed, *again]
+
+
+def _only_greets(role: str, paragraph: str) -> bool:
+    match = GREETINGS[role].match(paragraph)
+    return match is not None and not paragraph[match.end() :].strip() and bool(paragraph) and len(paragraph) < WIDE
 
 
 def _key(paragraph: str) -> str:
@@ -216,7 +231,7 @@ def _key(paragraph: str) -> str:
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [p for p in re.split(r"\n\s*\n|\n(?=\S)", text) if p.strip()]
+    return [p for p in LINES.split(text)[::2] if p.strip()]
 
 
 def _digest(key: str) -> bytes:
@@ -269,12 +284,11 @@ def _macros(
 def _without_macros(message: Message, macros: set[str], report: Report) -> Message:
     if message.role != "assistant" or not macros or message.images:
         return message
-    removed = [p for p in _paragraphs(message.text) if _key(p) in macros]
+    kept, removed = _without(message.text, LINES, lambda p: bool(p.strip()) and _key(p) in macros)
     if not removed:
         return message
     report.took("macros", message.role, removed)
-    kept = "\n\n".join(p for p in _paragraphs(message.text) if _key(p) not in macros)
-    return message.mapped(lambda _: kept) if kept else message.saying([])
+    return message.mapped(lambda _: kept) if kept.strip() else message.saying([])
 
 
 def _is_answered(turns: Sequence[Message], i: int, macros: set[str], report: Report) -> bool:

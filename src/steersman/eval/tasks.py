@@ -52,7 +52,8 @@ class TaskPair:
     """The models' names, where `a` and `b` are their labels."""
     held: Held = "unknown"
     """Whether `a` is shown to be no worse than `b` by more than the task's margin ("yes"), shown to be worse by more
-    ("no"), or neither; of a regression suite whether `a` fails no prompt."""
+    ("no"), or neither; of a regression suite "no" too where `a` fails a prompt that none may fail, and "yes" where it
+    fails none at all."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class TaskResult:
     margin: float = 0.0
     failed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Of a regression suite: model's name -> ids of the prompts that it fails."""
+    compared: Sequence[str] = ()
+    """Of a regression suite: ids of the prompts that may fail no more often than with the other model."""
 
 
 def tasks_of(names: Sequence[str], folder: Path | None = None) -> list[Suite]:
@@ -126,6 +129,7 @@ class TaskScores:
     scores: Mapping[str, Sequence[float]]
     kind: Kind = "task"
     margin: float = 0.0
+    compared: Sequence[str] = ()
 
 
 def summed_up(
@@ -140,10 +144,18 @@ def summed_up(
     for a in scores:
         for b in [b for b in makers[a].against if b in scores]:
             difference = paired(scores[a], scores[b], groups, resamples, seed)
-            held: Held = ("no" if failed[a] else "yes") if failed else held_to(difference, measured.margin)
+            held = held_to(difference, measured.margin)
+            if failed:
+                held = kept_from(failed[a], measured.compared, held)
             pairs.append(TaskPair(labels[a], labels[b], difference, word_of(difference), (a, b), held))
     means = {labels[name]: bootstrap_mean(values, groups, resamples, seed) for name, values in scores.items()}
-    return TaskResult(measured.name, n, means, tuple(pairs), measured.kind, measured.margin, failed)
+    compared = measured.compared if failed else ()
+    return TaskResult(measured.name, n, means, tuple(pairs), measured.kind, measured.margin, failed, compared)
+
+
+def kept_from(failed: Sequence[str], compared: Sequence[str], held: Held) -> Held:
+    """`TaskPair.held` of a regression suite; `held`: of the difference."""
+    return "yes" if not failed else "no" if not set(failed) <= set(compared) else held
 
 
 def paired(

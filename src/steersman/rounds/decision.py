@@ -121,6 +121,21 @@ def _axis(name: str, interval: Mapping[str, Any], margin: float) -> Check:
     return Check("axis", name, held, f"axis {name}: difference {_interval(interval)}, {said}")
 
 
+def _regression(task: Mapping[str, Any], candidate: str, against: str, said: str, strict: bool) -> str:
+    """What a regression suite shows: how many answers fail that none may, and how many of the others, with either."""
+    failed = {name: set(ids) for name, ids in (task.get("failed") or {}).items()}
+    compared = set(task.get("compared") or ())
+    ours, theirs = failed.get(candidate, set()), failed.get(against, set())
+    if strict and ours - compared:
+        said = f"{len(ours - compared)} of its answers fail, none may (round.margins can allow some)"
+    elif not compared:
+        said += f", {len(ours)} of its answers fail"
+    if compared:
+        back = f"{len(ours & compared)} of {len(compared)} disliked answers come back"
+        said = f"{back}, {len(theirs & compared)} with {against}: {said}"
+    return said
+
+
 def _tasks(
     tasks: Sequence[Mapping[str, Any]], candidate: str, pair: Mapping[str, Any], against: str, settings: RoundConfig
 ) -> Iterator[Check]:
@@ -141,11 +156,9 @@ def _tasks(
         else:
             worse = of["held"] == "no" if "held" in of else of["word"] == "worse"
         margin = float(task.get("margin") or 0.0) if margin is None else margin
-        failed = len(set((task.get("failed") or {}).get(candidate, ())))
-        more = f", {failed} of its answers fail" if kind == "regression" else ""
-        said = f"{'worse beyond' if worse else 'not shown to be worse than'} its margin of {margin:g}{more}"
-        if kind == "regression" and failed and worse and task["name"] not in settings.margins:
-            said = f"{failed} of its answers fail, none may (round.margins can allow some)"
+        said = f"{'worse beyond' if worse else 'not shown to be worse than'} its margin of {margin:g}"
+        if kind == "regression":
+            said = _regression(task, candidate, against, said, worse and task["name"] not in settings.margins)
         yield Check(
             kind, task["name"], not worse, f"{kind} {task['name']}: difference {_interval(of['difference'])}, {said}"
         )

@@ -11,7 +11,7 @@ from steersman.data.contamination import Overlap, overlap
 from steersman.data.dataset import DatasetInfo, read_info, stream_records
 from steersman.data.formats import Parsed
 from steersman.data.importing import parse_file
-from steersman.data.shelves import Shelf
+from steersman.data.shelves import Numbers, Shelf
 from steersman.eval.verdict import Caution
 from steersman.progress import activity
 from steersman.progress import note as say
@@ -80,6 +80,15 @@ def _records(files: Sequence[tuple[Path, str]]) -> Iterator[Parsed]:
         yield from stream_records(path) if kind else parse_file(path).records
 
 
+def _different(prompts: Iterator[Conversation]) -> Iterator[Conversation]:
+    """Each prompt once: a test set and one made of it ask the same."""
+    seen = Numbers[str]()
+    for number, prompt in enumerate(prompts):
+        asked = "\n".join(m.spelled for m in prompt.messages if m.role == "user")
+        if seen.get_or(asked, number) == number:
+            yield prompt
+
+
 def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap | None:
     """Test prompts that are also in the workspace's training data, if `infos` (just imported) add to the overlap."""
     from steersman.data.dataset import datasets, superseded
@@ -94,6 +103,6 @@ def overlap_of_import(space: Workspace, infos: Sequence[DatasetInfo]) -> Overlap
     if not tests or not training:
         return None
     records = (record for info in tests for record in stream_records(info.path))
-    prompts = Shelf(record for record in records if isinstance(record, Conversation))
+    prompts = Shelf(_different(record for record in records if isinstance(record, Conversation)))
     with activity("looking for test prompts", sum(i.count for i in training), "record") as shown:
         return overlap(prompts, shown.counted(_records([(info.path, info.kind) for info in training])))

@@ -21,7 +21,7 @@ from steersman.eval.power import smallest_shown, spread_of
 from steersman.eval.suites.asking import Answers, Manner, Model, ask, fitting
 from steersman.eval.suites.repetition import repeated_share
 from steersman.eval.suites.suite import Suite
-from steersman.eval.tasks import held_to, paired
+from steersman.eval.tasks import held_to, kept_from, paired
 from steersman.eval.verdict import MIN_PROMPTS
 from steersman.stats import Interval, bootstrap_mean, proportion_interval
 
@@ -120,8 +120,9 @@ def _task(of: Measured, resamples: int, seed: int) -> dict[str, Any]:
     if suite.kind == "regression":
         scored = {name: zip(suite.items, of.answers[name].scores, strict=True) for name in names}
         out["failed"] = {name: [item.id for item, s in given if s < 1] for name, given in scored.items()}
+        out["compared"] = [item.id for item in suite.items if item.compared]
         for pair in out["pairs"]:
-            pair["held"] = "no" if out["failed"][pair["a"]] else "yes"
+            pair["held"] = kept_from(out["failed"][pair["a"]], out["compared"], pair["held"])
     return out
 
 

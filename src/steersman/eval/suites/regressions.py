@@ -2,6 +2,9 @@
 
 A line of the file: the prompt (`messages`, or `prompt` as text), and what is wrong: `not_like`, answers that were
 disliked; `must` and `must_not`, texts or /regular expressions/ that an answer must or must not hold.
+
+None of it may fail, but for lines that say `"compared": true`, as those that `steersman regressions` makes of dislikes
+do: answers are drawn, so some of many come back by chance, and a model is held to how often the served one gives them.
 """
 
 from __future__ import annotations
@@ -101,7 +104,11 @@ def of_records(records: list[tuple[int, Json]], spec: Spec, path: Path, folder: 
         record = checked(value, where)
         name = str(value.get("id") or f"{path.name.partition('.')[0]}-{line}")
         scorer = last(lambda answer, record=record: float(not faults(answer, record)))  # type: ignore[misc]
-        out.append(Item(name, conversation_of(value, name, where), scorer, str(value.get("group", ""))))
+        compared = value.get("compared", str(value.get("source", "")).startswith("feedback "))
+        if not isinstance(compared, bool):
+            raise ValueError(f"{where}.compared: expected true or false, got {str(compared)[:40]!r}")
+        prompt, group = conversation_of(value, name, where), str(value.get("group", ""))
+        out.append(Item(name, prompt, scorer, group, compared=compared))
     return out
 
 

@@ -52,6 +52,8 @@ class Item:
     """Named parts of the score, shown beside it."""
     allowed: tuple[str, ...] = ()
     """A generated answer is one of these; empty: any."""
+    compared: bool = False
+    """Of a regression suite: a model may fail it, if it is not shown to fail such items more often than the other."""
 
 
 @dataclass(frozen=True)

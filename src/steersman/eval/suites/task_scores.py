@@ -26,6 +26,9 @@ def task_scores(
         for i, suite in enumerate(suites):
             scores[i][name] = ask(suite, model, folder / f"task-{i}" / name, manner).scores
     return [
-        TaskScores(s.name, [item.id for item in s.items], of, s.kind, s.margin)
+        TaskScores(
+            *(s.name, [item.id for item in s.items], of, s.kind, s.margin),
+            compared=[item.id for item in s.items if item.compared],
+        )
         for s, of in zip(suites, scores, strict=True)
     ]
