@@ -213,7 +213,7 @@ def _definition(value: Mapping[str, Any]) -> tuple[str, str]:
         said = value.get(name)
         parts = said if isinstance(said, list) else [said]
         if parts and all(isinstance(part, str) and part.strip() for part in parts):
-            return "\n".join(parts), name
+            return "\n".join(map(str, parts)), name
     return "", ""
 
 
