@@ -1,6 +1,6 @@
 """Exports beside the model, read by llama.cpp's own server: tokens of texts, prompts of dialogues, greedy answers.
 
-    python bench/exports.py smollm2-135m --server LLAMA_SERVER --gguf f16,q8_0,q4_k
+    python bench/llama_cpp.py smollm2-135m --server LLAMA_SERVER --gguf f16,q8_0,q4_k
 
 Ours is float32. `prompts`: dialogues that llama.cpp's chat template renders to the same token ids. `answers`: tokens
 until the first that differs, of 32, from our ids of the prompt.
