@@ -21,7 +21,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import EncodingOption, ReplaceOption, SplitOption
-from steersman.data.task_forms import READY
+from steersman.data.published_tasks import READY
 from steersman.data.task_kinds import LANGUAGES, Kind, kind_of, kinds, with_labels
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Records of any file -> questions of a kind of task, before they are put into prompts.
 
 A record's fields are those that the kind names, or others that the user maps to them. Records that are text-to-text
-already (`task_forms`) are taken as they are. What is left out or cut is counted by reason.
+already (`published_tasks`) are taken as they are. What is left out or cut is counted by reason.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 from steersman.data.clean import language_of
 from steersman.data.example_fields import labels_of
+from steersman.data.published_tasks import ASKED, choice, choices_of, documents, labels_of_choices, ready
 from steersman.data.readers import Record
-from steersman.data.task_forms import ASKED, choice, choices_of, documents, labels_of_choices, ready
 from steersman.data.task_kinds import ITEMS, Kind, filled
 
 SENTENCE_ENDS = "。！？!?\n"
