@@ -23,7 +23,7 @@ from steersman.text.marked import Marks
 from steersman.train import encoding, head_start
 from steersman.train.label_task import LabelTask
 from steersman.weights.headed import load_headed, saved_names
-from steersman.weights.sentence_files import behind
+from steersman.weights.sentence_files import behind, save_pooling
 
 TEXTS = ["Where is MY order", "我要退款", "how much is the card"]
 
@@ -101,6 +101,9 @@ def test_texts_are_as_long_and_as_small_as_the_files_say(tmp_path: Path) -> None
         made.embed(["我要退款" * 8])
     assert made.vectors(["我要退款" * 8]) == made.vectors(["我要退款" * 9]), "cut, as sentence-transformers cuts them"
     assert Marks(tokenizer(), 8, lower=True).texts(["ORDER"]) == Marks(tokenizer(), 8).texts(["order"])
+    task = encoding.task_for("embedding", encoding.Parts([], [], []), folder, tokenizer(), EncoderConfig(), False)
+    save_pooling(tmp_path / "m", 32, "mean", 8, task.marks.lower)
+    assert behind(tmp_path / "m").lower, "learned from it, vectors read texts as it did"
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": "all"}')
     with pytest.raises(ValueError, match="max_seq_length: expected a number"):
         engine(folder)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
+from steersman.artifact.files import read_object
 from steersman.compute.packing import Row
 from steersman.compute.vocabulary import token_logprobs
 from steersman.distributed import parallel
@@ -49,6 +51,10 @@ SCALED = {"longt5": "scale_decoder_outputs", "t5": "scale_decoder_outputs", "umt
 """Model types that scale states before the head -> the config setting that switches it on."""
 UNTIED = ("longt5", "mt5", "t5")
 """Model types whose published configs say by tie_word_embeddings = false that they have a head of their own."""
+CACHED_WRONG = ("prophetnet",)
+"""Model types whose cached steps give other answers than their whole pass, in transformers 5.23."""
+NEVER = -1e4
+"""Added to the logit of a token that is never said."""
 SLACK = 1.25
 """Texts share a pass while their padded size is at most so many times their own."""
 UNBOUNDED = 512
@@ -65,6 +71,10 @@ def serves(config: Any) -> bool:
 def causal_class(config: Any) -> Any:
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         raise ValueError(f"model_type '{config.model_type}' is no encoder-decoder of texts that transformers knows")
+    if config.model_type in CACHED_WRONG:
+        raise ValueError(f"model_type '{config.model_type}': transformers generates other text of it than it computes")
+    if config.model_type == "encoder-decoder":
+        raise ValueError("model_type 'encoder-decoder', two models joined, is not computed; expected one such as t5")
     return MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[type(config)]
 
 
@@ -108,6 +118,16 @@ def scalar_over(base: Any, heads: int) -> Any:
     _exchange_head(model, heads)
     nn.init.zeros_(model.score.weight)
     return model
+
+
+def as_published(model: Any, file: Path) -> None:
+    """What config.json (`file`) says of a model and transformers 5 does not do."""
+    if model.config.model_type == "umt5" and read_object(file, "a config").get("tie_word_embeddings") is False:
+        model.config.tie_word_embeddings = False  # a head of its own, before which states are not scaled
+    bias, settings = getattr(model, "final_logits_bias", None), getattr(model, "generation_config", None)
+    never = [word[0] for word in getattr(settings, "bad_words_ids", None) or () if len(word) == 1]
+    if bias is not None and never:  # Marian's padding, whose logit is 0: neither sampled nor given a share in training
+        bias[0, never] = NEVER
 
 
 def trial(ids: Tensor) -> dict[str, Any]:
@@ -221,7 +241,10 @@ def _opening(model: Any) -> list[int]:
 
     start = set_to("decoder_start_token_id")
     if start is None:
-        raise ValueError(f"model type '{model.config.model_type}': config.json names no decoder_start_token_id")
+        raise ValueError(
+            f"model type '{model.config.model_type}': config.json names no decoder_start_token_id, with which answers "
+            "begin (of mBART: the token of their language)"
+        )
     forced = set_to("forced_bos_token_id")
     return [int(start)] if forced is None else [int(start), int(forced)]
 

@@ -31,7 +31,7 @@ class Marks:
     """Renders texts within `most` tokens. The two texts of a pair are cut at their ends, the longer one first."""
 
     def __init__(self, tokenizer: Any, most: int, lower: bool = False) -> None:
-        self._tokenizer, self._most, self._lower = tokenizer, most, lower
+        self._tokenizer, self._most, self.lower = tokenizer, most, lower
         self._parted = tokenizer.sep_token_id is not None
         self._typed = "token_type_ids" in tokenizer.model_input_names
 
@@ -39,7 +39,7 @@ class Marks:
         """A text, or a pair where `seconds` are given, of each; a model without a mark between them gets a newline."""
         if seconds is not None and not self._parted:
             firsts = [f"{first}\n" for first in firsts]
-        if self._lower:
+        if self.lower:
             firsts, seconds = [x.lower() for x in firsts], seconds and [x.lower() for x in seconds]
         every = (list(firsts),) if seconds is None else (list(firsts), list(seconds))
         whole = self._tokenizer(*every, truncation=False, return_token_type_ids=self._typed, verbose=False)

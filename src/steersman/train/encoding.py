@@ -90,10 +90,12 @@ def task_for(kind: str, parts: Parts, base: Path, tokenizer: Any, config: Encode
         return SpanTask(marks, config)
     if kind == "embedding":
         pooling = config.head.pooling
-        if behind(base).dense:
+        files = behind(base)
+        if files.dense:
             raise ValueError(
                 f"{base}: layers behind the pooling (modules.json) are not trained here; expected a model without them"
             )
+        marks = Marks(tokenizer, most, files.lower)
         return VectorTask(marks, config, pooling_of(base) if pooling == "auto" else pooling)
     labels = labels_of(parts.train) if kind != "regression" else []
     if kind == "single_label" and len(labels) < 2:
@@ -327,6 +329,5 @@ def _few(task: Task, parts: Parts) -> list[str]:
 def _write_head(session: Session[Any, Any], task: Task) -> None:
     """What the folder needs beside weights: how vectors are pooled."""
     if isinstance(task, VectorTask):
-        save_pooling(
-            session.path, session.model.config.hidden_size, task.pooling, session.origin.config.rows.text_tokens
-        )
+        width, most = session.model.config.hidden_size, session.origin.config.rows.text_tokens
+        save_pooling(session.path, width, task.pooling, most, task.marks.lower)

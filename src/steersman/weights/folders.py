@@ -25,7 +25,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, verify
 from steersman.compute.vocabulary import grow_embedding
 from steersman.config import ModelConfig
 from steersman.distributed import parallel
-from steersman.families.encoder_decoder import untied
+from steersman.families.encoder_decoder import as_published, untied
 from steersman.families.heads import saved_scale
 from steersman.families.known import family_of
 from steersman.families.outputs import layer_count
@@ -36,12 +36,12 @@ from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
 from steersman.weights.gguf import completed, cut_words
+from steersman.weights.resolve import TOKENIZERS
 
 Model = Any
 """A transformers model; its classes carry no usable types."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tiktoken.model", "tekken.json")
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
 SHARD = "5GB"
 """Largest size of one file of weights, as usual on hubs."""
@@ -213,6 +213,7 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
         model._weight_conversions = [c for c in conversions if not set(c._original_source_patterns) & set(TEXT_PART)]
     _check_names(model, folder, info)
     checks.check_finite(model, folder)
+    as_published(model, folder / "config.json")
     _fit_vocabulary(model, folder)
     use_plain_attention(model)
     model.eval()

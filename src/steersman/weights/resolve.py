@@ -6,7 +6,7 @@ folder in the cache. Nothing of a wheel is built or run, and no spec reaches pip
 steersman.toml from somebody else is safe to open.
 
     spec                              meaning
-    ./my-model                        a Hugging Face folder
+    ./my-model                        a Hugging Face folder; one of pickled weights is converted once, as GGUF is
     model.gguf                        a GGUF file
     org/name  or  hf:org/name         the Hugging Face hub
     modelscope:org/name               ModelScope
@@ -39,10 +39,17 @@ from packaging.version import InvalidVersion, Version
 
 from steersman.artifact.files import file_sha256
 from steersman.progress import activity
+from steersman.weights.converted import made_once
 
 Say = Callable[[str], None]
 PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-"""Files downloaded from a model repository; no pickled weights or other formats."""
+"""Files downloaded from a model repository."""
+PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+"""Downloaded too where there are no safetensors."""
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"),
+)
 HUB_ID = re.compile(r"(?!.*(?:\.\.|--))\w[\w.-]*(?:/\w[\w.-]*)?")
 """Pattern of hubs' model names; nothing else is passed to their clients."""
 GROWTH = 20
@@ -164,13 +171,15 @@ def _cached(source: str, cache: Path, _: Say) -> Path | None:
             folder = Path(of_modelscope(what, allow_patterns=PATTERNS, local_files_only=True))
         else:
             return None
-        return folder if _whole(folder) else None
+        return _plain(folder, cache, lambda _: None) if _whole(folder) else None
     except (OSError, ValueError):
         return None
 
 
 def _whole(folder: Path) -> bool:
     """Whether config, tokenizer and all weights are there: an interrupted download leaves a folder that lacks some."""
+    from steersman.weights.pickled import pickled_files
+
     weights = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
     wanted = {"model.safetensors"}
@@ -179,8 +188,14 @@ def _whole(folder: Path) -> bool:
             wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{index}: expected a weight_map: {error}") from None
-    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-    return (folder / "config.json").is_file() and tokenizer and wanted <= weights
+    tokenizer = any((folder / name).is_file() for name in TOKENIZERS)
+    return (folder / "config.json").is_file() and tokenizer and (wanted <= weights or bool(pickled_files(folder)))
+
+
+def _plain(folder: Path, cache: Path, say: Say) -> Path:
+    from steersman.weights.pickled import unpickled
+
+    return unpickled(folder, [pattern for pattern in PATTERNS if pattern != "*.safetensors"], cache, say)
 
 
 def _fetched(source: str, cache: Path, say: Say) -> Path:
@@ -188,17 +203,17 @@ def _fetched(source: str, cache: Path, say: Say) -> Path:
     if where == "pypi":
         return _from_wheels(what.split(","), cache, say)
     if where == "modelscope":
-        return _from_modelscope(what)
+        return _plain(_from_modelscope(what), cache, say)
     if where == "hf":
         try:
-            return _from_hub(what)
+            return _plain(_from_hub(what), cache, say)
         except ValueError as error:
             raise ValueError(f"no such folder; as an id of the hub: {error}" if what == source else error) from None
     path = Path(what)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{path}: a folder without config.json is not a model")
-        return path
+        return _plain(path, cache, say)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     return _from_gguf(path, cache, say)
@@ -238,7 +253,10 @@ def _from_hub(repo: str) -> Path:
         raise ValueError(f"{host} does not answer and the model is not in the local cache")
     try:
         with activity(f"downloading {repo}", about=DOWNLOAD_SECONDS):
-            return Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
+            folder = Path(snapshot_download(repo, allow_patterns=PATTERNS, etag_timeout=5))
+            if any(folder.glob("*.safetensors")):
+                return folder
+            return Path(snapshot_download(repo, allow_patterns=[*PATTERNS, *PICKLED], etag_timeout=5))
     except Exception as error:  # the hub's, the HTTP library's and the system's errors share no base class
         raise ValueError(f"{host}: {_first_line(error)}") from None
 
@@ -252,7 +270,10 @@ def _from_modelscope(repo: str) -> Path:
 
     try:
         with activity(f"downloading {repo}", about=DOWNLOAD_SECONDS):
-            return Path(snapshot_download(repo, allow_patterns=PATTERNS))
+            folder = Path(snapshot_download(repo, allow_patterns=PATTERNS))
+            if any(folder.glob("*.safetensors")):
+                return folder
+            return Path(snapshot_download(repo, allow_patterns=[*PATTERNS, *PICKLED]))
     except Exception as error:  # same errors as for the hub
         raise ValueError(f"www.modelscope.cn: {_first_line(error)}") from None
 
@@ -347,26 +368,17 @@ def _from_gguf(file: Path, cache: Path, say: Say, name: str | None = None) -> Pa
         if head.read(4) != b"GGUF":
             raise ValueError(f"{file}: not a GGUF file (it does not begin with 'GGUF')")
     folder = cache / (name or f"{file.stem}-{file_sha256(file)[:12]}-{GGUF_READER}")
-    if (folder / "config.json").is_file():
-        return folder
-    say(f"de-quantising {file.name} (once)")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".converting-", dir=cache) as temporary:
+
+    def convert(into: Path) -> None:
         from steersman.weights.folders import convert_gguf
 
+        say(f"de-quantising {file.name} (once)")
         try:
             with activity(f"de-quantising {file.name}", about=file.stat().st_size / DEQUANTISED):
-                convert_gguf(file, Path(temporary))
+                convert_gguf(file, into)
         except (OSError, ValueError):
             raise
         except Exception as error:  # a truncated file may raise errors of many types
             raise ValueError(f"{file}: damaged or truncated GGUF file: {_first_line(error)}") from None
-        Path(temporary).chmod(0o755)
-        try:
-            Path(temporary).rename(folder)
-        except OSError:  # another process was first
-            if not (folder / "config.json").is_file():
-                raise
-        else:
-            Path(temporary).mkdir()
-    return folder
+
+    return made_once(folder, convert)

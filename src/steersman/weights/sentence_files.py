@@ -142,7 +142,7 @@ def prompts_of(folder: Path) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:
+def save_pooling(folder: Path, width: int, pooling: str, most: int, lower: bool = False) -> None:
     """What sentence-transformers needs to load the folder: states -> one vector -> of length 1."""
     path = "sentence_transformers.models"
     modules = [("", "Transformer"), (POOLING, "Pooling"), (NORMALIZE, "Normalize")]
@@ -150,7 +150,7 @@ def save_pooling(folder: Path, width: int, pooling: str, most: int) -> None:
         {"idx": i, "name": str(i), "path": place, "type": f"{path}.{kind}"} for i, (place, kind) in enumerate(modules)
     ]
     write_json(folder / "modules.json", made)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": most, "do_lower_case": False})
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": most, "do_lower_case": lower})
     (folder / POOLING).mkdir(exist_ok=True)
     (folder / NORMALIZE).mkdir(exist_ok=True)
     modes = {key: name == pooling for name, key in POOLINGS.items()}
