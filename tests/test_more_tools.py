@@ -249,13 +249,19 @@ def test_a_batch_joins_its_requests_with_the_answers(tmp_path: Path) -> None:
 
     failed = {"custom_id": "r3", "response": None, "error": {"code": "batch_expired", "message": "too late"}}
     asked = write_jsonl(tmp_path / "in.jsonl", [request(i) for i in range(4)])
-    said = write_jsonl(tmp_path / "out.jsonl", [answer(2), answer(0), answer(1), answer(9), failed])
+    vector = {
+        "custom_id": "v1",
+        "response": {"status_code": 200, "body": {"data": [{"embedding": [0.1]}]}},
+        "error": None,
+    }
+    said = write_jsonl(tmp_path / "out.jsonl", [answer(2), answer(0), answer(1), answer(9), failed, vector])
     found = parse_file([asked, said])
     assert [(r.messages[0].text, r.messages[1].text) for r in found.records] == [
         (f"question {i}", f"answer {i}") for i in range(3)
     ]
     assert sum(found.left_out.values()) == 1, "the question that nobody answered"
     assert found.changed["requests of a batch that failed left out"] == 1
+    assert found.changed["requests of a batch answered without words (embeddings, calls alone) left out"] == 1
     assert found.changed["answers of a batch whose request is in no file left out"] == 1
     assert (parse_file(asked).kind, len(parse_file(asked).records)) == ("prompts", 4)
     with pytest.raises(ValueError, match=r"4 answers of a batch without their requests.*name both files"):

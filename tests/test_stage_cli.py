@@ -354,6 +354,11 @@ def test_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_serve_takes_answers_from_one_place(space: Workspace) -> None:
+    said = refused("serve", "-w", str(space.root), "--endpoint", "http://127.0.0.1:9/v1", "--model", "qwen3")
+    assert "--model qwen3: answers come from http://127.0.0.1:9/v1; expected --endpoint-model" in said
+
+
 # the machine
 
 

@@ -236,8 +236,13 @@ def test_a_link_and_a_file(shop: Site, size: dict[str, int]) -> None:
     button(dialog, "Take the link back").click()
     expect(dialog.get_by_role("link", name="/shared/")).to_have_count(0)
     shop.refusals = True
+    other.route("**/api/shared/*", lambda route: route.abort())
     other.reload()
+    expect(other.get_by_text("cannot be reached")).to_be_visible()
+    other.unroute("**/api/shared/*")
+    button(other, "Try again").click()
     expect(other.get_by_text("This link leads nowhere")).to_be_visible()
+    expect(button(other, "Try again")).to_have_count(0)
 
 
 def test_attachments_are_text_with_the_question(shop: Site) -> None:

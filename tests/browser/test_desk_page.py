@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from axe import violations
 from browser_site import Site
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from steersman.store.desk import Asker, NewTask, Submission
 
@@ -159,6 +159,17 @@ def test_the_address_says_what_is_shown(site: Site) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(".queues")).to_be_visible()
     expect(page).to_have_url(f"{site.url}/desk")
+    held: list[Route] = []
+    page.route("**/api/desk/next", lambda route: held.append(route))
+    with page.expect_request("**/api/desk/next"):
+        page.keyboard.press("1")
+    page.keyboard.press("h")  # gone on before the task comes
+    expect(page.get_by_role("heading", name="What you said")).to_be_visible()
+    with page.expect_response("**/api/desk/next"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page).to_have_url(f"{site.url}/desk/history")
+    page.unroute("**/api/desk/next")
     site.refusals = True
     page.goto(f"{site.url}/desk/history?task=no-such")
     expect(page.get_by_role("heading", name="What you said")).to_be_visible()

@@ -140,7 +140,13 @@ def test_signing_in_and_out(team: Callable[..., TeamSite], language: str, size: 
 def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
     token = site.store.accounts.invite(Role.LABELER, by="")
-    page = opened(site, f"/login#invitation={token}", language, size)
+    page = opened(site, "/login", language, size)
+    page.route("**/api/invitation", lambda route: route.abort())
+    page.goto(f"{site.url}/login?once#invitation={token}")
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached" if en else "无法连接")
+    site.complaints.clear()
+    page.unroute("**/api/invitation")
+    button(page, "Try again" if en else "重试").click()
     expect(page.get_by_role("heading", name="Welcome" if en else "欢迎")).to_be_visible()
     assert token not in page.url
     name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
@@ -265,6 +271,7 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     log = page.get_by_role("region", name="Log" if en else "日志", exact=True)
     expect(log.get_by_role("row")).to_have_count(6)
     expect(log).to_contain_text("changed a role" if en else "更改")
+    expect(log).to_contain_text("before: labeler, after: manager" if en else "原为：标注员、改为：经理")
     expect(log).to_contain_text(SCRIPT)
     looks_right(page, size)
     assert site.complaints == []

@@ -73,6 +73,8 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
 def load(space: Workspace, model: str, dtype: str, opened: Open | None = None) -> Engine:
     if space.config.serve.endpoint and not model:
         return endpoint_engine(space, opened)
+    if space.config.serve.endpoint:
+        say(f"serve.endpoint is not asked: {model} was named by --model")
     return _loaded(space, *choose(space, model), dtype, opened)
 
 
@@ -190,6 +192,9 @@ def serve(
 
     Serves the promoted model, and after a promotion the new one, without dropping an answer; with --model that one.
     """
+    if model and endpoint:
+        wanted = "expected --endpoint-model for a model's name there, or no endpoint"
+        raise ValueError(f"--model {model}: answers come from {endpoint}; {wanted}")
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}
     told |= {"without_accounts": without_accounts, "trusted_proxy": trusted_proxy, "certfile": certfile}
     told |= {"keyfile": keyfile, "endpoint": endpoint, "endpoint_model": endpoint_model}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from steersman.server.openai_schema import MOST_STOPS
 from steersman.server.request_parts import ImagePart, TextPart
 from steersman.server.request_text import WHOLE, Number, Said, Text
 from steersman.store import Chat, ChatMessage
@@ -30,7 +31,7 @@ class Settings(_Body):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1, le=1_000_000), WHOLE] | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE] | None = None
-    stop: Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     system_prompt: Annotated[Text, Field(max_length=SYSTEM)] | None = None
 
     def kept(self) -> dict[str, Any]:

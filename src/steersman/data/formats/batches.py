@@ -29,7 +29,7 @@ class Batches:
         if any(isinstance(value.get(k), Mapping) for k in ("body", "params")):
             self._lines.append((line, value))
         elif (answer := _answer(value)) is None:
-            self._notes["requests of a batch that failed left out"] += 1
+            self._notes[_without_words(value)] += 1
         else:
             name = str(value["custom_id"])
             self._notes["earlier answers to the same request of a batch left out"] += name in self._answers
@@ -75,6 +75,15 @@ def _asked(value: Record) -> list[Any]:
     before = [{"role": "system", "content": first}] if first else []
     turns = said if isinstance(said, list) else [{"role": "user", "content": said}] if said else []
     return [*before, *turns]
+
+
+def _without_words(value: Record) -> str:
+    """Why there is no turn: the request failed, or asked for something else."""
+    response = value.get("response")
+    body = response.get("body") if isinstance(response, Mapping) else None
+    if isinstance(response, Mapping) and isinstance(body, Mapping) and response.get("status_code", 200) == 200:
+        return "requests of a batch answered without words (embeddings, calls alone) left out"
+    return "requests of a batch that failed left out"
 
 
 def _answer(value: Record) -> Any:
