@@ -2,7 +2,7 @@
 
 A message: who spoke is in an object (`author.role`, `from.role`), in the name of an event or in a direction, and the
 words lie deeper (`payload.text`, `content.body`). An exchange: a request and its response in one row, each an object
-or JSON with the words somewhere in it (logs of bots: Lex, Dialogflow CX, Watson). Why so: decision 105 in docs/LOG.md.
+or JSON with the words somewhere in it (logs of bots: Lex, Dialogflow CX, Watson). Why so: decision 106 in docs/LOG.md.
 """
 
 from __future__ import annotations
