@@ -203,3 +203,28 @@ def test_precision_and_recall_hold_on_labelled_dialogues(bench: Any, language: s
 )
 def test_what_real_dialogues_and_news_were_misread_in(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("我昨天和何静经理聊过", [("name", "何静")]),
+        ("同事郝帅也买了同一款", [("name", "郝帅")]),
+        ("司机说他姓马，让我联系他", [("name", "马")]),
+        ("麻烦陈工明天过来，工程款和总共的金额再说", [("name", "陈")]),
+        ("老百姓都说好，您贵姓，复姓也有", []),
+        ("车牌浙A8K271，在停车场被多收了", [("id", "浙A8K271")]),
+        ("ISBN 9787544291170", []),
+        ("Reservation under Okonkwo, party of six", [("name", "Okonkwo")]),
+        ("J. Whitcombe signed for it", [("name", "J. Whitcombe")]),
+        ("Which? A. Cirrus B. Stratus C. Cumulus", []),
+        ("The wifi name is BTHub6-9K2M", []),
+        ("the driver Kwame was rude, plate LX19 ZRT", [("name", "Kwame"), ("id", "LX19 ZRT")]),
+        ("Der Monteur Uwe kam zu spät", [("name", "Uwe")]),
+        ("Kennzeichen HH-AB 1234", [("id", "HH-AB 1234")]),
+        ("Rechnungsnr. RE-2391/24 über 89,90 Euro", [("order", "RE-2391/24")]),
+        ("Buchung XQ7T2L, bitte", [("order", "XQ7T2L")]),
+    ],
+)
+def test_what_messages_written_by_hand_were_misread_in(text: str, expected: list[tuple[str, str]]) -> None:
+    assert found(text) == expected

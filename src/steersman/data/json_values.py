@@ -13,7 +13,7 @@ from steersman.data import formats, messengers
 from steersman.data.containers import Part, parts
 from steersman.data.formats import exports
 from steersman.data.formats.desk_messages import usual
-from steersman.data.formats.message_rows import several, tells
+from steersman.data.formats.message_rows import is_step, pages, tells
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 
@@ -30,8 +30,6 @@ _WRAPPERS = """
 """
 WRAPPERS = frozenset(_WRAPPERS.split())
 """Fields whose value, in an object around a whole data set, is the list of records."""
-PAGES = ("messages", "payload", "comments", "events")
-"""Fields that hold a dialogue's messages, or a page of those of several dialogues."""
 OF_DIALOGUES = frozenset(("conversation", "conversations", "dialogs", "dialogues", "chats", "threads", "turns", "对话"))
 """Fields that contain either the turns of one dialogue or several dialogues."""
 _SAID = """
@@ -177,12 +175,6 @@ def _is_turn(value: Any) -> bool:
     )
 
 
-def _is_step(value: Any) -> bool:
-    """Whether an item of a list is a message that names no conversation, which the list then is."""
-    found = usual(value) if isinstance(value, Mapping) and not _is_turn(value) else None
-    return found is not None and "conversation_id" not in found and "contact_id" not in found and "id" not in value
-
-
 def _is_turns(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_turn, value))
 
@@ -198,10 +190,8 @@ def _dialogues(values: list[Any]) -> list[Any]:
 
 def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     """Field -> list of records in an object around a data set; {} where the object is itself a record."""
-    if isinstance(value, Mapping) and (
-        pages := {k: v for k in PAGES if isinstance(v := value.get(k), list) and several(v)}
-    ):
-        return pages
+    if isinstance(value, Mapping) and (named := pages(value)):
+        return named
     if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
         return {}
     found: dict[str, list[Any]] = {}
@@ -210,9 +200,9 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
             found[str(name)] = item
         elif isinstance(item, Mapping):
             found |= {f"{name}.{inside}": rows for inside, rows in _wrapped(item, depth + 1).items()}
-    named = {name: rows for name, rows in found.items() if name.rpartition(".")[2].lower() in WRAPPERS}
-    if named or len(found) != 1 or _known(value):
-        return named
+    known = {name: rows for name, rows in found.items() if name.rpartition(".")[2].lower() in WRAPPERS}
+    if known or len(found) != 1 or _known(value):
+        return known
     (rows,) = found.values()
     first = rows[0]
     if not isinstance(first, Mapping) or exports.is_export(first) or usual(first) is not None or tells(first):
@@ -307,7 +297,7 @@ class _Document:
                 self._at += 1
                 break
             value = self._item()
-            if _is_turn(value) or messengers.is_message(value) or _is_step(value) or together:
+            if _is_turn(value) or messengers.is_message(value) or is_step(value) or together:
                 together.append(value)
             else:
                 yield {"messages": value} if _is_turns(value) else value
@@ -315,7 +305,7 @@ class _Document:
         if not found:
             raise ValueError(f"{self._part.name}: the list is empty; expected at least one record")
         if together:
-            alone = _is_turns(together) or _is_step(together[0])
+            alone = _is_turns(together) or is_step(together[0])
             yield {"messages": together} if alone else together
 
     def _item(self) -> Any:

@@ -33,6 +33,8 @@ _WHO = """
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
+PAGES = ("messages", "payload", "comments", "events")
+"""Fields that hold a dialogue's messages, or a page of those of several dialogues."""
 HEAD = 32
 """A file's first records, which tell what all of them are."""
 ORIGIN = "消息来源"
@@ -127,11 +129,23 @@ def tells(value: Any) -> bool:
     return _row(value) is not None or exchange(value) is not None
 
 
-def several(items: list[Any]) -> bool:
-    """Whether a list has messages of several conversations, each of which names its own."""
-    found = [row for item in items if isinstance(item, Mapping) and (row := _row(item)) is not None]
-    columns = [columns_of_messages(row) for row in found]
-    return len({str(row[of[0]]) for row, of in zip(found, columns, strict=True) if of is not None}) > 1
+def pages(value: Record) -> dict[str, list[Any]]:
+    """The lists of an object that hold messages of several conversations, each of which names its own."""
+    lists = {k: v for k in PAGES if isinstance(v := value.get(k), list)}
+    return {k: items for k, items in lists.items() if len({name for item in items if (name := _named(item))}) > 1}
+
+
+def _named(item: Any) -> str:
+    """The conversation that a message names; '' where it names none."""
+    row = _row(item) if isinstance(item, Mapping) else None
+    columns = None if row is None else columns_of_messages(row)
+    return "" if row is None or columns is None else str(row[columns[0]])
+
+
+def is_step(value: Any) -> bool:
+    """Whether an item of a list is a message that names no conversation, which the list then is."""
+    found = usual(value) if isinstance(value, Mapping) and "content" not in value else None
+    return found is not None and not {"conversation_id", "contact_id"} & found.keys() and "id" not in value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

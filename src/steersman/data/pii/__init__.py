@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steersman.data.pii import addresses, numbers_found, persons
+from steersman.data.pii import addresses, beside, numbers_found, persons
 from steersman.data.pii.finding import HAN, KINDS, Span, settled
 
 __all__ = ["KINDS", "Span", "find", "language"]
@@ -40,9 +40,11 @@ def find(text: str, before: str = "", kinds: Iterable[str] = KINDS, of: str = ""
         found += numbers_found.cards(text, before)
         found += numbers_found.phones(text, tongue, before)
         found += numbers_found.orders(text, before)
+        found += numbers_found.plates(text)
     elif re.search(r"[A-Z]{5}", text):
         found += numbers_found.orders(text, before)
     found += numbers_found.emails(text)
     found += addresses.addresses(text, tongue)
     found += persons.names(text, before, tongue)
+    found += beside.beside(text, tongue)
     return [span for span in settled(found) if span.kind in wanted]

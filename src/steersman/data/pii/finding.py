@@ -45,11 +45,11 @@ CUES = {
         r"\b(?:telefon\w*|tel|handy\w*|mobil\w*|ruf\w*|anruf\w*|rückruf\w*|anzurufen|zurückrufen|erreich\w*|fax\w*|durchwahl)\b"
     ),
     "id": (
-        r"身份证|证件|护照|驾照|驾驶证|居住证|社保|"
+        r"身份证|证件|护照|驾照|驾驶证|居住证|社保|车架号|"
         r"\b(?:social security|ssn|national insurance|ni number|nino|passport|driver'?s licen[sc]e|driving licen[sc]e|"
-        r"id card|identity card|tax id|national id)\b|"
+        r"id card|identity card|tax id|national id|vin|medicare number|nhs number)\b|"
         r"\b(?:(?:personal)?ausweis\w*|reisepass\w*|führerschein\w*|steuer-?\s?id\w*|steueridentifikations\w*|steuer-?identifikation\w*|idnr|"
-        r"sozialversicherung\w*|versicherungsnummer|sv-?nummer|svnr|ahv\w*|personalausweis\w*)"
+        r"sozialversicherung\w*|versicherungsnummer|sv-?nummer|svnr|ahv\w*|personalausweis\w*|fahrgestellnummer|fahrzeug-?ident\w*)"
     ),
     "card": (
         r"工资卡|我的卡|这张卡|那张卡|卡里|卡上|银行卡|信用卡|储蓄卡|借记卡|卡号|银行账号|银行账户|账号|账户|开户|"
@@ -74,7 +74,7 @@ CUE = re.compile("|".join(f"(?P<{kind}>{words})" for kind, words in CUES.items()
 BEFORE, BEHIND = 48, 24
 """Characters in which a cue is looked for."""
 NUMBER = re.compile(r"\d[\d\- ]{3,}")
-END = re.compile(r"[。！？!?；;\n]|(?<!\b[Nn]r)(?<!\b[Nn]o)(?<!\bNum)(?<!\bTel)(?<!\bRef)\.\s")
+END = re.compile(r"[。！？!?；;\n]|(?<![Nn]r)(?<!\b[Nn]o)(?<!\bNum)(?<!\bTel)(?<!\bRef)\.\s")
 BACKWARDS = re.compile(
     r"\s*[)）]?\s*(?:,\s*)?(?:(?:这|那)?(?:就)?是(?:我|本人)?的?|为我的|is my|is the|was my|was the|that'?s my|ist meine?|ist die|lautet meine?|war meine?|[(（])"
 )

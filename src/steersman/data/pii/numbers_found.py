@@ -253,10 +253,27 @@ def _valid(written: str, region: str | None) -> bool:
 
 
 CALLED = re.compile(
-    r"(?:号|号码|编号|单号|ID|(?<![a-z])id|number|no\.?|num\.?|nr\.?|nummer|code|reference|ref\.?|#|＃)\s*(?:是|为|叫|is|was|ist|lautet|war)?\s*[:：=#＃]?\s*[\"'“„(（]?\Z",
+    r"(?:号|号码|编号|单号|ID|(?<![a-z])id|number|no\.?|num\.?|nr\.?|nummer|code|reference|ref\.?|buchung|booking|reservation|confirmation|pnr|#|＃)\s*(?:是|为|叫|is|was|ist|lautet|war)?\s*[:：=#＃]?\s*[\"'“„(（]?\Z",
     re.I,
 )
 """The end of a text after which an order's number stands, however short."""
+
+
+ISBN = re.compile(r"\bISBN(?:-1[03])?\s?[:：]?\s?\Z", re.I)
+PLATE = re.compile(
+    r"(?<![A-Za-z0-9])(?:[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5,6}"
+    r"|(?P<named>[A-Z]{2}\d{2}\s?[A-Z]{3}|[A-ZÄÖÜ]{1,3}[- ][A-Z]{1,2}\s?\d{1,4}[EH]?))(?![A-Za-z0-9])"
+)
+PLATE_CUE = re.compile(
+    r"\b(?:(?:number |licen[cs]e )?plate|registration|kennzeichen|nummernschild)\b\W{0,3}(?:is |ist |lautet )?\Z", re.I
+)
+
+
+def plates(text: str) -> Iterator[Span]:
+    """Numbers of cars: of China by their form, British and German ones where words announce them."""
+    for m in PLATE.finditer(text):
+        if not m["named"] or PLATE_CUE.search(text, max(0, m.start() - 32), m.start()):
+            yield Span("id", *m.span(), FORMED)
 
 
 def orders(text: str, before: str) -> Iterator[Span]:
@@ -265,6 +282,8 @@ def orders(text: str, before: str) -> Iterator[Span]:
         yield Span("order", *m.span(), CUED if said == "order" else LIKELY)
     for m, digits in _words(text):
         said = announced(text, *m.span(), before)
+        if ISBN.search(text, max(0, m.start() - 8), m.start()):
+            continue
         if said == "order" and _orderly(m[0], digits, bool(CALLED.search(text, max(0, m.start() - 30), m.start()))):
             yield Span("order", *m.span(), CUED)
         elif 12 <= digits <= 24 and digits == len(m[0]) and said in ("", "order"):

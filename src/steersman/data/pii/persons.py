@@ -89,6 +89,8 @@ SELF = re.compile(
 )
 """Cues after which two capitalised words, or one before a comma, are a name though no list has it."""
 SIGNED = re.compile(r"(?:\A|\n)\s*[-–—~]?\s*(?P<name>" + NAME + r")\s*\Z")
+THING = re.compile(r"\b(?:wi-?fi|network|product|file|brand|company|street|screen|model|item|domain)[ -]?\Z")
+"""What else has a name."""
 ASKED_NAME = re.compile(
     r"\b(?:(?:full |first |last |your |sur)name|who am i (?:speaking|chatting)|(?:ihr(?:en)? |vor- und nach|voller |vollen )name[n]?|wie heißen)\b",
     re.I,
@@ -193,10 +195,11 @@ def names(text: str, before: str, language: str) -> Iterator[Span]:
 def _western(text: str, before: str, language: str) -> Iterator[Span]:
     for m in TITLED.finditer(text):
         if m["name"].split()[0] not in NO_LAST:
-            yield _cut(text, m.start("name"), m.end("name"), CUED)
+            yield cut(text, m.start("name"), m.end("name"), CUED)
     small = text.replace("İ", "I").lower()  # as long as the text
     for cue in SAID.finditer(small):
-        yield from _behind(text, cue.end(), any_word=True)
+        if not THING.search(small, max(0, cue.start() - 12), cue.start()):
+            yield from _behind(text, cue.end(), any_word=True)
     if ASKED_NAME.search(before[-80:]) and ALONE_NAME.match(text):
         yield from _behind(text, len(text) - len(text.lstrip()), any_word=True)
     for cue in SIGN_OFF.finditer(text):
@@ -204,12 +207,12 @@ def _western(text: str, before: str, language: str) -> Iterator[Span]:
     for cue in WEAK.finditer(small):
         yield from _behind(text, cue.end(), any_word=False)
     if (signed := SIGNED.search(text)) and SIGN_CUE.search(text) and _plausible(signed["name"].split()):
-        yield _cut(text, signed.start("name"), signed.end("name"), FORMED)
+        yield cut(text, signed.start("name"), signed.end("name"), FORMED)
     for m in re.finditer(rf"(?<![A-Za-zÄÖÜäöüß@./-]){NAME}", text):
         yield from _listed_name(text, m, language)
 
 
-def _cut(text: str, start: int, end: int, score: int) -> Span:
+def cut(text: str, start: int, end: int, score: int) -> Span:
     """The name without the words at its end that are no names, a possessive 's, and punctuation."""
     words = list(re.finditer(r"[^\s]+", text[start:end]))
     keep = len(words)
@@ -239,7 +242,7 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
         greeted = two or text[m.end() : m.end() + 1] in (",", "!")
         known = listed and (first not in NO_FIRST or len(words) > 1)
         if first not in NO_LAST and (any_word or known or (greeted and SELF.search(text, max(0, at - 24), at))):
-            yield _cut(text, m.start(), m.end(), CUED if any_word else FORMED)
+            yield cut(text, m.start(), m.end(), CUED if any_word else FORMED)
         return
     if any_word and (small := re.compile(rf"{SMALL}(?:\s{SMALL})?").match(text, at)):
         words = small[0].split()
@@ -267,7 +270,7 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
         follows = words[i + 1 :]
         last = next((w for w in follows if w[0].strip("'’").removesuffix("'s") in last_names()), None)
         if last is not None:
-            yield _cut(text, m.start() + word.start(), m.start() + last.end(), LIKELY + 5)
+            yield cut(text, m.start() + word.start(), m.start() + last.end(), LIKELY + 5)
             return
         if said in NO_FIRST or len(said) < 4:
             continue
@@ -276,13 +279,13 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
             end = follows[-1] if follows[1][0].casefold() in LINKS else follows[1]
         elif follows and follows[0][0] not in NO_LAST and not (language == "de" and NOUN.search(follows[0][0])):
             end = follows[0]
-        yield _cut(text, m.start() + word.start(), m.start() + end.end(), LIKELY)
+        yield cut(text, m.start() + word.start(), m.start() + end.end(), LIKELY)
         return
     for one, two in itertools.pairwise(words):
         family = two[0].strip("'’,.").removesuffix("'s")
         mid = m.start() > 0 and text[m.start() - 1 : m.start()] == " " and text[m.start() - 2] not in ".!?:"
         if mid and family in last_names() and not {one[0], family} & (NO_LAST | NO_FIRST) and len(family) > 3:
-            yield _cut(text, m.start() + one.start(), m.start() + two.end(), LIKELY)
+            yield cut(text, m.start() + one.start(), m.start() + two.end(), LIKELY)
             return
 
 
@@ -301,7 +304,7 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
         said = text[m.start("name") : end]
         if said[0] not in "和于向从管" and said[:2] not in ZH_STOP and not re.match(rf"{HONORIFIC}", said[1:]):
             weak = m[0].startswith(("我是", "这里是"))
-            if not weak or _like_name(said) or _perhaps(said):
+            if not weak or like_name(said) or perhaps(said):
                 yield Span("name", m.start("name"), end, CUED)
     for m in ZH_CALLED.finditer(text):
         if _nothing_else(m[m.lastgroup or 0]):
@@ -309,9 +312,12 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
     for m in ZH_TITLED.finditer(text):
         said = m["name"]
         if said[0] in ZH_WEAK - {"周"} or (said == "周" and m["title"] in ("同学", "老师")):
+            inner = ZH_TITLED.match(text, m.start() + 1)  # 和何静经理
+            if inner and perhaps(inner["name"]) and like_name(inner["name"]):
+                yield Span("name", *inner.span("name"), FORMED)
             continue
         whole = len(said) == 3 and m["title"] in ("先生", "女士", "小姐") and _nothing_else(said)
-        if said[:2] not in ZH_STOP and (len(said) == 1 or whole or _perhaps(said) or _like_name(said)):
+        if said[:2] not in ZH_STOP and (len(said) == 1 or whole or perhaps(said) or like_name(said)):
             yield Span("name", *m.span("name"), FORMED)
         elif len(said) > 1 and said[-1] in ZH_OFTEN:
             yield Span("name", m.end("name") - 1, m.end("name"), FORMED)
@@ -319,7 +325,7 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
         end = _trimmed_zh(m["name"], text, m.end("name"))
         said = text[m.start("name") : end]
         left, right = text[: m.start("name")][-1:], text[end : end + 1]
-        taken = (left in GIVES or (left == "是" and right == "帮")) and _perhaps(said) and left + said[0] != "下周"
+        taken = (left in GIVES or (left == "是" and right == "帮")) and perhaps(said) and left + said[0] != "下周"
         if taken or _surely(said):
             yield Span("name", m.start("name"), end, LIKELY)
     yield from _tagged(text)
@@ -347,7 +353,7 @@ def _tagged(text: str) -> Iterator[Span]:
             yield Span("name", start, at, LIKELY)
 
 
-def _like_name(said: str) -> bool:
+def like_name(said: str) -> bool:
     given = re.sub(rf"\A(?:{ZH_DOUBLE}|.)", "", said)
     return said[:2] not in ZH_STOP and bool(given) and given[-1] in GIVEN
 
@@ -356,7 +362,7 @@ GIVES = frozenset("给叫找喊替查下")
 """What stands before the one to whom something is done."""
 
 
-def _perhaps(said: str) -> bool:
+def perhaps(said: str) -> bool:
     """Whether it may be a name: a usual family name, and nothing that would not stand in one."""
     return said[0] in ZH_OFTEN and _nothing_else(said)
 
@@ -372,7 +378,7 @@ def _surely(said: str) -> bool:
     if said[1:] in ZH_STOP or not _nothing_else(said) or (len(said) == 2 and said[1] in "国代朝州"):
         return False
     if len(said) == 3 and said[0] in ZH_OFTEN:
-        return _perhaps(said) and any(c in GIVEN for c in said[1:])
+        return perhaps(said) and any(c in GIVEN for c in said[1:])
     return (said[0] in ZH_OFTEN or len(said) == 3) and all(c in GIVEN for c in said[1:])
 
 
