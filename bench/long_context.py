@@ -32,6 +32,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from steersman.cli.long_context import SHORTEST
 from steersman.eval.needles import PLACES, sentences
 
 SOURCES = {"en": "en_books_public_domain.jsonl.xz", "zh": "zh_lctt_tech.jsonl.xz"}
@@ -39,10 +40,11 @@ PER_TOKEN = {"en": 3.0, "zh": 1.4}
 """Characters of a token of the tokenizer that is trained, about."""
 HELD_OUT = {"en": 8, "zh": 400}
 """Documents at the beginning of a source, for measuring alone."""
-CONTEXT, MIDDLE, LONGEST = 2048, 8192, 32768
+LENGTHS = (2048, 8192, 32768)
+"""Tokens of the base's context, of the middle's, and of the texts that needles are looked for in."""
 BEYOND = 2
-"""How much longer than `LONGEST` the last extension's context is: rotations that are slow enough to match words at a
-distance turn by less than a quarter there. Extended to 32,768 alone, nothing is found from 16,000 tokens back on."""
+"""How much longer than the longest texts the last extension's context is: rotations that are slow enough to match words
+at a distance turn by less than a quarter there. Extended to 32,768 alone, nothing is found beyond 16,000 tokens."""
 KINDS = {
     "lists": (0.25, 24, 128),
     "repeated": (0.1, 24, 128),
@@ -194,7 +196,7 @@ class Maker:
         if kind == "plain":
             return "".join(self.plain(characters))
         if kind == "facts":
-            return self.facts(characters, self.size(60, 300 if high <= CONTEXT else 1000))
+            return self.facts(characters, self.size(60, 300 if high <= LENGTHS[0] else 1000))
         if kind == "repeated":
             return self.repeated(characters)
         return self.pairs(characters, SHORT[self.language] if kind == "lists" else SAID[self.language])
@@ -206,8 +208,10 @@ class Maker:
         return JOINED[self.language].join(some)
 
 
-def texts(folder: Path, data: Path, languages: list[str], million: float) -> None:
+def texts(folder: Path, data: Path, languages: list[str], million: float, lengths: Sequence[int]) -> None:
     """`million` tokens of a language for the base, and a million of long documents."""
+    _, middle, longest = lengths
+    part = LENGTHS[0] / lengths[0]
     folder.mkdir(parents=True, exist_ok=True)
     for seed, language in enumerate(languages):
         name = SOURCES[language]
@@ -215,13 +219,13 @@ def texts(folder: Path, data: Path, languages: list[str], million: float) -> Non
         write(folder / f"{language}-held-out.jsonl", held, math.inf)
         maker = Maker(data / name, language, seed)
         for kind, (share, low, high) in KINDS.items():
-            many = (maker.made(kind, low, high) for _ in itertools.count())
+            many = (maker.made(kind, max(16, low / part), max(24, high / part)) for _ in itertools.count())
             write(folder / f"{language}-{kind}.jsonl", many, 1e6 * million * share * PER_TOKEN[language])
         named = (maker.names() for _ in itertools.count())
-        write(folder / f"{language}-names.jsonl", named, NAMES)
-        for kind, low, high in (("middle", MIDDLE / 8, 0.9 * MIDDLE), ("long", 0.75 * LONGEST, 0.92 * LONGEST)):
+        write(folder / f"{language}-names.jsonl", named, NAMES / part)
+        for kind, low, high in (("middle", middle / 8, 0.9 * middle), ("long", 0.75 * longest, 0.92 * longest)):
             many = (maker.made("facts", low, high) for _ in itertools.count())
-            write(folder / f"{language}-{kind}.jsonl", many, 1e6 * PER_TOKEN[language])
+            write(folder / f"{language}-{kind}.jsonl", many, 1e6 / part * PER_TOKEN[language])
 
 
 def write(path: Path, documents: Iterator[str], characters: float) -> None:
@@ -243,7 +247,7 @@ def verb(space: Path, *given: str, **settings: object) -> None:
     subprocess.run(command, check=True)
 
 
-def base(space: Path, folder: Path, languages: list[str], million: float) -> None:
+def base(space: Path, folder: Path, languages: list[str], million: float, context: int) -> None:
     if not space.exists():
         subprocess.run([sys.executable, "-m", "steersman", "init", str(space)], check=True)
     kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in (*KINDS, "names")]
@@ -265,18 +269,19 @@ def base(space: Path, folder: Path, languages: list[str], million: float) -> Non
         settings: dict[str, object] = {"batch_tokens": 2048, "evals": 6, "eval_tokens": 8192}
         settings |= {"documents": "whole", "samples": 0}
         settings |= {"updates__lr": lr, "updates__weight_decay": 0.05} | ({} if before else shape)
-        mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(CONTEXT), "--tokens", tokens]
+        mixed += ["--smoothing", "0", "--epochs", "0", "--context", str(context), "--tokens", tokens]
         verb(space, "pretrain", "looking", "--tokenizer", "tiny", *given, *mixed, "--into", name, **settings)
         before = name
 
 
-def longer(space: Path, folder: Path, languages: list[str], rows: int, ways: list[str]) -> None:
+def longer(space: Path, folder: Path, languages: list[str], rows: int, ways: list[str], lengths: Sequence[int]) -> None:
+    _, middle, longest = lengths
     kinds = [f"{la}-{kind}={folder / f'{la}-{kind}.jsonl'}" for la in languages for kind in ("middle", "long")]
     verb(space, "corpus", "build", *kinds, "--into", "long", "--steps", "exact", "--validation", "0.05")
     verb(space, "corpus", "tokenize", "long", "--tokenizer", "tiny")
     steps = [
-        ("middle", "base", MIDDLE, "ntk", 0.003, 64),
-        *((way, "middle", BEYOND * LONGEST, way, 0.003, rows // BEYOND) for way in ways),
+        ("middle", "base", middle, "ntk", 0.003, 64),
+        *((way, "middle", BEYOND * longest, way, 0.003, rows // BEYOND) for way in ways),
     ]
     for name, before, length, way, lr, count in steps:
         given = ("--tokenizer", "tiny", "--from", before, "--context", str(length), "--rope", way, "--into", name)
@@ -286,9 +291,12 @@ def longer(space: Path, folder: Path, languages: list[str], rows: int, ways: lis
         verb(space, "pretrain", "long", *given, *mixed, "--tokens", str(count * length), **settings)
 
 
-def measure(space: Path, folder: Path, languages: list[str], haystacks: int, windows: int, ways: list[str]) -> None:
+def measure(
+    space: Path, folder: Path, languages: list[str], haystacks: int, windows: int, ways: list[str], longest: int
+) -> None:
     held = [part for language in languages for part in ("--text", str(folder / f"{language}-held-out.jsonl"))]
-    lengths = [part for length in (512, 2048, 8192, 16384, LONGEST) for part in ("--length", str(length))]
+    asked = [longest // part for part in (64, 16, 4, 2, 1) if longest // part >= SHORTEST]
+    lengths = [part for length in asked for part in ("--length", str(length))]
     untrained = [f"{name}@{way}" for name in ("base", "middle") for way in ways]
     models = ["none=base", *(f"{name.replace('@', '-')}-untrained={name}" for name in untrained), *ways]
     given = (*held, *lengths, "--haystacks", str(haystacks), "--windows", str(windows))
@@ -306,13 +314,16 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="Of scaling to 32,768.")
     parser.add_argument("--languages", nargs="+", choices=tuple(SOURCES), default=["en"])
+    parser.add_argument("--shorter", type=int, default=1, help="Divides all lengths: 8 tries the whole recipe quickly.")
     options = parser.parse_args()
+    lengths = [length // options.shorter for length in LENGTHS]
     space, folder = options.folder / "space", options.folder / "texts"
+    la, ways = options.languages, options.ways
     steps = {
-        "texts": lambda: texts(folder, options.data, options.languages, options.million),
-        "base": lambda: base(space, folder, options.languages, options.million),
-        "longer": lambda: longer(space, folder, options.languages, options.rows, options.ways),
-        "measure": lambda: measure(space, folder, options.languages, options.haystacks, options.windows, options.ways),
+        "texts": lambda: texts(folder, options.data, la, options.million, lengths),
+        "base": lambda: base(space, folder, la, options.million, lengths[0]),
+        "longer": lambda: longer(space, folder, la, options.rows, ways, lengths),
+        "measure": lambda: measure(space, folder, la, options.haystacks, options.windows, ways, lengths[-1]),
     }
     for name in options.only or steps:
         steps[name]()

@@ -262,6 +262,17 @@ def test_a_failed_build_is_said_and_remembered_until_something_changes(
     assert "no kernels, PyTorch computes instead, more slowly" in caplog.text
 
 
+@pytest.mark.parametrize("why", ["sleep 5", "echo 'cc1: fatal error: Killed signal terminated program' >&2; exit 1"])
+def test_a_machine_that_is_too_busy_to_build_is_no_failure_to_remember(
+    why: str, compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "SECONDS", 0.3)
+    compiler.write_text(compiler.read_text().replace("echo 'x.c:1: error: no OpenMP here' >&2; exit 1", why))
+    assert decide().off
+    assert "tried before" not in decide().off
+    assert len(compiler.with_name("runs").read_text().splitlines()) == 2
+
+
 def test_a_cache_that_cannot_be_written_leaves_pytorch_to_compute(
     compiler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import EncodingOption, ReplaceOption, SplitOption
+from steersman.data.published_tasks import READY
 from steersman.data.task_kinds import LANGUAGES, Kind, kind_of, kinds, with_labels
 
 if TYPE_CHECKING:
@@ -135,8 +136,10 @@ def tasks_build(
 ) -> None:
     """Make demonstrations of a kind of task from records: several prompts each, split so that no text is in two.
 
-    Without --kind records are taken as they are: pCLUE's input, target, answer_choices and type, or P3's prompt,
-    completion and template. Mix sets with `steersman data mix --smoothing`, train with `steersman sft`.
+    Without --kind records are taken as they are: pCLUE's and Firefly's input and target, P3's prompt and completion,
+    FLAN's and xP3's inputs and targets, instructions with an input and an output (BELLE, COIG, Super-Natural
+    Instructions), and the fields that --field names: input, target, instruction, choices, type.
+    Mix sets with `steersman data mix --smoothing`, train with `steersman sft`.
     """
     from steersman.cli.data import LEAST, parse_split, write_each
     from steersman.data.dataset import check_name
@@ -192,11 +195,9 @@ def _check_language(language: str, kind: Kind | None) -> None:
 
 
 def _check_fields(kind: Kind | None, named: Mapping[str, str]) -> None:
-    known = kind.fields if kind else ()
+    known = kind.fields if kind else READY
     if unknown := sorted(set(named) - set(known)):
-        raise ValueError(
-            f"--field or --list {unknown[0]}: expected one of the kind's fields {', '.join(known) or '(none)'}"
-        )
+        raise ValueError(f"--field or --list {unknown[0]}: expected one of {', '.join(known)}")
 
 
 def _building(

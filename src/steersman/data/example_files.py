@@ -42,7 +42,7 @@ def rows_in(
             if record.error:
                 left_out[f"unreadable ({record.error[:60]})"] += 1
                 continue
-            yield from _flat(record.value, left_out)
+            yield from flat(record.value, left_out)
 
 
 def _is_table(part: Part, reading: Reading) -> bool:
@@ -115,18 +115,18 @@ def _guessed(rows: Sequence[Sequence[str]], name: str) -> list[str]:
     return list(WIDTHS[width])
 
 
-def _flat(value: Any, left_out: Counter[str]) -> Iterator[Row]:
+def flat(value: Any, left_out: Counter[str]) -> Iterator[Row]:
     """A record, or the questions of a document of SQuAD's form: data, paragraphs, qas at any depth."""
     if not isinstance(value, Mapping):
         left_out["that are no objects"] += 1
         return
     if isinstance(value.get("data"), list) and not ({"text", "sentence"} & value.keys()):
         for item in value["data"]:
-            yield from _flat(item, left_out)
+            yield from flat(item, left_out)
         return
     if isinstance(value.get("paragraphs"), list):
         for paragraph in value["paragraphs"]:
-            yield from _flat(paragraph, left_out)
+            yield from flat(paragraph, left_out)
         return
     passage = value.get("context", value.get("context_text"))
     if isinstance(value.get("qas"), list) and isinstance(passage, str):

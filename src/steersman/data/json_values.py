@@ -207,6 +207,16 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     return {} if formats.detect(first) == "text" else found
 
 
+def _definition(value: Mapping[str, Any]) -> tuple[str, str]:
+    """What an object says that all its records ask for, as Super-NaturalInstructions' tasks do, and in which field."""
+    for name in ("Definition", "definition"):
+        said = value.get(name)
+        parts = said if isinstance(said, list) else [said]
+        if parts and all(isinstance(part, str) and part.strip() for part in parts):
+            return "\n".join(map(str, parts)), name
+    return "", ""
+
+
 def _is_record(item: Any, name: str) -> bool:
     """Whether an item of the list `name` is a separate record, not a turn of a dialogue."""
     if _is_turns(item):
@@ -264,8 +274,12 @@ class _Document:
             yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
             return
         counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in lists.items())
-        self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}")
+        told, field = _definition(value)
+        asked = f", each with the object's {field} as its instruction" if told else ""
+        self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}{asked}")
         for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
+            if told and isinstance(item, dict) and "instruction" not in item:
+                item = {"instruction": told, **item}
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
 
     def _items(self) -> Iterator[Any]:

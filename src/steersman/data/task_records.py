@@ -1,12 +1,12 @@
 """Records of any file -> questions of a kind of task, before they are put into prompts.
 
 A record's fields are those that the kind names, or others that the user maps to them. Records that are text-to-text
-already (pCLUE: input, target, answer_choices, type; P3: prompt, completion, template) are taken as they are. What is
-left out or cut is counted by reason.
+already (`published_tasks`) are taken as they are. What is left out or cut is counted by reason.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections import Counter
@@ -17,6 +17,7 @@ from typing import Any
 
 from steersman.data.clean import language_of
 from steersman.data.example_fields import labels_of
+from steersman.data.published_tasks import ASKED, choice, choices_of, documents, labels_of_choices, ready
 from steersman.data.readers import Record
 from steersman.data.task_kinds import ITEMS, Kind, filled
 
@@ -44,6 +45,8 @@ class Question:
     """The record's own label set."""
     kind: str = ""
     """Of a ready record: what it says its kind is."""
+    number: int | None = None
+    """Which of the choices is right, counted as the file does, from 0 or 1."""
 
     @property
     def ready(self) -> str:
@@ -78,20 +81,56 @@ class Counts:
 def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, counts: Counts) -> Iterator[Question]:
     """A question of every record that gives one; `kind` None: ready records. ValueError where a record is unreadable or
     none has the fields."""
+    return _numbered(_questions(records, kind, taking, counts), counts)
+
+
+def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
+    """With the choice for an answer's number. A file counts from 0 if it says 0 before it says the number of choices,
+    else from 1 if it says that; questions wait until one of both is seen. ValueError where it says both."""
+    first: int | None = None
+    waiting: list[Question] = []
+    for q in found:
+        if q.number == 0 and first == 1:
+            raise ValueError(
+                f"record {q.id}: the answer is number 0 where an earlier one counts from 1; expected one way"
+            )
+        if first is None and q.number is not None and q.number in (0, len(q.choices)):
+            first = 0 if q.number == 0 else 1
+            for earlier in waiting:
+                yield from _chosen(earlier, first, counts)
+            waiting = []
+        if first is None and (q.number is not None or waiting):
+            waiting.append(q)
+        else:
+            yield from _chosen(q, first or 0, counts)
+    for earlier in waiting:
+        yield from _chosen(earlier, 0, counts)
+
+
+def _chosen(q: Question, first: int, counts: Counts) -> Iterator[Question]:
+    if q.number is None:
+        yield q
+    elif 0 <= q.number - first < len(q.choices):
+        if first:
+            counts.changed["answers are numbers, taken to count from 1"] += 1
+        yield dataclasses.replace(q, answers=(q.choices[q.number - first],), number=None)
+    else:
+        counts.left_out["the answer is none of the record's choices"] += 1
+
+
+def _questions(records: Iterable[Record], kind: Kind | None, taking: Taking, counts: Counts) -> Iterator[Question]:
     seen: set[str] = set()
     elsewhere: dict[str, Counter[str]] = {name: Counter() for name in taking.where}
-    for record in records:
-        if record.error or not isinstance(record.value, dict):
-            raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
-        if any(str(_at(record.value, name)) != value for name, value in taking.where.items()):
+    for name, value in _flattened(records, counts):
+        if any(str(_at(value, where)) != wanted for where, wanted in taking.where.items()):
             counts.left_out["not of --where"] += 1
-            for name, found in elsewhere.items():
-                found[str(_at(record.value, name))[:40]] += 1
+            for where, found in elsewhere.items():
+                found[str(_at(value, where))[:40]] += 1
             continue
         counts.read += 1
-        seen |= record.value.keys()
+        seen |= value.keys()
         try:
-            yield _ready(record, taking, counts) if kind is None else _question(record, kind, taking, counts)
+            yield _ready(name, value, taking, counts) if kind is None else _question(name, value, kind, taking, counts)
         except Dropped as why:
             counts.left_out[str(why)] += 1
     if taking.where and not counts.read and counts.left_out:
@@ -99,7 +138,7 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
         raise ValueError(f"--where: no record has {' and '.join(f'{k}={v}' for k, v in taking.where.items())}; {told}")
     missing = sum(n for why, n in counts.left_out.items() if why.startswith("no field"))
     if counts.read and missing == counts.read:
-        wanted = ", ".join(kind.fields) if kind else "input and target, or prompt and completion"
+        wanted = ", ".join(kind.fields) if kind else " or ".join(f"{a} and {b}" for a, b in ASKED)
         raise ValueError(
             f"no record has the fields {wanted}; the records have {', '.join(sorted(seen))}: say which is which by "
             "--field NAME=FIELD"
@@ -119,28 +158,39 @@ def _at(value: Any, path: str) -> Any:
     return value
 
 
-def _ready(record: Record, taking: Taking, counts: Counts) -> Question:
-    value = record.value
-    prompt, target = (value.get(a, value.get(b)) for a, b in (("input", "prompt"), ("target", "completion")))
-    if not isinstance(prompt, str) or target is None:
-        raise Dropped("no field input or prompt, target or completion")
-    answer = END.sub("", str(target)).strip()
-    if answer != str(target).strip():
+def _flattened(records: Iterable[Record], counts: Counts) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Records, and the questions of documents, by a name: the line, with the file where several are read as one."""
+    for record in records:
+        if record.error or not isinstance(record.value, dict | list):
+            raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
+        name = f"{Path(record.file).name}-{record.line}" if record.file else str(record.line)
+        for number, value in enumerate(documents(record.value, counts.left_out), 1):
+            yield name if value is record.value else f"{name}.{number}", value
+
+
+def _ready(name: str, value: Mapping[str, Any], taking: Taking, counts: Counts) -> Question:
+    found = ready(value, taking.fields)
+    if found is None:
+        raise Dropped("no field for a prompt and its answer")
+    answers = tuple(dict.fromkeys(END.sub("", answer).strip() for answer in found.answers))
+    if answers != tuple(dict.fromkeys(found.answers)):
         counts.changed["an end token's name cut off answers"] += 1
-    if not prompt.strip() or not answer:
+    if not found.prompt.strip() or not answers or not all(answers):
         raise Dropped("nothing asked or answered")
-    if taking.most_characters and len(prompt) > taking.most_characters:
+    if taking.most_characters and len(found.prompt) > taking.most_characters:
         raise Dropped(f"prompts of more than {taking.most_characters} characters (--most-characters)")
-    choices = labels_of(value.get("answer_choices") or [], several=True) or ()
-    kind = str(value.get("type") or value.get("template") or "")
-    also = choices if answer in choices else ()
-    key = " ".join(prompt.casefold().split())
-    return Question(_id(record), key, {"": prompt.strip()}, language_of(prompt), (answer,), also, kind)
+    choices = labels_of(choices_of(value, found.choices) or [], several=True) or ()
+    also = choices if answers[0] in choices else ()
+    key = " ".join(found.prompt.casefold().split())
+    return Question(name, key, {"": found.prompt}, language_of(found.prompt), answers, also, found.kind)
 
 
-def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Question:
-    raw = {name: _at(record.value, taking.fields.get(name, name)) for name in kind.fields}
-    choices = tuple(map(str, _listed(raw, kind.labels, taking))) if kind.labels in kind.fields else ()
+def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, counts: Counts) -> Question:
+    raw = {name: _at(value, taking.fields.get(name, name)) for name in kind.fields}
+    own, labels = kind.labels if kind.labels in kind.fields else "", labels_of_choices(raw.get(kind.labels))
+    if own:
+        raw[own] = choices_of(value, raw[own])
+    choices = tuple(map(_text, _listed(raw, own, taking))) if own else ()
     language = language_of(_text(raw[kind.fields[0]]))
     language = language if language in ITEMS else "zh"
     values: dict[str, str] = {}
@@ -166,16 +216,16 @@ def _question(record: Record, kind: Kind, taking: Taking, counts: Counts) -> Que
         inner = () if name != place else answers if held == kind.answer_field else (values[held],)
         values[name] = _cut(values[name], name, taking, counts, inner, key)
     answers = answers or (filled(kind.target, values),)
-    if choices:
-        answers = (_among(answers[0], choices),)
+    number = None
+    if choices and (found := choice(answers[0], choices, labels)) is not None:
+        answers = (found,)
+    elif choices:
+        number = int(answers[0]) if answers[0].isdecimal() else None
+        if number is None or number > len(choices):
+            raise Dropped("the answer is none of the record's choices")
     if taking.most_characters and max(map(len, answers)) > taking.most_characters:
         raise Dropped(f"answers of more than {taking.most_characters} characters (--most-characters)")
-    return Question(_id(record), key, values, language, answers, choices)
-
-
-def _id(record: Record) -> str:
-    """Its line, with the file where several are read as one."""
-    return f"{Path(record.file).name}-{record.line}" if record.file else str(record.line)
+    return Question(ident, key, values, language, answers, choices, number=number)
 
 
 def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:
@@ -193,15 +243,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):  # {"answer_start": ..., "text": ...}
         return _text(value.get("text", ""))
     return "" if value is None else str(value).strip()
-
-
-def _among(answer: str, choices: Sequence[str]) -> str:
-    """The choice that an answer is: by its words, or by its number from 0."""
-    if answer in choices:
-        return answer
-    if answer.isdecimal() and int(answer) < len(choices):
-        return choices[int(answer)]
-    raise Dropped("the answer is none of the record's choices")
 
 
 def _cut(text: str, name: str, taking: Taking, counts: Counts, inner: Sequence[str], key: str) -> str:

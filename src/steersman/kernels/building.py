@@ -34,8 +34,16 @@ COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 300
 
 
+PASSING = re.compile(r"\bkilled\b|no space left|out of memory|cannot allocate memory", re.IGNORECASE)
+"""What compilers say where the machine was too busy or too full; it may go well the next time."""
+
+
 class NotBuilt(Exception):
-    """The kernels cannot be compiled; the text gives the reason."""
+    """The kernels cannot be compiled; the text gives the reason. What is `passing` is tried again at the next start."""
+
+    def __init__(self, text: str, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing or bool(PASSING.search(text))
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,9 @@ def _run(command: list[str]) -> str:
     except subprocess.CalledProcessError as error:
         said = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip())
         raise NotBuilt(f"{command[0]}: {said[:300] or f'exit code {error.returncode}'}") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise NotBuilt(f"{command[0]}: not ready after {SECONDS} s; tried again at the next start", True) from None
+    except OSError as error:
         raise NotBuilt(f"{command[0]}: {error}") from None
 
 
@@ -86,7 +96,8 @@ def folder() -> Path:
 def built_by(compiler: Compiler, again: bool = False) -> ctypes.CDLL:
     """The library, compiled if missing. NotBuilt where compiling failed, now or before.
 
-    A failure is remembered until compiler, flags, sources or processor are others; `again` tries all the same.
+    A failure that is not `passing` is remembered until compiler, flags, sources or processor are others; `again` tries
+    all the same.
     """
     words = [
         *(s.name + s.read_text(encoding="utf-8") for s in SOURCES),
@@ -119,9 +130,10 @@ def _compile(compiler: Compiler, built: Path, failed: Path) -> None:
             with activity("compiling the kernels for this machine, once", about=SECONDS / 10):
                 _run([*compiler.command, *compiler.flags, *FLAGS, "-o", str(fresh), *sources, "-lm"])
         except NotBuilt as error:
-            note = Path(temporary) / failed.name
-            note.write_text(str(error), encoding="utf-8")
-            note.replace(failed)
+            if not error.passing:
+                note = Path(temporary) / failed.name
+                note.write_text(str(error), encoding="utf-8")
+                note.replace(failed)
             raise
         fresh.replace(built)
 

@@ -1,8 +1,8 @@
 /* One decode step of a decoder-only transformer for a few sequences: every layer, from token ids to logits.
 
    Compiled when an engine is loaded (native.py). Few sequences at a time are bounded by reading the weights, so each
-   weight is read once for all of them, and the whole step is one parallel region: threads meet at barriers between
-   the matrices, and what is cheap is computed by each thread for itself instead. Weights are bfloat16, or int8 with a
+   weight is read once for all of them, and the whole step is one parallel region: threads share each
+   loop (meet.h), and what is cheap is computed by each thread for itself instead. Weights are bfloat16, or int8 with a
    scale per row, which is widened to bfloat16 exactly. Sums and the residual stream are float32. A row of a product
    does not depend on how many rows there are within one kind of kernel. */
 
@@ -20,7 +20,7 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
 }
 /* What a product reads: x [n, k] in bfloat16, each thread its own, and packed where `packs`. Few sequences are packed by
    each thread for itself; of more, each packs some for all. */
-typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; Meeting *all; } Input;
+typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; Place *at; } Input;
 
 /* Sequences SIDE * group..: x [n, k], normalised where `weight` is given; row has room for k */
 static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
@@ -36,10 +36,9 @@ static void take_group(const Model *m, Input *in, const float *x, int64_t k, con
 static void take(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, float *row) {
     int groups = (int)groups_of(in->n);
     if (in->together) {
-#pragma omp for schedule(static) nowait
-        for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
-        meet(in->all);
-    } else
+        EACH(in->at, group, groups) take_group(m, in, x, k, weight, (int)group, row);
+        meet(in->at);
+    } else if (!is_over(in->at))
         for (int group = 0; group < groups; group++) take_group(m, in, x, k, weight, group, row);
 }
 
@@ -63,6 +62,8 @@ static void block(const Matrix *w, int64_t row, int rows, const Input *in, float
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < in->n; i++) acc[r * MOST + i] *= w->scales[row + r];
 }
+
+static inline int64_t blocks_in(const Input *in, int64_t rows) { return (rows + in->block - 1) / in->block; }
 
 static inline int rows_at(const Input *in, int64_t row, int64_t total) {
     return total - row < in->block ? (int)(total - row) : in->block;
@@ -141,15 +142,14 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
     int64_t d = m->head_dim, heads = m->heads, kv = m->kv_heads, all = heads + 2 * kv, group = heads / kv;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
     take(m, in, s->x, m->hidden, l->input_norm, row);
-#pragma omp for schedule(static) nowait
-    for (int64_t r = 0; r < l->qkv.rows; r += in->block) {
+    EACH(in->at, b, blocks_in(in, l->qkv.rows)) {
+        int64_t r = b * in->block;
         int rows = rows_at(in, r, l->qkv.rows);
         block(&l->qkv, r, rows, in, acc);
         put(acc, rows, n, 0, l->bias ? l->bias + r : 0, s->qkv + r, all * d);
     }
-    meet(in->all);
-#pragma omp for schedule(static) nowait
-    for (int64_t u = 0; u < n * kv; u++) {
+    meet(in->at);
+    EACH(in->at, u, n * kv) {
         int64_t i = u / kv, which = u % kv, last = positions[i], first = first_seen(l, last);
         float *of = s->qkv + i * all * d;
         const bf16 *cos = l->cos + (last + m->turns[i]) * d, *sin = l->sin + (last + m->turns[i]) * d;
@@ -168,27 +168,26 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
                s->attended + (i * heads + which * group) * d,
                rows_from(l->keys, l->key_scales, begin + m->capacity + after, d).at);
     }
-    meet(in->all);
+    meet(in->at);
 }
 
 /* x += w . input, normalised first where `weight` is given */
 static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, Shared *s, Input *in, float *row) {
     int64_t d = m->hidden;
     float acc[BLOCK * MOST] __attribute__((aligned(64)));
-#pragma omp for schedule(static) nowait
-    for (int64_t r = 0; r < d; r += in->block) {
+    EACH(in->at, b, blocks_in(in, d)) {
+        int64_t r = b * in->block;
         int rows = rows_at(in, r, d);
         block(w, r, rows, in, acc);
         put(acc, rows, n, !weight, 0, (weight ? s->y : s->x) + r, d);
     }
-    meet(in->all);
+    meet(in->at);
     if (!weight) return;
-#pragma omp for schedule(static) nowait
-    for (int i = 0; i < n; i++) {
+    EACH(in->at, i, n) {
         norm(m, s->y + i * d, weight, d, row);
         for (int64_t j = 0; j < d; j++) s->x[i * d + j] += row[j];
     }
-    meet(in->all);
+    meet(in->at);
 }
 
 /* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
@@ -210,8 +209,8 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
     int64_t wide_ = m->intermediate;
     float gate[BLOCK * MOST] __attribute__((aligned(64))), up[BLOCK * MOST] __attribute__((aligned(64)));
     take(m, in, s->x, m->hidden, m->sandwich ? l->pre_mlp_norm : l->post_norm, row);
-#pragma omp for schedule(static) nowait
-    for (int64_t r = 0; r < wide_; r += in->block) {
+    EACH(in->at, b, blocks_in(in, wide_)) {
+        int64_t r = b * in->block;
         int rows = rows_at(in, r, wide_);
         block(&l->gate_up, r, rows, in, gate);
         block(&l->gate_up, wide_ + r, rows, in, up);
@@ -223,7 +222,7 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
         if (in->packs) pack_rows(gate, r, n, s->packed_mid);
         else put(gate, rows, n, 0, 0, s->mid + r, wide_);
     }
-    meet(in->all);
+    meet(in->at);
     Input middle = *in;
     middle.packed = s->packed_mid;
     if (!in->packs) take(m, in, s->mid, wide_, 0, row);
@@ -278,11 +277,13 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
     s.packed = s.input + MOST * k;
     s.packed_mid = s.packed + MOST * k;
     char *own = scratch + shared_bytes(m);
-    Meeting meeting = {0};
+    Share shares[threads];
+    memset(shares, 0, sizeof shares);
+    Meeting meeting = {.share = shares};
 #pragma omp parallel num_threads(threads)
     {
-        Input in = {.all = &meeting};
-        come_to(&meeting);
+        Place place = come_to(&meeting);
+        Input in = {.at = &place};
         in.n = (int)n;
         in.packs = m->packed_from && n >= m->packed_from;
         in.block = in.packs ? BLOCK : FEW_ROWS;
@@ -297,10 +298,9 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
         TileConfig before;
         if (in.packs) take_tiles(&before);
 #endif
-#pragma omp for schedule(static) nowait
-        for (int64_t i = 0; i < n; i++)
+        EACH(&place, i, n)
             for (int64_t j = 0; j < d; j++) s.x[i * d + j] = wide(m->embed[ids[i] * d + j]) * m->embed_scale;
-        meet(&meeting);
+        meet(&place);
         for (int64_t layer = 0; layer < m->layers; layer++) {
             const Layer *l = m->layer + layer;
             attention(m, l, positions, (int)n, &s, &in, row, scores);
@@ -309,13 +309,13 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
             mlp(m, l, (int)n, &s, &in, row);
         }
         take(m, &in, s.x, d, m->final_norm, row);
-#pragma omp for schedule(static) nowait
-        for (int64_t r = 0; r < vocabulary; r += in.block) {
+        EACH(&place, b, blocks_in(&in, vocabulary)) {
+            int64_t r = b * in.block;
             int rows = rows_at(&in, r, vocabulary);
             block(&m->head, r, rows, &in, acc);
             put(acc, rows, (int)n, 0, 0, logits + r, vocabulary);
         }
-        meet(&meeting);
+        meet(&place);
 #ifdef __AMX_BF16__
         if (in.packs) give_tiles_back(&before);
 #endif
