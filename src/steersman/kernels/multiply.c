@@ -11,6 +11,8 @@
 #else
 #define NEAR (1 << 19)
 #endif
+#define FINE 4    /* tasks a thread, so that one that loses its core for a moment holds up the others less */
+#define FEW 16    /* blocks of rows in a task, at least, for which a part of the second operand is laid out */
 #define AT_ONCE 4 /* blocks of the first that are laid out together */
 
 static inline int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
@@ -33,6 +35,7 @@ static Deal deal(const Term *terms, int count, int64_t m, int64_t n, int threads
     int64_t turns = (d.panels + shares * near - 1) / (shares * near); /* each thread's, all equal */
     d.group = (d.panels + shares * turns - 1) / (shares * turns), d.groups = (d.panels + d.group - 1) / d.group;
     if (d.groups < threads) d.parts = smaller(d.rows, (threads + d.groups - 1) / d.groups);
+    while (d.groups * d.parts < FINE * threads && d.rows / (2 * d.parts) >= FEW) d.parts *= 2;
     d.part = (d.rows + d.parts - 1) / d.parts;
     return d;
 }
