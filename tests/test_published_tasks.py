@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steersman.cli.framework import build as cli
+from steersman.data.formats import detect
 from steersman.data.reading import Reading
 from steersman.data.sources import scan_all
 from steersman.data.task_kinds import kinds
@@ -69,14 +70,18 @@ def test_a_task_of_supernaturalinstructions_keeps_its_definition(tmp_path: Path)
         "Positive Examples": [{"input": "a", "output": "b", "explanation": "c"}],
         "Instances": [{"id": "t-1", "input": "say hi twice", "output": ["hi hi", "hi, hi"]}],
     }
-    (tmp_path / "task1.json").write_text(json.dumps(task, indent=1))
+    path = tmp_path / "task1.json"
+    path.write_text(json.dumps(task, indent=1))
     told: list[str] = []
     counts = Counts()
-    records = scan_all([tmp_path / "task1.json"], Reading(encoding="auto", tell=told.append))
+    records = scan_all([path], Reading(encoding="auto", tell=told.append))
     (q,) = questions(records, None, Taking(), counts)
     assert q.ready == "Do what is said.\nsay hi twice"
     assert q.answers == ("hi hi", "hi, hi")
     assert "1 of 'Instances', each with the object's Definition as its instruction" in told[0]
+    (record,) = scan_all([path], Reading(encoding="auto"))
+    assert detect(record.value) == "alpaca", "two right outputs were taken for ranked answers"
+    assert record.value["output"] == "hi hi"
 
 
 def test_bigbench_and_squad_and_c3(tmp_path: Path) -> None:

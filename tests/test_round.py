@@ -106,7 +106,7 @@ def test_a_dislike_and_a_better_answer_become_a_decided_round(root: Path) -> Non
         rules |= {"label": {"records": 2, "used": 1, "dropped": {"an edit of the same answer says it": 1}}}
         counted = client.get("/api/rounds/preview").json()
         assert {name: counted["rules"][name] for name in rules} == rules
-        assert (counted["round"], counted["new"], counted["reasons"]) == (2, 2, 1)
+        assert (counted["round"], counted["new"], counted["needed"], counted["reasons"]) == (2, 2, 1, 1)
         assert Workspace.open(root).rounds() == [1], "a preview opens nothing"
         assert client.get("/api/rounds/2/decision").status_code == 404
         job = client.post("/api/rounds/jobs", json={"stage": "round"}).json()

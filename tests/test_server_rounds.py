@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from round_space import allow_judges, answered
 from server_double import FakeEngine
-from steersman.artifact.workspace import Workspace
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.rounds import all_rounds, jobs, uploads
 from steersman.rounds.other_process import ask
 from steersman.server.app import create_app
@@ -104,6 +104,12 @@ def test_the_mark_changes_with_what_happens(client: TestClient, root: Path, monk
     after = get(client, "/api/rounds/now")
     assert after["mark"] != before["mark"]
     assert after["started"] == before["started"]
+    os.utime(root / CONFIG_NAME, ns=(0, 0))
+    settings = get(client, "/api/rounds/now")["mark"]
+    assert settings not in (before["mark"], after["mark"])
+    (root / "rounds/002/ppo.partial").rmdir()
+    before = get(client, "/api/rounds/now")
+    (root / "rounds/002/ppo.partial").mkdir()
     is_dir = Path.is_dir
 
     def gone(path: Path) -> bool:  # the stage has ended since its folder was seen

@@ -103,6 +103,13 @@ def test_a_server_of_the_version_before_is_not_taken_by_surprise(postgresql: Any
             Store.open(url)
 
 
+def test_a_database_of_bytes_is_refused(postgresql: Any) -> None:
+    """Where no language is set up, Debian makes clusters of encoding SQL_ASCII."""
+    with postgresql.database("template0 ENCODING 'SQL_ASCII'") as url:
+        with pytest.raises(ValueError, match=r"keeps texts as SQL_ASCII; expected UTF8, as createdb --encoding UTF8"):
+            Store.open(url)
+
+
 def test_a_server_that_was_restarted_is_connected_to_anew(postgresql: Any) -> None:
     with postgresql.database() as url, Store.open(url) as store:
         kept = store.create_conversation("before")

@@ -114,6 +114,15 @@ def test_a_round_from_the_browser(rounds: Site, quick: list[float], monkeypatch:
     assert violations(page) == []
 
 
+def test_a_round_that_would_learn_nothing_is_not_offered(rounds: Site) -> None:
+    (rounds.workspace / "steersman.toml").write_text("[round]\nmin_new = 1000\n", encoding="utf-8")
+    page = look(rounds, "/rounds/run", english=True, **DESKTOP)
+    expect(page.get_by_text(re.compile(r"begins with at least \d+ more: like, improve or compare"))).to_be_visible()
+    expect(button(page, "Start a whole round")).to_be_disabled()
+    (rounds.workspace / "steersman.toml").write_text("[round]\nmin_new = 1\n", encoding="utf-8")
+    expect(button(page, "Start a whole round")).to_be_enabled()
+
+
 def test_an_error_of_a_job_is_said_in_words(rounds: Site, quick: list[float]) -> None:
     page = look(rounds, "/rounds/run")
     page.get_by_role("combobox", name="Stage").select_option("reward")

@@ -83,8 +83,8 @@ def init(
     space = Workspace.create(folder, config_file.with_overrides(config, settings or ()))
     lines = [line for found in taken for line in _came(found)]
     lines += [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
+    lines += [f"  cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []
     lines += [
-        f"  cd {shlex.quote(str(folder))}",
         "  steersman data import shop    # or your own file: steersman data import FILE",
         "  steersman status",
     ]

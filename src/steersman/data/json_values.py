@@ -220,6 +220,14 @@ def _definition(value: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
+def _instance(told: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Several outputs of one are all right, not ordered as answers of a ranking are."""
+    right = item.get("output")
+    if isinstance(right, list) and right:
+        item = {**item, "output": right[0], **({"also_right": right[1:]} if right[1:] else {})}
+    return {"instruction": told, **item}
+
+
 def _is_record(item: Any, name: str) -> bool:
     """Whether an item of the list `name` is a separate record, not a turn of a dialogue."""
     if _is_turns(item):
@@ -282,7 +290,7 @@ class _Document:
         self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}{asked}")
         for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
             if told and isinstance(item, dict) and "instruction" not in item:
-                item = {"instruction": told, **item}
+                item = _instance(told, item)
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
 
     def _items(self) -> Iterator[Any]:

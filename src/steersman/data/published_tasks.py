@@ -59,7 +59,7 @@ def ready(value: Mapping[str, Any], named: Mapping[str, str]) -> Ready | None:
     if asked is None:
         return None
     prompt = "\n".join(part.strip() for part in (told, asked) if isinstance(part, str) and part.strip())
-    answers = target if isinstance(target, list | tuple) else [target]
+    answers = [*(target if isinstance(target, list | tuple) else [target]), *(value.get("also_right") or ())]
     kinds = (at.get("type"), *(value.get(name) for name in KINDS))
     kind = next((said for one in kinds if (said := _kind(one))), "")
     return Ready(prompt, tuple(str(answer).strip() for answer in answers), choices, kind)

@@ -39,9 +39,11 @@ class Preview:
 
     round: int
     material: Material
+    needed: int
+    """New records that open a round."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"round": self.round, **self.material.counts()}
+        return {"round": self.round, "needed": self.needed, **self.material.counts()}
 
     def text(self) -> str:
         return "\n".join(
@@ -72,7 +74,9 @@ def make_round(
 def preview(space: Workspace, *, from_base: bool = False, without: Collection[str] = ()) -> Preview:
     """What a round opened now would learn; nothing is written."""
     entry, _ = _origin(space, from_base, without)
-    return Preview(space.round + 1, _material(space, Opened(entry, None, tuple(without), ""), space.round + 1))
+    material = _material(space, Opened(entry, None, tuple(without), ""), space.round + 1)
+    going_on = opened(space) is not None and not decided(space, space.round)
+    return Preview(space.round + 1, material, 0 if without or going_on else space.config.round.min_new)
 
 
 def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:

@@ -15,7 +15,7 @@ from fastapi import Path as FromPath
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.artifact.files import hash_json
-from steersman.artifact.workspace import Workspace
+from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.rounds import all_rounds, consequences, gate, jobs, loop, overview, provenance, registry
 from steersman.rounds.other_process import ask
 from steersman.server.audit import audit
@@ -114,7 +114,8 @@ def _now(space: Workspace) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):  # a stage that ends gives its folder another name meanwhile
             if path.is_dir():
                 folders[str(path.relative_to(rounds))] = path.stat().st_mtime_ns
-    seen = [space.history()[-1:], [(one["number"], one["state"]) for one in found]]
+    settings = (space.root / CONFIG_NAME).stat().st_mtime_ns
+    seen = [settings, space.history()[-1:], [(one["number"], one["state"]) for one in found]]
     mark = hash_json([*seen, folders])
     return {"mark": mark[:16], "jobs": found[: -SHOWN - 1 : -1], "more": max(0, len(found) - SHOWN)}
 

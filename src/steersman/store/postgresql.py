@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 from steersman import installed
-from steersman.store.refusals import BUSY_SECONDS, Unreachable
+from steersman.store.refusals import BUSY_SECONDS, StoreError, Unreachable
 
 LOCK = 0x57EE25
 """The advisory lock of who writes; any number will do, as long as every version of this code agrees on it."""
@@ -37,6 +37,7 @@ _GONE = ("08", "57P")
 def options() -> dict[str, Any]:
     """Arguments of `create_engine`. Statements are not prepared, which poolers such as PgBouncer cannot follow."""
     connect = {"connect_timeout": CONNECT_SECONDS, "application_name": "steersman", "prepare_threshold": None}
+    connect["client_encoding"] = "utf8"
     return {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10, "connect_args": connect}
 
 
@@ -50,6 +51,12 @@ def with_driver(url: URL) -> URL:
 
 
 def configure(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+            expected = "expected UTF8, as createdb --encoding UTF8 --template template0 NAME makes it"
+            raise StoreError(f"store: the database {connection.info.dbname} keeps texts as {encoding}; {expected}")
+
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("steersman_write", False)

@@ -46,6 +46,11 @@ export interface Gathered {
   new: number
   replaced: number
 }
+/** What a round would learn now, and how many new records open one. */
+export interface Preview extends Gathered {
+  round: number
+  needed: number
+}
 export interface Check {
   kind: string
   name: string
@@ -231,7 +236,7 @@ export const rounds = {
   all: () => json<{ rounds: Round[] }>('GET', '/api/rounds/all'),
   one: (n: number) => json<OneRound>('GET', `/api/rounds/${n}/stages`),
   feedback: (days: number) => json<{ days: Day[] }>('GET', `/api/rounds/feedback?${query({ days, east: -new Date().getTimezoneOffset() })}`),
-  preview: () => json<Gathered & { round: number }>('GET', '/api/rounds/preview'),
+  preview: () => json<Preview>('GET', '/api/rounds/preview'),
   plan: (stage = '') => json<Plan>('GET', `/api/rounds/plan?${query({ stage })}`),
   start: (stage: string, fresh = false) => json<Job>('POST', '/api/rounds/jobs', { stage, fresh }),
   settings: (section: string) => json<{ settings: Setting[] }>('GET', `/api/rounds/settings/${part(section)}`),
