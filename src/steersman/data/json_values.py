@@ -13,6 +13,7 @@ from steersman.data import formats, messengers
 from steersman.data.containers import Part, parts
 from steersman.data.formats import exports
 from steersman.data.formats.desk_messages import usual
+from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step, pages, tells
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
@@ -210,24 +211,6 @@ def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     return {} if formats.detect(first) == "text" else found
 
 
-def _definition(value: Mapping[str, Any]) -> tuple[str, str]:
-    """What an object says that all its records ask for, as Super-NaturalInstructions' tasks do, and in which field."""
-    for name in ("Definition", "definition"):
-        said = value.get(name)
-        parts = said if isinstance(said, list) else [said]
-        if parts and all(isinstance(part, str) and part.strip() for part in parts):
-            return "\n".join(map(str, parts)), name
-    return "", ""
-
-
-def _instance(told: str, item: dict[str, Any]) -> dict[str, Any]:
-    """Several outputs of one are all right, not ordered as answers of a ranking are."""
-    right = item.get("output")
-    if isinstance(right, list) and right:
-        item = {**item, "output": right[0], **({"also_right": right[1:]} if right[1:] else {})}
-    return {"instruction": told, **item}
-
-
 def _is_record(item: Any, name: str) -> bool:
     """Whether an item of the list `name` is a separate record, not a turn of a dialogue."""
     if _is_turns(item):
@@ -285,12 +268,12 @@ class _Document:
             yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
             return
         counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in lists.items())
-        told, field = _definition(value)
+        told, field = definition(value)
         asked = f", each with the object's {field} as its instruction" if told else ""
         self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}{asked}")
         for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
             if told and isinstance(item, dict) and "instruction" not in item:
-                item = _instance(told, item)
+                item = instance(told, item)
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
 
     def _items(self) -> Iterator[Any]:

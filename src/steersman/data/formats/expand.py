@@ -187,3 +187,21 @@ class Trees:
                 nodes[parents[place]]["replies"].append(nodes[place])
         line, row = rows[root]
         return line, {"message_tree_id": row["message_id"], "prompt": nodes[root]}
+
+
+def definition(value: Mapping[str, Any]) -> tuple[str, str]:
+    """What an object says that all its records ask for, as Super-NaturalInstructions' tasks do, and in which field."""
+    for name in ("Definition", "definition"):
+        said = value.get(name)
+        parts = said if isinstance(said, list) else [said]
+        if parts and all(isinstance(part, str) and part.strip() for part in parts):
+            return "\n".join(map(str, parts)), name
+    return "", ""
+
+
+def instance(told: str, item: dict[str, Any]) -> dict[str, Any]:
+    """Several outputs of one are all right, not ordered as answers of a ranking are."""
+    right = item.get("output")
+    if isinstance(right, list) and right:
+        item = {**item, "output": right[0], **({"also_right": right[1:]} if right[1:] else {})}
+    return {"instruction": told, **item}
