@@ -5,6 +5,7 @@ disliked; `must` and `must_not`, texts or /regular expressions/ that an answer m
 
 None of it may fail, but for lines that say `"compared": true`, as those that `steersman regressions` makes of dislikes
 do: answers are drawn, so some of many come back by chance, and a model is held to how often the served one gives them.
+Why so: decision 107 in docs/LOG.md.
 """
 
 from __future__ import annotations
