@@ -155,7 +155,11 @@ def test_promotion_goes_through_the_gate(client: TestClient, space: Workspace) -
     done = client.post("/api/rounds/promote", json={"stage": "policy"}).json()
     assert (done["changed"], done["promoted"]["stage"], done["serving"]) == (True, "ppo", "ppo-7")
     assert client.post("/api/rounds/promote", json={}).json()["changed"] is False
-    assert client.post("/api/rounds/promote", json={"stage": "sft", "force": True}).json()["changed"]
+    pairs = [{"a": a, "b": b, "word": "better", "n": 200} for a, b in (("ppo", "sft"), ("sft", "base"))]
+    artifact(space, "report", inputs, verdict_json=json.dumps({"pairs": pairs}))
+    error = client.post("/api/rounds/promote", json={"stage": "sft"}).json()["error"]
+    assert (error["param"], "sft is worse than ppo, which is served now" in error["message"]) == ("anyway", True)
+    assert client.post("/api/rounds/promote", json={"stage": "sft", "anyway": True}).json()["changed"]
     assert client.post("/api/rounds/rollback").json()["current"]["stage"] == "ppo"
     assert client.get("/api/rounds").json()["current"]["stage"] == "ppo"
 

@@ -106,6 +106,9 @@ def doubt(space: Workspace, stage: str, round_: int) -> str | None:
     pairs = read_pairs(path)
     if word_for(pairs, stage, against) == "no evidence":
         return f"{path}: there is no evidence that {stage} is better than {against}"
+    served = _served_of(space, round_)
+    if served and word_for(pairs, stage, served) == "worse":
+        return f"{path}: {stage} is worse than {served}, which is served now"
     n = min((p.get("n", ENOUGH) for p in pairs if {p["a"], p["b"]} == {stage, against}), default=ENOUGH)
     return f"{path}: {stage} was compared on {n} prompts only; expected at least {ENOUGH}" if n < ENOUGH else None
 
@@ -128,6 +131,15 @@ def _history(space: Workspace) -> list[dict[str, Any]]:
     except ValueError as error:
         say(f"{error}. Put aside as {unfinished.put_aside(space.root / CURRENT)}; a new list of promotions begins")
         return []
+
+
+def _served_of(space: Workspace, round_: int) -> str:
+    """The stage whose model, as the round has it now, is served; '' where another model is."""
+    last = (space.history() or [{"round": None, "stage": ""}])[-1]
+    stage = renamed(last["stage"])
+    if last["round"] != round_ or not space.has(stage, round_):
+        return ""
+    return stage if identity(read_manifest(space.stage_dir(stage, round_))) == last["identity"] else ""
 
 
 def _is_of(report: Manifest, space: Workspace, stage: str, round_: int) -> bool:
