@@ -253,3 +253,16 @@ def test_a_skype_message_without_sender_has_no_name(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"the log has: a \(1\), b \(1\), \? \(1\)"):
         parse_file(tmp_path / "s.json")
+
+
+def test_one_id_in_two_files_is_said(tmp_path: Path) -> None:
+    """A conversation may go on in the next page's file; or two tables number theirs alike."""
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path, text in zip(paths, ((Q, A), (Q2, A2)), strict=True):
+        rows = [
+            {"session_id": "1", "sender": who, "text": t} for who, t in zip(("customer", "agent"), text, strict=True)
+        ]
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = parse_file(paths)
+    assert len(found.records) == 1
+    assert found.changed["conversations whose messages lie in several files joined by their id"] == 1
