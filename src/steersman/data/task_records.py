@@ -104,6 +104,8 @@ def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
         else:
             yield from _chosen(q, first or 0, counts)
     for earlier in waiting:
+        if earlier.number is not None:
+            counts.changed["answers are numbers, taken to count from 0, which none of them shows"] += 1
         yield from _chosen(earlier, 0, counts)
 
 
@@ -169,7 +171,7 @@ def _flattened(records: Iterable[Record], counts: Counts) -> Iterator[tuple[str,
 
 
 def _ready(name: str, value: Mapping[str, Any], taking: Taking, counts: Counts) -> Question:
-    found = ready(value, taking.fields)
+    found = ready(value, {name: _at(value, path) for name, path in taking.fields.items()})
     if found is None:
         raise Dropped("no field for a prompt and its answer")
     answers = tuple(dict.fromkeys(END.sub("", answer).strip() for answer in found.answers))
