@@ -107,6 +107,11 @@ def test_bigbench_and_squad_and_c3(tmp_path: Path) -> None:
         ({"question": "q", "A": "x", "B": "y", "C": "z", "answer": "B"}, {}),
         ({"question": "q", "choices": ["x", "y"], "answer": "(b)"}, {"candidates": "choices"}),
         (ARC, {"answer": "answerKey", "candidates": "choices"}),
+        (
+            {"question": "q", "choices": {"text": ["2", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+            {"answer": "answerKey", "candidates": "choices"},
+        ),
+        ({"question": "q", "A": 0, "B": "y", "answer": "B"}, {}),
         ({"question": "q", "option1": "x", "option2": "y", "answer": "2"}, {}),
         ({"question": "q", "answerA": "x", "answerB": "y", "label": "B"}, {"answer": "label"}),
         ({"question": "q", "candidates": ["B", "y", "A"], "answer": "y"}, {}),
