@@ -307,3 +307,16 @@ def test_several_answers_to_a_request_are_not_joined(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"session_id": "s", "request": Q, "response": [A, A2]}))
     with pytest.raises(ValueError, match="expected scores or ranks beside 2 answers"):
         parse_file(tmp_path / "a.jsonl")
+
+
+def test_one_id_in_two_files_is_said(tmp_path: Path) -> None:
+    """A conversation may go on in the next page's file; or two tables number theirs alike."""
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path, text in zip(paths, ((Q, A), (Q2, A2)), strict=True):
+        rows = [
+            {"session_id": "1", "sender": who, "text": t} for who, t in zip(("customer", "agent"), text, strict=True)
+        ]
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = parse_file(paths)
+    assert len(found.records) == 1
+    assert found.changed["conversations whose messages lie in several files joined by their id"] == 1

@@ -17,6 +17,7 @@ from steersman.compute.packing import Tree, build_row
 from steersman.families.outputs import response_logprobs
 from steersman.weights.folders import load_causal, save_model, use_packed_rows
 from steersman.weights.resolve import resolve
+from steersman.weights.sentence_files import behind, save_pooling
 
 ROW = build_row([Tree((5, 6, 7, 8), ((9, 10, 11), (12, 13)))])
 UMT5 = {
@@ -51,12 +52,14 @@ def test_pickled_weights_are_converted_once(parts: int, tmp_path: Path) -> None:
     folder, said = make_folder("BART", t.tokenizer(), tmp_path / "bart"), list[str]()
     expected, _ = response_logprobs(use_packed_rows(load_causal(folder, "float32")), ROW)
     pickle_weights(folder, parts)
+    save_pooling(folder, 32, "cls", 8)
     with pytest.raises(ValueError, match=r"no \.safetensors weights"):
         load_causal(folder)
     made = resolve(str(folder), cache=tmp_path / "cache", say=said.append)
     found, _ = response_logprobs(use_packed_rows(load_causal(made, "float32")), ROW)
     assert torch.equal(found, expected)
     assert resolve(str(folder), cache=tmp_path / "cache", say=said.append) == made
+    assert behind(made).pooling == "cls", "what is in folders below was lost"
     assert said == ["bart: pickled weights, converted to safetensors (once)"]
     assert (len(list(made.glob("*.safetensors"))), len(list(made.glob("*.bin*")))) == (parts, 0)
     config = json.loads((folder / "config.json").read_text())

@@ -43,6 +43,9 @@ ARC = {"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "a
         (CQIA, "咖啡也可以叫豆浆？", ("不",), "问答"),
         (BELLE, "翻译成中文。\nI learn.", ("我学习。",), ""),
         ({"input": "Is it?", "target_scores": {"yes": 1, "no": 0}}, "Is it?", ("yes",), ""),
+        ({"input": "Is it?", "target": "yes", "target_scores": {"yes": None, "no": 1}}, "Is it?", ("yes",), ""),
+        ({"input": "own", "target": "t", "examples": [{"input": "shot", "output": "s"}]}, "own", ("t",), ""),
+        ({"inputs": "hi", "targets": "hi hi", "definition": "Say it twice."}, "Say it twice.\nhi", ("hi hi",), ""),
     ],
 )
 def test_ready_prompts(record: dict[str, Any], prompt: str | None, answers: Any, kind: str, tmp_path: Path) -> None:
@@ -52,8 +55,8 @@ def test_ready_prompts(record: dict[str, Any], prompt: str | None, answers: Any,
 
 
 def test_fields_of_ready_prompts_may_be_said(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "a.jsonl", [{"问": "一加一？", "答": "二", "选": ["一", "二"], "类": "算"}])
-    (q,), _ = read(path, input="问", target="答", choices="选", type="类")
+    path = write_jsonl(tmp_path / "a.jsonl", [{"题": {"问": "一加一？", "答": "二"}, "选": ["一", "二"], "类": "算"}])
+    (q,), _ = read(path, input="题.问", target="题.答", choices="选", type="类")
     assert (q.ready, q.answers, q.choices, q.kind) == ("一加一？", ("二",), ("一", "二"), "算")
     runner = CliRunner()
     assert runner.invoke(cli(), ["init", str(tmp_path / "w")]).exit_code == 0
@@ -94,6 +97,8 @@ def test_bigbench_and_squad_and_c3(tmp_path: Path) -> None:
     found, _ = read(tmp_path / "s.json", "reading")
     assert [(q.values["context"], q.answers) for q in found] == [("光荣开发的游戏。", ("光荣",))] * 2
     assert len({q.id for q in found}) == 2
+    of_hub = {"question": "谁？", "context": "光荣开发的。", "answers": {"text": ["光荣"], "answer_start": [0]}}
+    assert read(write_jsonl(tmp_path / "h.jsonl", [of_hub]), "reading")[0][0].answers == ("光荣",)
     films = {"question": "她喜欢？", "choice": ["恐怖片", "喜剧片"], "answer": "喜剧片"}
     (tmp_path / "c.json").write_text(json.dumps([[["男：去吗？", "女：我喜欢喜剧片。"], [films], "1-1"]] * 2))
     found, _ = read(tmp_path / "c.json", "reading_choice", candidates="choice")
@@ -113,6 +118,7 @@ def test_bigbench_and_squad_and_c3(tmp_path: Path) -> None:
         ),
         ({"question": "q", "A": 0, "B": "y", "answer": "B"}, {}),
         ({"question": "q", "option1": "x", "option2": "y", "answer": "2"}, {}),
+        ({"question": "q", "option1": 0, "option2": "y", "answer": "2"}, {}),
         ({"question": "q", "answerA": "x", "answerB": "y", "label": "B"}, {"answer": "label"}),
         ({"question": "q", "candidates": ["B", "y", "A"], "answer": "y"}, {}),
     ],
@@ -121,6 +127,26 @@ def test_choices(record: dict[str, Any], fields: dict[str, str], tmp_path: Path)
     (q,), counts = read(write_jsonl(tmp_path / "a.jsonl", [record]), "choice", **fields)
     assert q.answers == ("y",)
     assert not counts.left_out
+
+
+def test_numbers_that_do_not_show_how_the_file_counts_are_said(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "candidates": ["x", "y", "z"], "answer": "1"} for i in range(2)]
+    found, counts = read(write_jsonl(tmp_path / "a.jsonl", rows), "choice")
+    assert [q.answers for q in found] == [("y",)] * 2
+    assert counts.changed == {"answers are numbers, taken to count from 0, which none of them shows": 2}
+
+
+def test_each_file_counts_in_its_own_way(tmp_path: Path) -> None:
+    """Beside one that counts from 0, one that counts from 1 was taken for the choice after the right one."""
+    files, counts = [], Counts()
+    for name, numbers in (("a", (0, 1, 2)), ("b", (1, 2, 3)), ("c", (2, 2, 1))):
+        rows = [{"question": f"{name}{n}", "candidates": ["x", "y", "z"], "answer": str(n)} for n in numbers]
+        files.append(write_jsonl(tmp_path / f"{name}.jsonl", rows))
+    found = questions(scan_all(files, Reading(encoding="auto")), kinds(None)["choice"], Taking(), counts)
+    assert "".join(q.answers[0] for q in found) == "xyz" + "xyz" + "yyx", (
+        "the last shows nothing, and does as the second"
+    )
+    assert counts.changed == {"answers are numbers, taken to count from 1": 6}
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -42,17 +42,18 @@ class Ready:
     kind: str
 
 
-def ready(value: Mapping[str, Any], named: Mapping[str, str]) -> Ready | None:
-    """The record's prompt; None where it has none. `named`: of READY, the record's own field."""
-    at = {name: value.get(named[name]) for name in named}
+def ready(value: Mapping[str, Any], at: Mapping[str, Any]) -> Ready | None:
+    """The record's prompt; None where it has none. `at`: of READY, what fields that the user named hold."""
     pairs = [(value.get(a), value.get(b)) for a, b in ASKED]
-    if "input" in named or "target" in named:
+    if "input" in at or "target" in at:
         pairs = [(at.get("input", value.get("input")), at.get("target", value.get("target")))]
     choices = at.get("choices", value.get("answer_choices"))
-    if isinstance(scores := value.get("target_scores"), Mapping) and scores:  # BIG-bench's choices
+    scores = value.get("target_scores")
+    if isinstance(scores, Mapping) and scores and all(isinstance(n, int | float) for n in scores.values()):  # BIG-bench
         choices = [*scores]
         pairs.append((value.get("input"), [name for name in scores if scores[name] == max(scores.values())]))
-    told = at.get("instruction", value.get("instruction", ""))
+    defined = value.get("definition") if "inputs" in value else None  # Super-NaturalInstructions on hubs
+    told = at.get("instruction", value.get("instruction", defined))
     if isinstance(told, str) and told.strip():
         pairs += [("", value.get("output"))]
     asked, target = next(((a, b) for a, b in pairs if isinstance(a, str) and b is not None), (None, None))
@@ -82,12 +83,16 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
             for one in asked:
                 yield {"context": "\n".join(texts), **one}
             return
-    inner = value.get("examples") if isinstance(value, Mapping) else None
+    inner = value.get("examples") if isinstance(value, Mapping) and "input" not in value else None
     if isinstance(inner, list) and inner and all(isinstance(one, Mapping) and "input" in one for one in inner):
         yield from inner  # BIG-bench's
         return
     for row in flat(value, left_out):
-        yield row if "answer" in row or "answers" not in row else {**row, "answer": row["answers"]}
+        if "answer" in row or "answers" not in row:
+            yield row
+            continue
+        answers = row["answers"]  # {"text": [...], "answer_start": [...]} on hubs
+        yield {**row, "answer": answers.get("text") if isinstance(answers, Mapping) else answers}
 
 
 def choices_of(record: Mapping[str, Any], raw: Any) -> Any:

@@ -24,6 +24,8 @@ from steersman.progress import activity
 from steersman.weights import checks
 from steersman.weights.converted import made_once
 
+MODULES = ("[0-9]_*/*.json", "[0-9]_*/*.safetensors")
+"""What sentence-transformers keeps of how states become vectors."""
 INDEX = "pytorch_model.bin.index.json"
 SINGLE = "pytorch_model.bin"
 CONVERTED = 200e6
@@ -55,17 +57,21 @@ def unpickled(folder: Path, kept: Sequence[str], cache: Path, say: Callable[[str
     files = pickled_files(folder)
     if not files:
         return folder
-    others = {path for pattern in kept for path in folder.glob(pattern) if path.is_file() and path.name != INDEX}
+    patterns = [*kept, *MODULES]
+    others = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and path.name != INDEX}
 
     def convert(into: Path) -> None:
         say(f"{folder.name}: pickled weights, converted to safetensors (once)")
         with activity(f"converting {folder.name}", about=sum(f.stat().st_size for f in files) / CONVERTED):
             _convert(files, into)
         for path in others:
-            shutil.copyfile(path, into / path.name)
+            copy = into / path.relative_to(folder)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
         _name_kind(into / "config.json", say)
 
-    said = "".join(f"{path.name} {file_sha256(path)}\n" for path in sorted({*others, *files}))
+    named = [(path.relative_to(folder).as_posix(), path) for path in sorted({*others, *files})]
+    said = "".join(f"{name} {file_sha256(path)}\n" for name, path in named)
     return made_once(cache / f"{folder.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}-unpickled", convert)
 
 

@@ -105,6 +105,8 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
         gathering = None if record.error else files[record.file]
         found = None if gathering is None else _gathered(record.value)
         if gathering is not None and found is not None and found[0] is type(gathering):
+            if isinstance(gathering, Rows):
+                gathering.file = record.file
             for one in found[1]:
                 gathering.add(record.line, one)
         else:
@@ -178,8 +180,10 @@ class Rows:
     def __init__(self, notes: Counter[str], hours: float) -> None:
         self._notes, self._hours, self._groups = notes, hours, Numbers[str]()
         self._orders, self._stamped, self._count = stamps.Orders(), True, 0
+        self.file = ""
+        """Of the rows that are added."""
         self._base = database(self)
-        self._base.execute("CREATE TABLE said (grp, line, role, text, counted, dmy, mdy, ymd, people, name)")
+        self._base.execute("CREATE TABLE said (grp, line, role, text, counted, dmy, mdy, ymd, people, name, file)")
 
     def add(self, line: int, row: Record) -> None:
         found = columns_of_messages(row)
@@ -196,8 +200,8 @@ class Rows:
         people = plain(str(found[0])) in PEOPLE
         self._count += 1
         number = self._groups.get_or(group, self._count)
-        said = (number, line, role, text, counted, *dated, people, group)
-        self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 10)})", said)
+        said = (number, line, role, text, counted, *dated, people, group, self.file)
+        self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 11)})", said)
 
     def _times(self, row: Record) -> tuple[float | None, tuple[float | None, ...]]:
         """Seconds by the first column of time: counted since 1970, and of a date in each order."""
@@ -214,7 +218,9 @@ class Rows:
         best = self._orders.best()
         at = "counted" if self._stamped else "NULL" if best is None else ("dmy", "mdy", "ymd")[best]
         out = Shelf[tuple[int, Record]]()
-        rows = self._base.execute(f"SELECT grp, line, role, text, {at}, people, name FROM said ORDER BY grp, rowid")
+        rows = self._base.execute(
+            f"SELECT grp, line, role, text, {at}, people, name, file FROM said ORDER BY grp, rowid"
+        )
         for _, group in itertools.groupby(rows, key=lambda row: row[0]):
             for one in self._conversations(list(group)):
                 out.append(one)
@@ -222,7 +228,10 @@ class Rows:
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
         said = [_Said(*row[1:5]) for row in rows]
-        people, group = rows[-1][5:]
+        people, group = rows[-1][5:7]
+        self._notes["conversations whose messages lie in several files joined by their id"] += (
+            len({r[7] for r in rows}) > 1
+        )
         pause = (self._hours * 3600 if self._hours else float("inf")) if people else THREAD_DAYS * 86400.0
         said = _by_time(said, self._notes)
         for number, piece in enumerate(_parted(said, pause), 1):
