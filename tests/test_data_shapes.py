@@ -255,6 +255,60 @@ def test_a_skype_message_without_sender_has_no_name(tmp_path: Path) -> None:
         parse_file(tmp_path / "s.json")
 
 
+SENDERS = [
+    {"id": i, "ticket_id": 0, "sender_id": 7 + i, "sender": {"role": role}, "content": {"text": text}}
+    for i, (role, text) in enumerate((("customer", Q), ("agent", A)))
+]
+BY_PERSON = [
+    {"sender": who, "text": text, "user_id": str(i), "created_at": T.format(i)}
+    for i, (who, text) in enumerate((("customer", Q), ("agent", A)))
+]
+TWO_VISITS = [
+    {"sender": who, "text": text, "session_id": visit}
+    for visit, pairs in (("a", ONE), ("b", TWO))
+    for who, text in pairs
+]
+TWILIO: dict[str, Any] = {
+    "messages": [
+        {
+            "sid": f"IM{i}",
+            "conversation_sid": "CH",
+            "author": who,
+            "body": text,
+            "date_created": T.format(i),
+            "index": i,
+        }
+        for i, (who, text) in enumerate((("kim", Q), ("desk", A)))
+    ],
+    "meta": {"page": 0},
+}
+ASKED = [{"session_id": 0, "request": {"prompt": Q}, "response": {"text": A}}]
+JSON_OUT = '{"type": "human", "content": "x"}'
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (SENDERS, [ONE]),  # a message's sender is no conversation
+        ({"messages": BY_PERSON}, [ONE]),
+        ({"conversation_id": "c", "messages": TWO_VISITS}, [[*ONE, *TWO]]),
+        (TWILIO, [ONE]),  # each has an id of its own
+        (ASKED, [ONE]),
+        ([{"input": Q, "output": JSON_OUT}], [[("user", Q), ("assistant", JSON_OUT)]]),
+        ({"definition": "Be kind.", "data": [{"question": Q, "answer": A}]}, [ONE]),
+    ],
+)
+def test_names_of_people_and_texts_of_json_part_no_dialogue(value: Any, expected: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(value), encoding="utf-8")
+    assert said(tmp_path / "a.json", speakers="kim,desk" if value is TWILIO else "") == expected
+
+
+def test_several_answers_to_a_request_are_not_joined(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"session_id": "s", "request": Q, "response": [A, A2]}))
+    with pytest.raises(ValueError, match="expected scores or ranks beside 2 answers"):
+        parse_file(tmp_path / "a.jsonl")
+
+
 def test_one_id_in_two_files_is_said(tmp_path: Path) -> None:
     """A conversation may go on in the next page's file; or two tables number theirs alike."""
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]

@@ -262,7 +262,9 @@ def test_a_failed_build_is_said_and_remembered_until_something_changes(
     assert "no kernels, PyTorch computes instead, more slowly" in caplog.text
 
 
-@pytest.mark.parametrize("why", ["sleep 5", "echo 'cc1: fatal error: Killed signal terminated program' >&2; exit 1"])
+@pytest.mark.parametrize(
+    "why", ["sleep 5", "kill -9 $$", "echo 'cc1: fatal error: Killed signal terminated program' >&2; exit 1"]
+)
 def test_a_machine_that_is_too_busy_to_build_is_no_failure_to_remember(
     why: str, compiler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

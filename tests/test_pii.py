@@ -217,6 +217,7 @@ def test_what_real_dialogues_and_news_were_misread_in(text: str, expected: list[
         ("ISBN 9787544291170", []),
         ("Reservation under Okonkwo, party of six", [("name", "Okonkwo")]),
         ("J. Whitcombe signed for it", [("name", "J. Whitcombe")]),
+        ("The U.S. Army in S. Korea wants a driver Update", []),
         ("Which? A. Cirrus B. Stratus C. Cumulus", []),
         ("The wifi name is BTHub6-9K2M", []),
         ("the driver Kwame was rude, plate LX19 ZRT", [("name", "Kwame"), ("id", "LX19 ZRT")]),

@@ -112,6 +112,11 @@ def test_bigbench_and_squad_and_c3(tmp_path: Path) -> None:
         ({"question": "q", "A": "x", "B": "y", "C": "z", "answer": "B"}, {}),
         ({"question": "q", "choices": ["x", "y"], "answer": "(b)"}, {"candidates": "choices"}),
         (ARC, {"answer": "answerKey", "candidates": "choices"}),
+        (
+            {"question": "q", "choices": {"text": ["2", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+            {"answer": "answerKey", "candidates": "choices"},
+        ),
+        ({"question": "q", "A": 0, "B": "y", "answer": "B"}, {}),
         ({"question": "q", "option1": "x", "option2": "y", "answer": "2"}, {}),
         ({"question": "q", "option1": 0, "option2": "y", "answer": "2"}, {}),
         ({"question": "q", "answerA": "x", "answerB": "y", "label": "B"}, {"answer": "label"}),
@@ -129,6 +134,19 @@ def test_numbers_that_do_not_show_how_the_file_counts_are_said(tmp_path: Path) -
     found, counts = read(write_jsonl(tmp_path / "a.jsonl", rows), "choice")
     assert [q.answers for q in found] == [("y",)] * 2
     assert counts.changed == {"answers are numbers, taken to count from 0, which none of them shows": 2}
+
+
+def test_each_file_counts_in_its_own_way(tmp_path: Path) -> None:
+    """Beside one that counts from 0, one that counts from 1 was taken for the choice after the right one."""
+    files, counts = [], Counts()
+    for name, numbers in (("a", (0, 1, 2)), ("b", (1, 2, 3)), ("c", (2, 2, 1))):
+        rows = [{"question": f"{name}{n}", "candidates": ["x", "y", "z"], "answer": str(n)} for n in numbers]
+        files.append(write_jsonl(tmp_path / f"{name}.jsonl", rows))
+    found = questions(scan_all(files, Reading(encoding="auto")), kinds(None)["choice"], Taking(), counts)
+    assert "".join(q.answers[0] for q in found) == "xyz" + "xyz" + "yyx", (
+        "the last shows nothing, and does as the second"
+    )
+    assert counts.changed == {"answers are numbers, taken to count from 1": 6}
 
 
 @pytest.mark.parametrize("first", [0, 1])

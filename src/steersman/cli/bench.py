@@ -145,8 +145,8 @@ def regressions(
 ) -> None:
     """Put the answers that people disliked into a regression suite: a later model must not give them more often.
 
-    Name the suite in eval.tasks, and every report and the gate ask it. A line can also be written by hand; without
-    "compared": true none of it may fail.
+    Name the suite in eval.tasks, and every report and the gate ask it. Lines can also be written by hand; a model may
+    fail none that is without "compared": true.
     """
     from steersman.eval.suites.regressions import add as add_lines
     from steersman.rounds.export import open_store

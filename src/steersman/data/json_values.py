@@ -229,6 +229,11 @@ def _known(value: Mapping[str, Any]) -> bool:
         return False
 
 
+def _is_instance(item: Any) -> bool:
+    """Whether a record has an input alone, so that an instruction for it is said elsewhere."""
+    return isinstance(item, dict) and "input" in item and "instruction" not in item
+
+
 class _Document:
     """Values that span lines, read piece by piece: `buffer` holds text read but not yet parsed."""
 
@@ -269,10 +274,11 @@ class _Document:
             return
         counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in lists.items())
         told, field = definition(value)
+        told = told if any(_is_instance(item) for rows in lists.values() for item in rows) else ""
         asked = f", each with the object's {field} as its instruction" if told else ""
         self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}{asked}")
         for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
-            if told and isinstance(item, dict) and "instruction" not in item:
+            if told and _is_instance(item):
                 item = instance(told, item)
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
 

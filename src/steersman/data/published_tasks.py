@@ -120,11 +120,11 @@ def labels_of_choices(raw: Any) -> tuple[str, ...]:
 
 
 def choice(answer: str, choices: Sequence[str], labels: Sequence[str]) -> str | None:
-    """The choice that an answer is by its words, its label or its letter; None where it is none, or a number."""
-    if answer in choices:
-        return answer
+    """The choice that an answer is by its label, its words or its letter; None where it is none, or a number."""
     if answer in labels and len(labels) == len(choices):
         return choices[labels.index(answer)]
+    if answer in choices:
+        return answer
     letter = answer.strip("().（）．、 ").upper()
     if len(letter) == 1 and letter in LETTERS[: len(choices)]:
         return choices[LETTERS.index(letter)]

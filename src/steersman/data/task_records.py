@@ -7,10 +7,11 @@ already (`published_tasks`) are taken as they are. What is left out or cut is co
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,17 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
 
 
 def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
-    """With the choice for an answer's number. A file counts from 0 if it says 0 before it says the number of choices,
-    else from 1 if it says that; questions wait until one of both is seen. ValueError where it says both."""
+    """With the choice for an answer's number, file by file; one that shows no way takes that of those before."""
+    first: int | None = None
+    for _, of in itertools.groupby(found, key=lambda q: q.id.rpartition("-")[0]):
+        first = yield from _numbered_in(of, first, counts)
+
+
+def _numbered_in(
+    found: Iterable[Question], before: int | None, counts: Counts
+) -> Generator[Question, None, int | None]:
+    """A file counts from 0 if it says 0 before it says the number of choices, else from 1 if it says that; questions
+    wait until one of both is seen. ValueError where it says 0 after that."""
     first: int | None = None
     waiting: list[Question] = []
     for q in found:
@@ -104,9 +114,10 @@ def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
         else:
             yield from _chosen(q, first or 0, counts)
     for earlier in waiting:
-        if earlier.number is not None:
+        if earlier.number is not None and before is None:
             counts.changed["answers are numbers, taken to count from 0, which none of them shows"] += 1
-        yield from _chosen(earlier, 0, counts)
+        yield from _chosen(earlier, before or 0, counts)
+    return before if first is None else first
 
 
 def _chosen(q: Question, first: int, counts: Counts) -> Iterator[Question]:

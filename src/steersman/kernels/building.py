@@ -82,7 +82,8 @@ def _run(command: list[str]) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
     except subprocess.CalledProcessError as error:
         said = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip())
-        raise NotBuilt(f"{command[0]}: {said[:300] or f'exit code {error.returncode}'}") from None
+        ended = error.returncode < 0  # by a signal, as where memory runs out
+        raise NotBuilt(f"{command[0]}: {said[:300] or f'exit code {error.returncode}'}", ended) from None
     except subprocess.TimeoutExpired:
         raise NotBuilt(f"{command[0]}: not ready after {SECONDS} s; tried again at the next start", True) from None
     except OSError as error:

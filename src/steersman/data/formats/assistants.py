@@ -8,6 +8,7 @@ from typing import Any
 
 from steersman.data.formats.fields import Fields, parsed_json
 from steersman.data.formats.markup import text_of
+from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
 Turn = dict[str, Any]
@@ -135,10 +136,20 @@ def _trace(record: Record, fields: Fields) -> list[Turn] | None:
                 before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
                 if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
                     return None
+                if isinstance(inside[asked], str) and isinstance(inside[said], str) and _of_prose(given, answer):
+                    return None
                 first = parsed_json(inside.get("gen_ai.system_instructions"))
                 system = [{"role": "system", "content": first}] if isinstance(first, list) and first else []
                 return system + before + (after[len(before) :] if after[: len(before)] == before else after)
     return None
+
+
+def _of_prose(given: Any, answer: Any) -> bool:
+    """Whether a text of JSON beside prose is the task's own: it says nothing in the role of its side."""
+    if isinstance(given, str) == isinstance(answer, str):
+        return False
+    turns, role = (_turns(answer, ""), "assistant") if isinstance(given, str) else (_turns(given, ""), "user")
+    return not any(ROLES.get(turn["role"].casefold()) == role for turn in turns)
 
 
 def _turns(value: Any, role: str) -> Iterator[Turn]:

@@ -24,7 +24,7 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid case_number channel_url csid sid 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number channel_url csid 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
@@ -132,16 +132,21 @@ def tells(value: Any) -> bool:
 
 
 def pages(value: Record) -> dict[str, list[Any]]:
-    """The lists of an object that hold messages of several conversations, each of which names its own."""
+    """The lists of an object that hold messages of several conversations, each of which names its own; {} where the
+    object itself names one."""
+    if any(plain(str(key)) in GROUPS and not empty(value[key]) for key in value):
+        return {}
     lists = {k: v for k in PAGES if isinstance(v := value.get(k), list)}
     return {k: items for k, items in lists.items() if len({name for item in items if (name := _named(item))}) > 1}
 
 
 def _named(item: Any) -> str:
-    """The conversation that a message names; '' where it names none."""
+    """The conversation that a message names; '' where it names none, or a person alone, who may be its author."""
     row = _row(item) if isinstance(item, Mapping) else None
     columns = None if row is None else columns_of_messages(row)
-    return "" if row is None or columns is None else str(row[columns[0]])
+    if row is None or columns is None or (row is item and plain(str(columns[0])) in PEOPLE):
+        return ""
+    return str(row[columns[0]])
 
 
 def is_step(value: Any) -> bool:

@@ -24,10 +24,12 @@ SIDES = {
 """Roles, types and directions beside those of `turns.ROLES`."""
 PEOPLE = ("author", "sender", "from", "actor")
 _GROUPS = """
-    conversationid conversation conversationname channelurl sessionid session senderid csid sid dialogid threadid
-    ticketid chatid roomid contactid
+    conversationid conversation conversationname channelurl sessionid session csid dialogid threadid ticketid chatid
+    roomid contactid
 """
 GROUPS = tuple(_GROUPS.split())
+LOGGED = (*GROUPS, "senderid")
+"""Of events and exchanges, where the sender is the user whom all of them are with; of a message its author."""
 _TIMES = """
     createdat created createdtime timestamp time received receivedat sentat senton datetime date requesttime
     requesttimestamp
@@ -49,7 +51,10 @@ DEEPER = (
     "slate",
     "children",
 )
-ASKED = ("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult")
+ASKED = (
+    *("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult"),
+    *("prompt", "question"),
+)
 SAID = (
     *("generic", "responsemessages", "fulfillmentmessages", "messages", "fulfillmenttext", "output", "queryresult"),
     *("text", "message", "content", "title", "speech", "answer"),
@@ -87,7 +92,8 @@ def message(record: Record) -> Record | None:
     if not side:
         return None
     text = next((t for k in (*DIRECT, *WITHIN) if (t := words(m.get(k), DEEPER))), "")
-    return _placed(NOTE if is_internal(record) else side, "" if event and BUTTON.fullmatch(text) else text, m)
+    said = "" if event and BUTTON.fullmatch(text) else text
+    return _placed(NOTE if is_internal(record) else side, said, m, LOGGED if isinstance(event, str) else GROUPS)
 
 
 def _opened(record: Record) -> Record:
@@ -108,11 +114,16 @@ def is_internal(item: Record) -> bool:
     return hidden or marks.get("is_private") in yes or marks.get("internal") in yes
 
 
-def _placed(side: str, text: str, m: Record) -> Record:
+def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:
     at = next((m[k] for k in TIMES if m.get(k)), None)
     at = int(at) if isinstance(at, float) and at > 1e9 else at
-    group = next((m[k] for k in GROUPS if m.get(k) and isinstance(m[k], str | int)), None)
-    return {"side": side, "body": text, "created_at": at} | ({} if group is None else {"conversation_id": str(group)})
+    group = _group(m, groups)
+    return {"side": side, "body": text, "created_at": at} | ({} if group is None else {"conversation_id": group})
+
+
+def _group(m: Record, groups: tuple[str, ...]) -> str | None:
+    """The conversation that a record names, which may be number 0."""
+    return next((str(m[k]) for k in groups if isinstance(m.get(k), str | int) and m[k] != ""), None)
 
 
 def _role(person: Record) -> str:
@@ -144,10 +155,13 @@ def exchange(record: Any) -> list[Record] | None:
         return None
     m = named(_opened(record))
     pair = next(((a, s) for a, s in EXCHANGES if a in m and s in m), None)
-    if pair is None or not any(m.get(k) for k in GROUPS):
+    if pair is None or _group(m, LOGGED) is None:
         return None
     asked, said = (parsed_json(m[k]) for k in pair)
     if not isinstance(said, Mapping | list) or (isinstance(asked, Mapping) and "messages" in asked):
         return None
+    if isinstance(said, list) and any(isinstance(one, str) for one in said):
+        return None  # several answers to choose from
     question, answer = words(asked, ASKED), words(said, SAID)
-    return [_placed(USER, question, m), _placed(BOT, answer, m)] if question or answer else None
+    turns = (USER, question), (BOT, answer)
+    return [_placed(side, text, m, LOGGED) for side, text in turns] if question or answer else None

@@ -22,11 +22,15 @@ from steersman.data.pii.persons import (
 
 WORKS = re.compile(
     r"\b(?:(?i:driver|courier|technician|receptionist|plumber|mechanic|nurse|colleague|neighbou?r)|Monteur(?:in)?|Techniker(?:in)?|"
-    rf"Fahrer(?:in)?|Kurier|Mitarbeiter(?:in)?|Berater(?:in)?|Postbote|Verkäufer(?:in)?|Hausmeister)\s(?P<name>{NAME})"
+    rf"Fahrer(?:in)?|Kurier|Mitarbeiter(?:in)?|Berater(?:in)?|Postbote|Verkäufer(?:in)?|Hausmeister)\s(?!(?:Update|Software|Version|Windows)\b)(?P<name>{NAME})"
 )
 """Somebody's work, and who does it."""
 UNDER = re.compile(rf"\b(?i:reservation|booking|table|appointment|room)s?(?i: is| was)?\s(?i:under)\s(?P<name>{NAME})")
-INITIAL = re.compile(rf"(?<![A-Za-zÄÖÜäöüß.])(?P<name>[A-Z]\.\s?(?:[A-Z]\.\s?)?{PART})(?!\s?(?:GmbH|AG|KG|Ltd|Inc|&))")
+PLACE = r"U\.[SK]\.|[NSEW]\.\s?(?:Korea|Carolina|Dakota|America|Africa|Virginia)\b|E\.\s?[Cc]oli\b"
+"""Initials of what is nobody: "U.S. Army", "S. Korea"."""
+INITIAL = re.compile(
+    rf"(?<![A-Za-zÄÖÜäöüß.])(?!{PLACE})(?P<name>[A-Z]\.\s?(?:[A-Z]\.\s?)?{PART})(?!\s?(?:GmbH|AG|KG|Ltd|Inc|&))"
+)
 OPTION = re.compile(r"(?<![A-Za-z.])([A-E])\.\s")
 """What begins an answer of a choice."""
 NOBLE = re.compile(rf"(?P<name>{PART}\sv\.\s?(?:d\.\s?)?{PART})")

@@ -3,8 +3,8 @@
 A line of the file: the prompt (`messages`, or `prompt` as text), and what is wrong: `not_like`, answers that were
 disliked; `must` and `must_not`, texts or /regular expressions/ that an answer must or must not hold.
 
-None of it may fail, but for lines that say `"compared": true`, as those that `steersman regressions` makes of dislikes
-do: answers are drawn, so some of many come back by chance, and a model is held to how often the served one gives them.
+None of it may fail, but for lines that `steersman regressions` made of dislikes and such as say `"compared": true`:
+answers are drawn, so some of many come back by chance, and a model is held to how often the served one gives them.
 Why so: decision 107 in docs/LOG.md.
 """
 
