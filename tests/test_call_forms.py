@@ -108,7 +108,7 @@ def test_all_published_templates_calls_are_read_back() -> None:
         for p in PUBLISHED
         if p.stem not in ("muse-glimmer", "meetkai-functionary-medium-v3.2", "MiniMax-M3")
     ]
-    assert sum(map(bool, kinds)) >= 40
+    assert sum(map(bool, kinds)) >= 39
 
 
 @pytest.mark.parametrize(
