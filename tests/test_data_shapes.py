@@ -284,6 +284,10 @@ TWILIO: dict[str, Any] = {
 }
 ASKED = [{"session_id": 0, "request": {"prompt": Q}, "response": {"text": A}}]
 JSON_OUT = '{"type": "human", "content": "x"}'
+OF_EVENTS = [
+    {"conversation_id": "1", "event": "message", "sender_id": who, "sender": who, "text": t}
+    for who, t in (("customer", Q), ("agent", A))
+]
 
 
 @pytest.mark.parametrize(
@@ -295,6 +299,8 @@ JSON_OUT = '{"type": "human", "content": "x"}'
         (TWILIO, [ONE]),  # each has an id of its own
         (ASKED, [ONE]),
         ([{"input": Q, "output": JSON_OUT}], [[("user", Q), ("assistant", JSON_OUT)]]),
+        ([{"session_id": "s", "request": Q, "response": JSON_OUT}], [[("user", Q), ("assistant", JSON_OUT)]]),
+        (OF_EVENTS, [ONE]),
         ({"definition": "Be kind.", "data": [{"question": Q, "answer": A}]}, [ONE]),
     ],
 )

@@ -79,7 +79,8 @@ def message(record: Record) -> Record | None:
     event = m.get("event")
     person: Record = next((m[k] for k in PEOPLE if isinstance(m.get(k), Mapping)), {})
     deeper = any(isinstance(m.get(k), Mapping | list) for k in WITHIN)
-    if isinstance(event, str) and ("senderid" in m or (event in ("user", "bot") and "text" in m)):
+    logged = "senderid" in m and not any(isinstance(m.get(k), str) for k in (*PEOPLE, "direction"))
+    if isinstance(event, str) and (logged or (event in ("user", "bot") and "text" in m)):
         side = {"user": USER, "bot": BOT, "agent": ANSWER}.get(event, SYSTEM)
     elif str(m.get("format")) in ("request", "trace", "launch") and deeper:
         side = USER if m["format"] == "request" else BOT if m.get("type") in ("text", "speak") else SYSTEM
@@ -162,6 +163,8 @@ def exchange(record: Any) -> list[Record] | None:
         return None
     if isinstance(said, list) and any(isinstance(one, str) for one in said):
         return None  # several answers to choose from
+    if pair == ("request", "response") and isinstance(asked, str) and isinstance(m[pair[1]], str):
+        return None  # JSON that somebody asked for
     question, answer = words(asked, ASKED), words(said, SAID)
     turns = (USER, question), (BOT, answer)
     return [_placed(side, text, m, LOGGED) for side, text in turns] if question or answer else None
