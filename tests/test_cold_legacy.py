@@ -380,3 +380,11 @@ def test_what_parts_the_other_paragraphs_stays() -> None:
     found, report = stripped([dialogue("Hello,\n\n" + code, "Dear Ann,\n\nFirst.\n\n\nHello!\n\nSecond.")])
     assert [m.text for m in found[0].messages] == [code, "First.\n\n\nSecond."]
     adds_up(report)
+
+
+@pytest.mark.timeout(10)
+def test_a_long_blank_run_takes_no_long_time() -> None:
+    asked = "[Internal note] rude\n\nWhere is it?\n" + " " * 200_000 + "x"
+    said = Conversation("1", (Message("user", asked), Message("assistant", "Here.")))
+    (kept,), _ = stripped([said])
+    assert kept.messages[0].text.startswith("Where is it?")

@@ -42,8 +42,8 @@ _POLITE = (
     r"(?:我是|这里是)[^。!！,，\n]{0,12}(?:客服|专员|顾问|助手)[^。!！,，\n]{0,12}[。!！,，~～]\s*(?:很高兴为您服务[。!！~～]*\s*)?",
 )
 GREETINGS = {
-    "user": re.compile(rf"\s*(?:{'|'.join((*_OPEN, _POLITE[1]))})", re.I),
-    "assistant": re.compile(rf"\s*(?:{'|'.join((*_OPEN, *_POLITE))})", re.I),
+    "user": re.compile(rf"\s*+(?:{'|'.join((*_OPEN, _POLITE[1]))})", re.I),
+    "assistant": re.compile(rf"\s*+(?:{'|'.join((*_OPEN, *_POLITE))})", re.I),
 }
 """Role -> pattern of what stands before the matter, once. What staff say out of courtesy a user may mean."""
 
@@ -57,10 +57,10 @@ _CLOSE = (
     r"(?:此致(?:敬礼)?|敬礼|顺颂商祺|顺祝商祺|祝(?:您|你)?(?:好|工作顺利|生活愉快|商祺|一切顺利|万事如意|购物愉快)|谢谢[您你]?|多谢|感谢|"
     r"(?:期待|盼)(?:您的)?(?:回复|复))",
 )
-CLOSING = re.compile(rf"\s*(?:{'|'.join(_CLOSE)})[\s,，.。!！~～]*", re.I)
+CLOSING = re.compile(rf"\s*+(?:{'|'.join(_CLOSE)})[\s,，.。!！~～]*", re.I)
 """Pattern of a whole line that closes a letter."""
 DEVICE = re.compile(
-    r"\s*(?:sent (?:from|via|with) (?:my |the )?.{1,40}|get outlook for .{1,20}|"
+    r"\s*+(?:sent (?:from|via|with) (?:my |the )?.{1,40}|get outlook for .{1,20}|"
     r"(?:von|mit) (?:meine[mr]|der|dem) .{1,40} gesendet|gesendet (?:von|mit|aus) .{1,40}|diese nachricht wurde von mein.{1,60}|"
     r"(?:发|發|来)自(?:我的)?.{1,20}|(?:从|由)我的.{1,16}发送|发送自.{1,20})\s*",
     re.I,
@@ -79,9 +79,9 @@ DISCLAIMER = re.compile(
     re.I,
 )
 NOTE = re.compile(
-    r"\s*[\[(【<#*_]*\s*(?:internal(?: (?:note|comment|only))?|private note|for internal use|note to (?:team|self|colleagues)|"
+    r"\s*+[\[(【<#*_]*+\s*+(?:internal(?: (?:note|comment|only))?|private note|for internal use|note to (?:team|self|colleagues)|"
     r"interne[rs]? (?:notiz|anmerkung|vermerk|kommentar|hinweis)|nur intern|内部(?:备注|备忘|留言|说明|批注)|仅(?:限)?内部(?:可见)?|客服备注)"
-    r"\s*[\])】>:：*_\-–]",
+    r"\s*+[\])】>:：*_\-–]",
     re.I,
 )
 """Pattern of a paragraph's beginning that was for colleagues alone."""

@@ -7,32 +7,32 @@ from __future__ import annotations
 import re
 
 ATTRIBUTION = re.compile(
-    r"\s*(?:>\s*)*(?:on\b.{4,200}\bwrote|am\b.{4,200}\bschrieb\b.{0,120}|.{2,80}<[^<>\s]+@[^<>\s]+>\s*(?:wrote|schrieb|写道|於.{4,40}寫道)|"
+    r"\s*+(?:>\s*+)*+(?:on\b.{4,200}\bwrote|am\b.{4,200}\bschrieb\b.{0,120}|.{2,80}<[^<>\s]+@[^<>\s]+>\s*(?:wrote|schrieb|写道|於.{4,40}寫道)|"
     r"(?:在|于|於)\s?\d{4}.{4,120}(?:写道|寫道|写到)|\d{4}年\d{1,2}月\d{1,2}日.{0,120}(?:写道|寫道|写到)|le .{4,120} a écrit)\s*[:：]\s*",
     re.I | re.S,
 )
 """Pattern of the one or two lines above a quoted mail."""
-OPENS = re.compile(r"\s*(?:>\s*)*(?:on\b|am\b|在|于|於|\d{4}年|le\b)", re.I)
+OPENS = re.compile(r"\s*+(?:>\s*+)*+(?:on\b|am\b|在|于|於|\d{4}年|le\b)", re.I)
 """Pattern of the first line of several."""
 BAR = re.compile(
-    r"\s*(?:>\s*)*[-_—–=*]{2,}\s*(?:original(?:e)? ?(?:message|appointment|nachricht)?|ursprüngliche (?:nachricht|e-?mail)|"
+    r"\s*+(?:>\s*+)*+[-_—–=*]{2,}\s*(?:original(?:e)? ?(?:message|appointment|nachricht)?|ursprüngliche (?:nachricht|e-?mail)|"
     r"forwarded message|weitergeleitete nachricht|begin forwarded message|原始邮件|原始郵件|转发邮件|轉寄的郵件|邮件原件|Original|on .{4,160} wrote)"
     r"\s*[-_—–=*]*\s*",
     re.I,
 )
 """Pattern of the line between a mail and the one that it answers or forwards."""
 ABOVE = re.compile(
-    r"\s*#*#?-*\s*(?:please (?:type|write|enter) your reply above this line|bitte antworten sie oberhalb dieser zeile|"
+    r"\s*+#*+-*+\s*+(?:please (?:type|write|enter) your reply above this line|bitte antworten sie oberhalb dieser zeile|"
     r"reply above this line|请在此(?:行|线)(?:以)?上(?:方)?回复)\s*-*#*\s*",
     re.I,
 )
 """Pattern of a help desk's line above which people answer."""
 HEADER = re.compile(
-    r"\s*\*?(?:from|sent|to|cc|subject|date|von|gesendet|an|betreff|datum|发件人|發件人|寄件者|发送时间|傳送時間|收件人|收件者|抄送|"
+    r"\s*+\*?(?:from|sent|to|cc|subject|date|von|gesendet|an|betreff|datum|发件人|發件人|寄件者|发送时间|傳送時間|收件人|收件者|抄送|"
     r"主题|主旨|日期)\*?\s*[:：]\*?\s*\S.*",
     re.I,
 )
-FIRST = re.compile(r"\s*\*?(?:from|von|发件人|發件人|寄件者)\*?\s*[:：]", re.I)
+FIRST = re.compile(r"\s*+\*?(?:from|von|发件人|發件人|寄件者)\*?\s*[:：]", re.I)
 HEADERS = 3
 """Lines like 'From: ...' in a row that are a quoted mail's head."""
 
