@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from steersman.data.formats.fields import ONE_KEPT
 from steersman.data.importing import parse_file
 from steersman.types import Conversation
 
@@ -313,6 +314,18 @@ def test_several_answers_to_a_request_are_not_joined(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"session_id": "s", "request": Q, "response": [A, A2]}))
     with pytest.raises(ValueError, match="expected scores or ranks beside 2 answers"):
         parse_file(tmp_path / "a.jsonl")
+
+
+def test_of_several_choices_of_an_api_one_is_kept_and_said(tmp_path: Path) -> None:
+    several = {"choices": [{"message": {"role": "assistant", "content": t}} for t in (A, A2)]}
+    trace = {"request_body": {"messages": CHAT}, "response_body": several}
+    asked = {"custom_id": "1", "body": {"messages": CHAT}}
+    batch = [asked, {"custom_id": "1", "response": {"status_code": 200, "body": several}}]
+    for lines in ([trace], batch):
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        found = parse_file(tmp_path / "a.jsonl")
+        assert [m.text for m in found.records[0].messages][-1] == A
+        assert found.changed[ONE_KEPT] == 1
 
 
 def test_one_id_in_two_files_is_said(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from steersman.data.formats.fields import Fields, parsed_json
+from steersman.data.formats.fields import ONE_KEPT, Fields, alternatives, parsed_json
 from steersman.data.formats.markup import text_of
 from steersman.data.formats.turns import ROLES
 
@@ -133,6 +133,9 @@ def _trace(record: Record, fields: Fields) -> list[Turn] | None:
         for asked, said in TRACED:
             if asked in inside and said in inside:
                 given, answer = parsed_json(inside[asked]), parsed_json(inside[said])
+                if len(several := alternatives(answer)) > 1:
+                    fields.note(ONE_KEPT)
+                    answer = several[0]
                 before, after = list(_turns(given, "user")), list(_turns(answer, "assistant"))
                 if not any(isinstance(v, Mapping | list) for v in (given, answer)) or not before or not after:
                     return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steersman.data.formats.exports import DESK
+from steersman.data.formats.fields import ONE_KEPT, alternatives
 from steersman.data.shelves import Numbers, Shelf
 
 Record = Mapping[str, Any]
@@ -32,6 +33,7 @@ class Batches:
             self._notes[_without_words(value)] += 1
         else:
             name = str(value["custom_id"])
+            self._notes[ONE_KEPT] += len(alternatives(_body(value))) > 1
             self._notes["earlier answers to the same request of a batch left out"] += name in self._answers
             self._answers[name] = len(self._lines)
             self._lines.append((line, {"answer": answer}))
@@ -79,11 +81,17 @@ def _asked(value: Record) -> list[Any]:
 
 def _without_words(value: Record) -> str:
     """Why there is no turn: the request failed, or asked for something else."""
-    response = value.get("response")
-    body = response.get("body") if isinstance(response, Mapping) else None
-    if isinstance(response, Mapping) and isinstance(body, Mapping) and response.get("status_code", 200) == 200:
+    if _body(value) is not None:
         return "requests of a batch answered without words (embeddings, calls alone) left out"
     return "requests of a batch that failed left out"
+
+
+def _body(value: Record) -> Record | None:
+    """What OpenAI's interface answered; None where the request failed."""
+    response = value.get("response")
+    if not isinstance(response, Mapping) or response.get("status_code", 200) != 200:
+        return None
+    return body if isinstance(body := response.get("body"), Mapping) else None
 
 
 def _answer(value: Record) -> Any:
@@ -92,11 +100,10 @@ def _answer(value: Record) -> Any:
     if isinstance(result, Mapping):  # Anthropic's
         message = result.get("message")
         return message if result.get("type") == "succeeded" and isinstance(message, Mapping) else None
-    response = value.get("response")
-    body = response.get("body") if isinstance(response, Mapping) else None
-    if not isinstance(response, Mapping) or not isinstance(body, Mapping) or response.get("status_code", 200) != 200:
+    if (body := _body(value)) is None:
         return None
-    choices, output = (v if isinstance(v := body.get(k), list) else [] for k in ("choices", "output"))
+    choices, output = alternatives(body), body.get("output")
     if choices and isinstance(choice := choices[0], Mapping):
         return choice.get("message") or {"role": "assistant", "content": choice.get("text")}
+    output = output if isinstance(output, list) else []
     return next((o for o in output if isinstance(o, Mapping) and o.get("type") == "message"), None)

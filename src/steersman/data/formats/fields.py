@@ -37,6 +37,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+ONE_KEPT = "requests with several answers, of which the first alone is kept: nothing says which is better"
+
+
+def alternatives(answer: Any) -> list[Any]:
+    """What an API that was asked for several answers gave (`choices`); [] of other values."""
+    found = answer.get("choices") if isinstance(answer, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 def parsed_json(value: Any) -> Any:
     """A string with a JSON list or object (tables, exports) parsed; any other value unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
