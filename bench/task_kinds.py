@@ -80,10 +80,30 @@ def free() -> Iterator[Row]:
                 yield {"context": row["doc"], "question": question, "answer": answer}
 
 
+def relations() -> Iterator[Row]:
+    """KgCLUE: the property that a question asks for."""
+    for row in rows("rag/kgclue_qa"):
+        yield {"text": row["question"], "label": row["answer"].split(" ||| ")[1]}
+
+
+def poems() -> Iterator[Row]:
+    """Lyrics of Song and songs of Yuan, their first lines."""
+    for row in rows("pretrain/zh_poetry_classics"):
+        if row["collection"] in ("宋词", "元曲"):
+            yield {"text": " ".join(row["text"].split("\n"))[:60], "label": row["collection"]}
+
+
+def requests() -> Iterator[Row]:
+    """CatQA: harmful requests by category."""
+    for category, of in json.loads((DATA / "safety/catqa_chinese.json").read_text(encoding="utf-8")).items():
+        for text in (text for kind in of.values() for text in kind):
+            yield {"text": text, "label": HARMS[category]}
+
+
 def wrong() -> Iterator[Row]:
-    """Sentences of news with the errors that people type."""
-    for number, row in zip(range(6000), rows("pretrain/zh_crud_news"), strict=False):
-        found = [s for s in re.findall(r"[^。！？\n]+[。！？]", row["text"]) if 12 <= len(s) <= 40]
+    """Parts of sentences of news with an error of the kind that people type."""
+    for number, row in zip(range(12000), rows("pretrain/zh_crud_news"), strict=False):
+        found = [s for s in re.findall(r"[\u4e00-\u9fff]+", row["text"]) if 8 <= len(s) <= 18]
         if found:
             rng = random.Random(f"typos/{number}")
             right = rng.choice(found).strip()
@@ -129,18 +149,32 @@ def arc() -> Iterator[Row]:
     yield from chosen("arc_easy", "question")
 
 
+HARMS = {
+    "Illegal Activity": "违法活动",
+    "Child Abuse": "虐待儿童",
+    "Hate/Harass/Violence": "仇恨与暴力",
+    "Malware Viruses": "恶意软件",
+    "Physical Harm": "身体伤害",
+    "Economic Harm": "经济损害",
+    "Fraud/Deception": "欺诈",
+    "Adult Content": "成人内容",
+    "Political Campaigning": "政治宣传",
+    "Privacy Violation Activity": "侵犯隐私",
+    "Tailored Financial Advice": "理财建议",
+}
 PREPARED: dict[str, Callable[[], Iterator[Row]]] = {
-    f.__name__: f for f in (needs, entities, facts, lines, free, wrong, titles, slots, copa, piqa, arc)
+    f.__name__: f
+    for f in (needs, entities, facts, lines, free, wrong, titles, slots, relations, poems, requests, copa, piqa, arc)
 }
 SETS: dict[str, tuple[str, str, str]] = {
     # set: kind, file, options
-    "cic": ("intent", "customer/zh_cic_ecommerce_intents", "--field text=sentence --field label=label_des"),
-    "tnews": ("news", "sft/zh_dataclue_tasks", "--where task=tnews --field text=sentence --field label=label_des"),
-    "eprstmt": ("sentiment", "sft/zh_fewclue_train_dev", "--where task=eprstmt --field text=sentence --split 0,0,1"),
-    "cold": ("moderation", "safety/zh_coldataset", ""),
-    "ocnli": ("inference", "sft/zh_ocnli_train10k", "--field premise=sentence1 --field hypothesis=sentence2"),
-    "simclue": ("similarity", "rag/simclue_pairs", "--field first=sentence1 --field second=sentence2"),
-    "qbqtc": ("relevance", "rag/qbqtc_dev_20k", "--field text=title"),
+    "cic": ("intent", "customer/zh_cic_ecommerce_intents", "--field text=sentence --field label=label_des --most 5000 --balance"),
+    "tnews": ("news", "sft/zh_dataclue_tasks", "--where task=tnews --field text=sentence --field label=label_des --most 3000"),
+    "eprstmt": ("sentiment", "sft/zh_fewclue_train_dev", "--where task=eprstmt --field text=sentence --split 0.5,0.1,0.4 --prompts 3"),
+    "cold": ("moderation", "safety/zh_coldataset", "--balance --most 4000 --most-characters 80"),
+    "ocnli": ("inference", "sft/zh_ocnli_train10k", "--field premise=sentence1 --field hypothesis=sentence2 --balance --most 9000"),
+    "simclue": ("similarity", "rag/simclue_pairs", "--field first=sentence1 --field second=sentence2 --balance --most 6000"),
+    "qbqtc": ("relevance", "rag/qbqtc_dev_20k", "--field text=title --balance --most 6000"),
     "cluewsc": (
         "coreference",
         "sft/zh_fewclue_train_dev",
@@ -164,23 +198,27 @@ SETS: dict[str, tuple[str, str, str]] = {
     "help-zh": ("translate_to_zh", "lines", ""),
     "help-en": ("translate_to_en", "lines", ""),
     "kgclue-entity": ("extraction", "entities", ""),
+    "relation": ("relation", "relations", "--most 4000"),
+    "genre": ("genre", "poems", "--balance"),
+    "harm": ("harm", "requests", "--most 0 --split 0.6,0.1,0.3"),
+    "group": ("target_group", "safety/zh_coldataset", "--field label=topic --balance --most 6000 --most-characters 60"),
     "crosswoz": ("needs", "needs", ""),
     "csl-keywords": ("keywords", "sft/zh_csl_scientific", "--where task=kg --field items=target --list items=_"),
-    "drcd": ("question_generation", "rag/drcd_dev_test_zhtw", "--field answer=answers"),
+    "drcd": ("question_generation", "rag/drcd_dev_test_zhtw", "--field answer=answers --most-characters 100"),
     "csl-article": ("article", "titles", ""),
     "paraphrase": (
         "rewriting",
         "rag/simclue_pairs",
-        "--where label=1 --field text=sentence1 --field rewritten=sentence2",
+        "--where label=1 --field text=sentence1 --field rewritten=sentence2 --most 4000",
     ),
-    "modern": ("to_modern", "sft/zh_classical_modern_20k", ""),
-    "classical": ("to_classical", "sft/zh_classical_modern_20k", ""),
-    "typos": ("correction", "wrong", ""),
-    "kgclue": ("knowledge", "facts", ""),
+    "modern": ("to_modern", "sft/zh_classical_modern_20k", "--most 5000 --most-characters 40"),
+    "classical": ("to_classical", "sft/zh_classical_modern_20k", "--most 5000 --most-characters 40"),
+    "typos": ("correction", "wrong", "--most 6000"),
+    "kgclue": ("knowledge", "facts", "--most 5000"),
     "huatuo": (
         "medical_questions",
         "sft/zh_misc",
-        "--where source=huatuo_med --field question=instruction --field answer=output",
+        "--where source=huatuo_med --field question=instruction --field answer=output --most 0 --most-characters 70",
     ),
     "kefu": ("service", "customer/zh_kefu_qa", ""),
     "banking77": ("intent", "customer/en_banking77_train", "--field label=category"),
@@ -193,7 +231,7 @@ SETS: dict[str, tuple[str, str, str]] = {
     "arc-easy": ("choice", "arc", "--split 0,0,1"),
     "pclue": ("", "eval/pclue_train9_sample_705", "--split 0,0,1"),
 }
-HELD_OUT = ("eprstmt", "chid", "pclue", "copa", "piqa", "arc-easy")
+HELD_OUT = ("group", "chid", "pclue", "copa", "piqa", "arc-easy")
 """Sets that nothing is trained on."""
 
 
@@ -221,8 +259,8 @@ def build(space: Path, most: int, characters: int) -> None:
             "--into",
             name,
             *chosen,
-            *options.split(),
             *sizes,
+            *options.split(),
             "--replace",
             "-w",
             str(space),

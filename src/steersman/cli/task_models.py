@@ -125,6 +125,9 @@ def tasks_build(
     prompts: Annotated[int, typer.Option("--prompts", min=1, help="Prompts of a record in the training split.")] = 2,
     options: Annotated[int, typer.Option("--options", help="Label sets up to so many are listed in prompts.")] = 20,
     most: Annotated[int, typer.Option("--most", min=0, help="Records of all splits, drawn by the seed; 0: all.")] = 0,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Labels equally often: --most by their number each, or as the rarest.")
+    ] = False,
     characters: LongOption = 1000,
     split: SplitOption = "auto",
     seed: SeedOption = None,
@@ -153,9 +156,10 @@ def tasks_build(
     found, counts = _read(sources, chosen, taking, encoding, 0)
     seed = space.config.project.seed if seed is None else seed
     how = _building(into, seed, parse_split(split), language, (prompts, options, most), LEAST if split == "auto" else 0)
+    how = dataclasses.replace(how, balance=_balanced(balance, chosen))
     built = _built(found, chosen, how, counts)
     about = {"task": kind or "ready", "taking": dataclasses.asdict(taking), "language": language, "seed": seed}
-    about |= {"prompts": prompts, "options": options, "most": most, "split": split, "changed": dict(counts.changed)}
+    about |= {"prompts": prompts, "options": options, "most": most, "balance": balance, "split": split, "changed": dict(counts.changed)}
     splits = {split: of or None for split, of in built.splits.items()}
     infos = write_each(space, (into, "demonstrations"), splits, _origin(sources, counts, replace), about)
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos]
@@ -170,6 +174,12 @@ def tasks_build(
     }
     data |= {"read": counts.read, "left_out": dict(counts.left_out), "changed": dict(counts.changed)}
     emit(as_json, data, "\n".join(lines + _said(counts)))
+
+
+def _balanced(balance: bool, kind: Kind | None) -> bool:
+    if balance and (kind is None or not kind.closed or kind.labels in kind.fields):
+        raise ValueError("--balance: expected a kind with one label set (--kind; steersman tasks list)")
+    return balance
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:

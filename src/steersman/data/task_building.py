@@ -47,6 +47,8 @@ class Building:
     """Most labels that a prompt lists."""
     most: int = 0
     """Most questions of all splits, drawn by the seed; 0: all."""
+    balance: bool = False
+    """Labels equally often: at most `most` divided by their number, or as the rarest."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,7 @@ class Built:
 
 def build(found: Sequence[Question], kind: Kind | None, how: Building, counts: Counts) -> Built:
     """Demonstrations of all splits. ValueError where there are none, or no prompt suits the label set."""
-    if how.most and len(found) > how.most:
-        counts.left_out["beyond --most"] += len(found) - how.most
-        order = sorted(range(len(found)), key=lambda i: _rng(how, f"most/{found[i].id}/{found[i].key}").random())
-        found = [found[i] for i in sorted(order[: how.most])]
+    found = _drawn(found, how, counts)
     found = _spoken(found)
     split = split_keys([q.key for q in found], how.fractions, how.least)
     parts = {name: [q for q in found if split[q.key] == name] for name in how.fractions}
@@ -79,6 +78,23 @@ def build(found: Sequence[Question], kind: Kind | None, how: Building, counts: C
     used |= {c.meta[TASK]["kind"] for part in out.values() for c in part}
     labels = {code: tuple(dict.fromkeys(of.values())) for code, of in worded.items() if code in used}
     return Built(_with_baselines(out), labels)
+
+
+def _drawn(found: Sequence[Question], how: Building, counts: Counts) -> Sequence[Question]:
+    """As many questions as are wanted, with `balance` of each answer; their order stays."""
+    sizes = Counter(q.answers[0] if how.balance else "" for q in found)
+    most = how.most // len(sizes) if how.most and sizes else min(sizes.values()) if how.balance else len(found)
+    if max(sizes.values(), default=0) <= most:
+        return found
+    taken: set[int] = set()
+    left = dict.fromkeys(sizes, most)
+    for i in sorted(range(len(found)), key=lambda i: _rng(how, f"most/{found[i].id}/{found[i].key}").random()):
+        label = found[i].answers[0] if how.balance else ""
+        if left[label]:
+            left[label] -= 1
+            taken.add(i)
+    counts.left_out["beyond --most, or beyond a label's share" if how.balance else "beyond --most"] += len(found) - len(taken)
+    return [q for i, q in enumerate(found) if i in taken]
 
 
 def _rng(how: Building, what: str) -> random.Random:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 BUILT_IN = Path(__file__).with_name("task_kinds.toml")
-METRICS = ("accuracy", "f1", "span", "entities", "rouge")
+METRICS = ("accuracy", "f1", "span", "entities", "rouge", "sari")
 LANGUAGES = ("zh", "en")
 KEYS = ("title", "fields", "target", "metric", "labels", "copy", "lead", "within", *LANGUAGES)
 OPTIONS = "options"
@@ -130,6 +130,8 @@ def _kind(name: str, table: Any, where: str) -> Kind:
         named = set(PLACE.findall(text)) - ({OPTIONS} if kind.closed else set())
         if unknown := sorted(named - set(fields)):
             raise ValueError(f"{where}: {text!r}: no field {', '.join(unknown)}; expected some of {', '.join(fields)}")
+    if metric == "sari" and not kind.copy:
+        raise ValueError(f"{where}: copy: expected the text that is rewritten, which sari compares with")
     if kind.closed and not kind.answer_field:
         raise ValueError(f"{where}: target: expected one field, whose words the label set has, got {kind.target!r}")
     return kind

@@ -1,4 +1,5 @@
-"""How alike an answer and the right one are: exact, by words, by items, by the longest common run or subsequence.
+"""How alike an answer and the right one are: exact, by words, by items, by the longest common run or subsequence; and
+how well a text is rewritten.
 
 Texts are compared as `units`: each Chinese character is one, every other word is one (lower case, without punctuation).
 For English alone ROUGE-L is rouge-score's, for `f1` SQuAD's without its rule for articles, for `span` CMRC 2018's.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from steersman.eval.suites.final_answers import plain
 
@@ -91,10 +93,52 @@ METRICS: Mapping[str, Metric] = {
     "entities": entities,
     "rouge": rouge_l,
 }
+SARI = "sari"
+"""The metric that needs the source too."""
 
 
-def best(metric: str, answer: str, golds: Sequence[str]) -> float:
-    """The score beside the right answer that is most alike."""
+def sari(answer: str, golds: Sequence[str], source: str) -> float:
+    """What is added, kept and left out of `source` beside what `golds` do (Xu et al. 2016): the mean of F1, F1 and
+    precision over runs of one to four units, 0/0 being 1 as in Hugging Face's `evaluate`. A copy adds nothing."""
+    said, before = units(answer), units(source)
+    parts: list[float] = []
+    for n in range(1, 5):
+        wanted = Counter(run for gold in golds for run in _runs(units(gold), n).elements())
+        a, s = (Counter({r: k * len(golds) for r, k in _runs(of, n).items()}) for of in (said, before))
+        parts += _operations(a, s, wanted)
+    return sum(parts) / len(parts)
+
+
+def _runs(of: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(of[i:] for i in range(n)), strict=False))
+
+
+def _operations(a: Counter[Any], s: Counter[Any], wanted: Counter[Any]) -> tuple[float, float, float]:
+    """(F1 of what is kept, precision of what is left out, F1 of what is added); `a`: the answer's runs, `s`: the
+    source's, both times the number of right answers."""
+    kept, keep = s & a, s & wanted
+    good = kept & wanted
+    left = s - a
+    added, add = a.keys() - s.keys(), wanted.keys() - s.keys()
+    return (
+        _f(_ratio(sum(good[r] / kept[r] for r in good), len(kept)), _ratio(good.total(), keep.total())),
+        _ratio(sum(n / left[r] for r, n in (left - wanted).items()), len(left)),
+        _f(_ratio(len(added & add), len(added)), _ratio(len(added & add), len(add))),
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
+
+
+def _f(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def best(metric: str, answer: str, golds: Sequence[str], source: str = "") -> float:
+    """The score beside the right answer that is most alike; `source`: the text that SARI compares with."""
+    if metric == SARI:
+        return sari(answer, golds, source)
     return max(METRICS[metric](answer.strip(), gold) for gold in golds)
 
 

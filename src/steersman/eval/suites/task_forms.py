@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.eval.suites.answer_metrics import METRICS, best
+from steersman.eval.suites.answer_metrics import METRICS, SARI, best
 from steersman.eval.suites.questions import Asking, Question, item_of, joint
 from steersman.eval.suites.suite import Item, Spec, last
 from steersman.types import Conversation
@@ -57,13 +57,13 @@ def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool
     question = _question(value, where)
     conversation = Conversation.from_json(value, where)
     task = task_of(conversation)
-    if task.get("metric") not in METRICS:
+    if task.get("metric") not in (*METRICS, SARI):
         raise ValueError(f"{where}: meta.task: expected a record of a test split of steersman tasks build")
     golds = tuple(task.get("answers") or (question.answer,))
     made = item_of(question, asking)
     found = {**made.prompt.meta, "task": dict(task)}
     between = joint(str(made.prompt.meta.get("text", "")))
-    score = functools.partial(_score, task["metric"], golds, asking.cot)
+    score = functools.partial(_score, task["metric"], golds, str(task.get("copy", "")), asking.cot)
     return dataclasses.replace(
         made,
         prompt=dataclasses.replace(made.prompt, meta=found),
@@ -85,7 +85,7 @@ def _question(value: Mapping[str, Any], where: str) -> Question:
     return Question(one.id, users[0], str(task.get("kind", "")), labels, gold, answer, lettered=False)
 
 
-def _score(metric: str, golds: tuple[str, ...], cot: bool, answer: str) -> float:
+def _score(metric: str, golds: tuple[str, ...], source: str, cot: bool, answer: str) -> float:
     if cot and (marks := list(ANSWER.finditer(answer))):
         answer = answer[marks[-1].end() :]
-    return best(metric, answer, golds)
+    return best(metric, answer, golds, source)
