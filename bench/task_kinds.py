@@ -101,12 +101,14 @@ def requests() -> Iterator[Row]:
 
 
 def wrong() -> Iterator[Row]:
-    """Parts of sentences of news with an error of the kind that people type."""
+    """Parts of sentences of news with an error of the kind that people type, each once."""
+    seen: set[str] = set()
     for number, row in zip(range(12000), rows("pretrain/zh_crud_news"), strict=False):
-        found = [s for s in re.findall(r"[\u4e00-\u9fff]+", row["text"]) if 8 <= len(s) <= 18]
+        found = [s for s in re.findall(r"[\u4e00-\u9fff]+", row["text"]) if 8 <= len(s) <= 18 and s not in seen]
         if found:
             rng = random.Random(f"typos/{number}")
-            right = rng.choice(found).strip()
+            right = rng.choice(found)
+            seen.add(right)
             yield {"text": typing(right, rng), "corrected": right}
 
 
@@ -168,12 +170,32 @@ PREPARED: dict[str, Callable[[], Iterator[Row]]] = {
 }
 SETS: dict[str, tuple[str, str, str]] = {
     # set: kind, file, options
-    "cic": ("intent", "customer/zh_cic_ecommerce_intents", "--field text=sentence --field label=label_des --most 5000 --balance"),
-    "tnews": ("news", "sft/zh_dataclue_tasks", "--where task=tnews --field text=sentence --field label=label_des --most 3000"),
-    "eprstmt": ("sentiment", "sft/zh_fewclue_train_dev", "--where task=eprstmt --field text=sentence --split 0.5,0.1,0.4 --prompts 3"),
+    "cic": (
+        "intent",
+        "customer/zh_cic_ecommerce_intents",
+        "--field text=sentence --field label=label_des --most 5000 --balance",
+    ),
+    "tnews": (
+        "news",
+        "sft/zh_dataclue_tasks",
+        "--where task=tnews --field text=sentence --field label=label_des --most 3000",
+    ),
+    "eprstmt": (
+        "sentiment",
+        "sft/zh_fewclue_train_dev",
+        "--where task=eprstmt --field text=sentence --split 0.5,0.1,0.4 --prompts 3",
+    ),
     "cold": ("moderation", "safety/zh_coldataset", "--balance --most 4000 --most-characters 80"),
-    "ocnli": ("inference", "sft/zh_ocnli_train10k", "--field premise=sentence1 --field hypothesis=sentence2 --balance --most 9000"),
-    "simclue": ("similarity", "rag/simclue_pairs", "--field first=sentence1 --field second=sentence2 --balance --most 6000"),
+    "ocnli": (
+        "inference",
+        "sft/zh_ocnli_train10k",
+        "--field premise=sentence1 --field hypothesis=sentence2 --balance --most 9000",
+    ),
+    "simclue": (
+        "similarity",
+        "rag/simclue_pairs",
+        "--field first=sentence1 --field second=sentence2 --balance --most 6000",
+    ),
     "qbqtc": ("relevance", "rag/qbqtc_dev_20k", "--field text=title --balance --most 6000"),
     "cluewsc": (
         "coreference",

@@ -191,6 +191,30 @@ def test_measures_of_texts(answer: str, gold: str, rouge: float, f1: float, span
     assert metrics.span(answer, gold) == pytest.approx(span)
 
 
+def test_rewriting_is_measured_by_what_is_changed() -> None:
+    """The example of Hugging Face's `evaluate` with x for its full stop, and two values that its function gives for
+    these characters; a copy of the text is far from the right answer."""
+    right = [
+        "About 95 species are currently known x",
+        "About 95 species are now accepted x",
+        "95 species are now accepted x",
+    ]
+    asked = "About 95 species are currently accepted x"
+    assert metrics.sari("About 95 you now get in x", right, asked) == pytest.approx(0.26953601953601954)
+    assert metrics.sari("怎样退货", ["怎样退货"], "如何退货") == 1
+    assert metrics.sari("如何退货", ["怎样退货"], "如何退货") == pytest.approx(0.43055555555555555)
+
+
+def test_labels_are_equally_often(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": f"句子{i}", "label": int(i % 10 == 0)} for i in range(300)])
+    for most, each in ((0, 30), (40, 20), (100, 30)):
+        built, counts = made(path, "moderation", balance=True, most=most, prompts=1)
+        said = Counter(c.messages[1].text for part in built.splits.values() for c in part)
+        assert said["冒犯"] == each, most
+        assert said["正常"] == (most // 2 or each), most
+        assert counts.left_out.total() == 300 - said.total()
+
+
 def test_measures_of_items_and_labels() -> None:
     assert metrics.entities("北京、上海，广州", "上海、北京") == pytest.approx(0.8)
     assert metrics.item_counts("a; b", "B") == (1, 2, 1)

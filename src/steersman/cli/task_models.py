@@ -159,7 +159,8 @@ def tasks_build(
     how = dataclasses.replace(how, balance=_balanced(balance, chosen))
     built = _built(found, chosen, how, counts)
     about = {"task": kind or "ready", "taking": dataclasses.asdict(taking), "language": language, "seed": seed}
-    about |= {"prompts": prompts, "options": options, "most": most, "balance": balance, "split": split, "changed": dict(counts.changed)}
+    about |= {"prompts": prompts, "options": options, "most": most, "balance": balance, "split": split}
+    about |= {"changed": dict(counts.changed)}
     splits = {split: of or None for split, of in built.splits.items()}
     infos = write_each(space, (into, "demonstrations"), splits, _origin(sources, counts, replace), about)
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos]

@@ -93,7 +93,8 @@ def _drawn(found: Sequence[Question], how: Building, counts: Counts) -> Sequence
         if left[label]:
             left[label] -= 1
             taken.add(i)
-    counts.left_out["beyond --most, or beyond a label's share" if how.balance else "beyond --most"] += len(found) - len(taken)
+    why = "beyond --most, or beyond a label's share" if how.balance else "beyond --most"
+    counts.left_out[why] += len(found) - len(taken)
     return [q for i, q in enumerate(found) if i in taken]
 
 
