@@ -46,15 +46,15 @@ HEAD = """# Models
 
 Which architectures Steersman trains, answers with and exports. Each row is a small random model of the architecture
 (transformers {version}) with the chat template of a published one, taken through the loop by
-`.venv/bin/python bench/families.py --write docs/MODELS.md`. [tests/test_families.py](../tests/test_families.py) checks the
-same in every build and compares log-probabilities and gradients with transformers' in float32. Whether a large model of
-the family learns well is not measured here.
+`.venv/bin/python bench/families.py --write docs/MODELS.md`. [tests/test_families.py](../tests/test_families.py) checks
+the same in every build and compares log-probabilities and gradients with transformers' in float32. Whether a large
+model of the family learns well is not measured here.
 
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
-- **SFT**: of the whole model, of one layer and by LoRA; the held-out loss falls in each. Who computes the layers: *ours*:
-  our own code; *rows*: transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time
-  (slower, but states of convolutions and recurrences would leak from one dialogue of a row into the next); *padded*:
-  transformers' layers of an encoder-decoder, texts of similar length together.
+- **SFT**: of the whole model, of one layer and by LoRA; the held-out loss falls in each. Who computes the layers:
+  *ours*: our own code; *rows*: transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue
+  at a time (slower, but states of convolutions and recurrences would leak from one dialogue of a row into the next);
+  *padded*: transformers' layers of an encoder-decoder, texts of similar length together.
 - **PPO**: reward model and one round of PPO.
 - **engine**: *local* is the fast one, *reference* is transformers' forward pass, a sequence at a time. Greedy answers
   equal transformers' in float32; in bfloat16 the engine only has to run.
@@ -64,9 +64,9 @@ the family learns well is not measured here.
 
 Of a model that also sees or hears only the text decoder is trained; a line at load counts what is left out. Several
 processes and checkpointing are for the families with *ours* and *padded* (several processes also for *rows*). Quantised
-checkpoints other than GGUF are loaded as far as transformers loads them on this machine. A decoder that transformers knows
-and this table does not takes the *alone* path; other encoder-decoders are served but not trained; anything else is
-refused by its name.
+checkpoints other than GGUF are loaded as far as transformers loads them on this machine. A decoder that transformers
+knows and this table does not takes the *alone* path; other encoder-decoders are served but not trained; anything else
+is refused by its name.
 
 """
 FOOT = """
