@@ -44,8 +44,8 @@ def as_dialogue(record: Record, fields: Fields) -> Record | None:
     if not found:
         return None
     name, turns = next(iter(found.items()))
-    for other, rest in [*found.items()][1:]:
-        if not _alike(turns, rest):
+    for other, again in [*found.items()][1:]:
+        if not _alike(turns, again):
             raise ValueError(
                 f"record: two lists of turns, '{name}' and '{other}'; expected one dialogue a record: say which it is, "
                 f"--map messages={name}"
