@@ -29,7 +29,7 @@ def test_a_language_has_each_text_and_its_values(language: str) -> None:
 
 
 def test_a_number_may_be_one() -> None:
-    """'Save 1 changes': a word in the plural behind a number needs `{n|change|changes}`. The model reads many tokens."""
+    """'Save 1 changes': a word in the plural behind a number needs `{n|change|changes}`. Tokens are many."""
     texts = {key: text for file in ENGLISH.values() for key, text in file.items()}
     many = re.compile(r"\{(?:n|week|known|pages|all)\} (?:\w+ )?(?!tokens)[a-z]{3,}s\b")
     assert [key for key, text in texts.items() if many.search(text)] == []
