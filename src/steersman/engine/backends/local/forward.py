@@ -144,9 +144,7 @@ class Decoder:
                 made[id(cos)] = cos.index_select(0, places)[:, None], sin.index_select(0, places)[:, None]
         return [made[id(cos)] for cos, _ in self.ropes]
 
-    def _qkv(
-        self, x: Tensor, layer: int, cos: Tensor, sin: Tensor, least: int = MANY
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor, least: int = MANY) -> tuple[Tensor, Tensor, Tensor]:
         """x [rows, hidden], cos, sin [rows, 1, d] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
         s, w = self.shape, self.weights
         merged = self._project(x, "qkv", layer, least, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
