@@ -93,27 +93,3 @@ def test_the_architecture_and_the_benchmarks_are_pages() -> None:
         assert page.read_text(encoding="utf-8").count("\n") <= 150, f"expected at most 150 lines: {page.name}"
     readme = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
     assert len(readme.split()) <= 900
-
-
-def anchors(text: str) -> set[str]:
-    """Of a document's headings, as GitHub names them; the second of one name has -1 behind it."""
-    seen: Counter[str] = Counter()
-    for title in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M):
-        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).strip().lower()
-        slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        seen[slug + (f"-{seen[slug]}" if seen[slug] else "")] += 1
-    return set(seen)
-
-
-def test_links_of_documents_lead_somewhere() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").glob("*.md")]
-    dead = []
-    for page in sorted(pages):
-        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
-        for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
-            path, _, anchor = link.partition("#")
-            target = (page.parent / path).resolve() if path else page
-            named = target.suffix != ".md" or not anchor
-            if not target.exists() or not (named or anchor in anchors(target.read_text(encoding="utf-8"))):
-                dead.append(f"{page.name}: {link}")
-    assert not dead
