@@ -7,8 +7,8 @@
 `[name:...]` and the like mark what is personal; everything else is nobody's, numbers of hotlines, models, prices, dates,
 companies and places among it; `\\n` parts lines of one message. Labels were written before the recognisers ran; after
 that run titles were put outside names, two names labelled that had not been, and lines joined that belong together.
-Figures of recognisers that nothing of this had been shown to are in docs/BENCHMARKS.md; faults that it showed have been
-mended since, so that the set is seen now and shows only that they stay mended.
+The figures of the first run are in docs/benchmarks/personal-data.md; the faults that it showed have been mended since,
+so the set is seen now and shows only that they stay mended.
 """
 
 from __future__ import annotations
