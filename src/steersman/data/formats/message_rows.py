@@ -12,11 +12,12 @@ from steersman.data import stamps
 from steersman.data.formats import desks
 from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
-from steersman.data.formats.expand import Trees, is_tree_row
+from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
 from steersman.data.formats.shapes import exchange
+from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
@@ -24,12 +25,13 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid case_number channel_url csid 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number channel_url csid convo_id dialogueid dialogid convid
+    会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
-    side role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author
-    author_id
+    side role speaker sender_type author_type author_role sender from direction author author_id speaker_idx
+    speaker_id sender_role speaker_role
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
@@ -65,6 +67,8 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
+    if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
+        found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
         return None
     return found[0], found[1], found[2]  # type: ignore[return-value]
@@ -81,7 +85,14 @@ def speaks_alone(record: Record) -> str | None:
     keys = {plain(str(key)): key for key in record}
     if usual(record) is not None:
         return next(iter(record))
-    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
+    names = (
+        *WHO,
+        *(name for name in keys if is_flag(name)),
+        "in_reply_to",
+        "in_response_to_tweet_id",
+        "reply_to",
+        "senders",
+    )
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
 
 
@@ -118,12 +129,16 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
 
 def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
     """What gathers records like this one, and as what."""
-    if is_tree_row(value) or is_batch_line(value):
-        return Trees if is_tree_row(value) else Batches, [value]
+    if is_batch_line(value):
+        return Batches, [value]
+    tree = tree_row(value)
+    if tree is not None and tree is value:
+        return Trees, [value]
     if (said := exchange(value)) is not None:
         return Rows, said
-    row = _row(value)
-    return None if row is None else (Rows, [row])
+    if (row := _row(value)) is not None:
+        return Rows, [row]
+    return None if tree is None else (Trees, [tree])
 
 
 def tells(value: Any) -> bool:
@@ -248,10 +263,7 @@ def _known(name: str, first: str) -> str:
 
 
 def _role(column: str, who: str) -> str:
-    if column in ("inbound", "incoming", "from_agent"):
-        yes = who.strip().casefold() in ("true", "1", "yes")
-        return "user" if yes == (column != "from_agent") else "assistant"
-    return DIRECTIONS.get(who.casefold(), who)
+    return flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
 
 
 def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:
