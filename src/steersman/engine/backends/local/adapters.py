@@ -51,9 +51,7 @@ def _plain(config: Mapping[str, Any], file: Path) -> tuple[int, float]:
         raise ValueError(f"{file}: init_lora_weights {way!r} changed the base that it was trained on; merge it in peft")
     for name, value in config.items():
         if value and name not in KNOWN and not (name == "bias" and value == "none"):
-            raise ValueError(
-                f"{file}: {name} is not supported; expected plain LoRA, or a whole model, merged"
-            )
+            raise ValueError(f"{file}: {name} is not supported; expected plain LoRA, or a whole model, merged")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ValueError(f"{file}: r: expected a whole number of at least 1, got {rank!r}")
