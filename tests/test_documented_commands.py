@@ -93,6 +93,17 @@ def test_shown_commands_and_settings_exist(page: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_named_functions_are_in_the_named_files(name: str) -> None:
+    named = re.findall(r"\]\((src/[\w/]+\.py)\) `(\w+)`", (ROOT / name).read_text(encoding="utf-8"))
+    assert len(named) > 5
+    for path, function in named:
+        assert re.search(rf"^(def|class) {function}\b", (ROOT / path).read_text(encoding="utf-8"), re.M), (
+            path,
+            function,
+        )
+
+
 def test_the_checks_can_fail() -> None:
     block = "```sh\nsteersman sft --nosuch \\\n  -s sft.nosuch=1 # steersman\n```\n"
     shown = commands(f"`steersman nosuch x`\n{block}    steersman run\n")
