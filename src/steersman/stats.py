@@ -263,7 +263,7 @@ def crossed_mean(values: npt.NDArray[Any], resamples: int = 10_000, seed: int = 
 
 
 def crossed_variance(x: Floats) -> tuple[float, float, float]:
-    """(variance of the mean of x [S, P] times S P, that where nothing is left beside both effects, degrees of freedom)."""
+    """(variance of the mean of x [S, P] times S P, that of both effects by themselves, degrees of freedom)."""
     mean, of_seeds, of_prompts = float(x.mean()), x.mean(axis=1), x.mean(axis=0)
     rest = x - of_seeds[:, None] - of_prompts + mean
     seeds, prompts = (float(n * part.var(ddof=1)) for n, part in ((x.shape[1], of_seeds), (x.shape[0], of_prompts)))

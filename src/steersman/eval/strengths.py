@@ -2,9 +2,9 @@
 
 P(a beats b) = sigmoid(theta_a - theta_b), a tie half of each. Fitted by Newton's method with a small ridge, which keeps
 a model that never lost finite; strengths sum to 0. Intervals resample whole prompts, since one prompt's comparisons are
-not independent. A model that won all its comparisons always wins when they are drawn again: its interval is open above and
-begins where Wilson's bound of so many prompts puts it; so for one that lost all. `points` are on Elo's scale: 400 points
-are odds of ten to one.
+not independent. A model that won all its comparisons wins all when they are drawn again: its interval is open above and
+begins where Wilson's bound of so many prompts puts it; so for one that lost all. `points` are on Elo's scale: 400 are
+odds of ten to one.
 """
 
 from __future__ import annotations

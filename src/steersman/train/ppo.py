@@ -128,6 +128,10 @@ def run(
             "cautions": [*filter(None, [unjudged]), *cautions(steps, session.path), *fitted.cautions("ppo")],
         }
         report["cautions"] += held_out.cautions("ppo")
+        if not policy_learns(config, config.iterations - 1):
+            report["cautions"] += [
+                "the policy learned in no iteration: ppo.critic_warmup_iterations is not below their number"
+            ]
         kept = [KEPT_SFT] if report["kept"] == SFT else []
         notes = [*kept, *([state.stopped] if state.stopped else []), *alarms.values()]
         return session.finish(report, tuple(dict.fromkeys(notes)))
@@ -385,11 +389,6 @@ def check(config: PpoConfig, material: Material) -> None:
     if advantage.method != "gae" and config.critic.warmup_iterations:
         raise ValueError(
             f"ppo.advantage = {advantage.method} has no critic: expected ppo.critic_warmup_iterations of 0"
-        )
-    if config.critic.warmup_iterations >= config.iterations:
-        raise ValueError(
-            f"ppo.critic_warmup_iterations = {config.critic.warmup_iterations}: the policy would learn in none of the "
-            f"ppo.iterations = {config.iterations}; expected fewer"
         )
     if (config.optimizer.step_kl or config.critic.step) and steps_of(config) < 2:
         raise ValueError(
