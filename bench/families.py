@@ -46,27 +46,27 @@ HEAD = """# Models
 
 Which architectures Steersman trains, answers with and exports. Each row is a small random model of the architecture
 (transformers {version}) with the chat template of a published one, taken through the loop by
-`.venv/bin/python bench/families.py --write docs/MODELS.md`; the same is held by
-[tests/test_families.py](../tests/test_families.py), where log-probabilities and gradients are compared with
-transformers' in float32. That a large model of the family learns well is not measured here.
+`.venv/bin/python bench/families.py --write docs/MODELS.md`. [tests/test_families.py](../tests/test_families.py) checks
+the same in every build and compares log-probabilities and gradients with transformers' in float32. Whether a large
+model of the family learns well is not measured here.
 
 - **template**: the prompt of a dialogue of three turns equals transformers' rendering, token for token.
-- **SFT**: whole, one layer and LoRA; the held-out loss falls. *ours*: our path through the layers; *rows*:
-  transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue at a time (slower: states of
-  convolutions and recurrences would leak from one dialogue of a row into the next); *padded*: transformers' layers of
-  an encoder-decoder, texts of similar length together.
+- **SFT**: of the whole model, of one layer and by LoRA; the held-out loss falls in each. Who computes the layers:
+  *ours*: our own code; *rows*: transformers' layers over packed rows; *alone*: transformers' forward pass, a dialogue
+  at a time (slower, but states of convolutions and recurrences would leak from one dialogue of a row into the next);
+  *padded*: transformers' layers of an encoder-decoder, texts of similar length together.
 - **PPO**: reward model and one round of PPO.
-- **engine**: *local* is the fast one, *reference* transformers' forward pass, a sequence at a time. Greedy answers
-  equal transformers' in float32; bfloat16 runs.
+- **engine**: *local* is the fast one, *reference* is transformers' forward pass, a sequence at a time. Greedy answers
+  equal transformers' in float32; in bfloat16 the engine only has to run.
 - **export**: transformers alone loads what SFT and PPO wrote and computes the same.
 - **reward model**: *elsewhere* where transformers has the class (`AutoModelForSequenceClassification`), else the folder
   loads in Steersman only.
 
-A model that also sees or hears is trained by its text decoder; what is left out of it is counted at load. Several
+Of a model that also sees or hears only the text decoder is trained; a line at load counts what is left out. Several
 processes and checkpointing are for the families with *ours* and *padded* (several processes also for *rows*). Quantised
-checkpoints other than GGUF are loaded as far as transformers loads them on this machine. What is not in this table and
-is a decoder that transformers knows takes the *alone* path; other encoder-decoders are served and not trained; whatever
-else is refused by its name.
+checkpoints other than GGUF are loaded as far as transformers loads them on this machine. A decoder that transformers
+knows and this table does not takes the *alone* path; other encoder-decoders are served but not trained; anything else
+is refused by its name.
 
 """
 FOOT = """
@@ -83,7 +83,7 @@ Newlines are written `\\n` where the tokenizer would make spaces of them (as Cha
 answers. The target is the answer and the end token; each answer of a dialogue is an example of its own.
 
 - Reward model and critic: a linear layer `score` on the decoder's last state, saved in the folder beside the other
-  weights. transformers' own classes for classification pool otherwise, so the folder loads in Steersman only.
+  weights. transformers' own classifiers pool in another way, so the folder loads in Steersman only.
 - `train_layers` counts from the decoder's last layer down to the encoder's first; LoRA goes on every linear layer of
   those layers, and its files load in peft. Checkpointing works for all.
 - Frozen layers are not shared between PPO's models; memory and time are not predicted (`steersman plan` says so); GGUF

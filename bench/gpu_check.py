@@ -300,7 +300,7 @@ def checks(run: Run) -> dict[str, Callable[[Run], dict[str, Any]]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result for docs/BENCHMARKS.md."""
+    """The result for docs/benchmarks/."""
     facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     lines = [f"`{result['command']}`, {result['date']}, {result['device']} ({facts}):", "", "| check | state | found |"]
     lines.append("|---|---|---|")

@@ -14,7 +14,7 @@ longer   the base extended to 8,192 by ntk and trained a little (`middle`), and 
 measure  `steersman context` of the base, of it and of the middle extended untrained, and of the trained, on text held
          out
 
-What came of it: docs/BENCHMARKS.md, "Long context".
+What came of it: docs/benchmarks/long-context.md.
 """
 
 from __future__ import annotations

@@ -86,8 +86,10 @@ def test_scripts_import_names_that_are_there() -> None:
     assert not missing
 
 
-def test_the_architecture_is_a_page() -> None:
+def test_the_architecture_and_the_benchmarks_are_pages() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert text.count("\n") <= 150
+    for page in (ROOT / "docs" / "BENCHMARKS.md", *sorted((ROOT / "docs" / "benchmarks").glob("*.md"))):
+        assert page.read_text(encoding="utf-8").count("\n") <= 150, f"expected at most 150 lines: {page.name}"
     readme = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
     assert len(readme.split()) <= 900

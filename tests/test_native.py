@@ -69,6 +69,15 @@ def test_products_of_nothing() -> None:
 
 
 @by_every_product
+def test_a_row_of_a_product_is_the_same_however_many_rows_there_are() -> None:
+    a, b = random(64, 72), random(72, 49)
+    for first in (a, a.T.contiguous().T):
+        whole = ops.multiply([(first, b)], random(64, 49))
+        for rows in (1, 5, 8, 12, 17, 31, 33, 47):
+            assert torch.equal(ops.multiply([(first[:rows], b)], random(rows, 49)), whole[:rows])
+
+
+@by_every_product
 def test_a_product_leaves_what_lies_beside_it_alone() -> None:
     out = torch.zeros(40, 64)
     ops.multiply([(random(40, 32), random(32, 33))], out[:, :33])

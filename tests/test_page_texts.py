@@ -28,6 +28,13 @@ def test_a_language_has_each_text_and_its_values(language: str) -> None:
             assert set(re.findall(r"\{\w+\}", given[key])) == set(re.findall(r"\{\w+\}", text)), f"{name}: {key}"
 
 
+def test_a_number_may_be_one() -> None:
+    """'Save 1 changes': a word in the plural behind a number needs `{n|change|changes}`. Tokens are many."""
+    texts = {key: text for file in ENGLISH.values() for key, text in file.items()}
+    many = re.compile(r"\{(?:n|week|known|pages|all)\} (?:\w+ )?(?!tokens)[a-z]{3,}s\b")
+    assert [key for key, text in texts.items() if many.search(text)] == []
+
+
 def test_no_two_texts_have_one_name() -> None:
     files = [(LANG / "en" / name).read_text(encoding="utf-8") for name in ENGLISH]
     keys = [key for text in files for key, _ in json.loads(text, object_pairs_hook=list)]

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "recipes" / "README.md"]
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>```+)(?P<language>[^\n`]*)\n(?P<body>.*?)^ *(?P=ticks) *$", re.M | re.S)
 TESTED = re.compile(r"^ *<!-- test -->\n+" + FENCE.pattern.removeprefix("^"), re.M | re.S)
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+[\"'][^)]*)?\)|^ *\[[^\]]+\]:\s+(\S+)|\b(?:src|href)=\"([^\"]+)\"", re.M)

@@ -176,6 +176,43 @@ def test_the_address_says_what_is_shown(site: Site) -> None:
     expect(page).to_have_url(f"{site.url}/desk/history")
 
 
+def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
+    """Left amid a label that fails, and while the server is away altogether."""
+    fill(site)
+    site.refusals = True
+    page = begin(site, "Mei / ann", locale="en")
+    held: list[Route] = []
+    page.route("**/label", lambda route: held.append(route))
+    page.keyboard.press("5")
+    expect(page.get_by_role("heading", name="Good enough?")).to_be_visible()
+    page.keyboard.press("2")
+    with page.expect_request("**/label"):
+        page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(".queues")).to_be_visible()
+    with page.expect_response("**/draft"):
+        held[0].fulfill(status=502, body="<h1>Bad Gateway</h1>")
+    expect(page.get_by_text("That was not saved: The server cannot be reached.")).to_be_visible()
+    page.route("**/api/desk**", lambda route: route.abort())
+    page.keyboard.press("h")
+    button = page.get_by_role("button", name="Try again")
+    expect(button).to_be_visible()
+    page.unroute("**/api/desk**")
+    button.click()
+    page.keyboard.press("q")
+    page.locator(".rows .row").first.click()
+    expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
+    page.route("**/draft", lambda route: route.fulfill(status=503, body=""))
+    page.keyboard.press("1")
+    page.keyboard.press("Escape")
+    expect(page.locator(".queues")).to_be_visible()
+    page.unroute("**/draft")
+    with page.expect_response(lambda r: r.url.endswith("/draft") and '"good"' in (r.request.post_data or "")):
+        page.reload()
+    expect(page.get_by_text("Unfinished")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
+
+
 @pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("zh", "dark")])
 def test_each_place_fits_a_phone_and_axe(site: Site, language: str, theme: Any) -> None:
     fill(site)

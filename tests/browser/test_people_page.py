@@ -141,7 +141,7 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     site, en = team(), language == "en"
     token = site.store.accounts.invite(Role.LABELER, by="")
     page = opened(site, "/login", language, size)
-    page.route("**/api/invitation", lambda route: route.abort())
+    page.route("**/api/invitation", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
     page.goto(f"{site.url}/login?once#invitation={token}")
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached" if en else "无法连接")
     site.complaints.clear()

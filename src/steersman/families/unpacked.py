@@ -56,6 +56,7 @@ def target_logprobs(model: Any, row: Row, temperature: float) -> tuple[Tensor, T
         if not len(at):
             continue
         logits = model(input_ids=row.ids[path][None], use_cache=False, logits_to_keep=at - 1).logits[0]
+        logits = logits if len(logits) == len(at) else logits[at - 1]  # of a model that knows no logits_to_keep
         log_p = (logits.float() / temperature).log_softmax(-1)
         logprobs.append(log_p.gather(1, row.ids[path][at][:, None])[:, 0])
         entropies.append(-(log_p.exp() * log_p).sum(-1))

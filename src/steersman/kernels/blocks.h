@@ -15,7 +15,7 @@ static inline void *cut(char **from, int64_t bytes) {
 static inline __attribute__((always_inline)) void product(First a, const Laid *b, int64_t k, float *c, int64_t stride) {
     Waiting none = {0};
     Part part = {a, b, k};
-    block_product(&part, 1, c, stride, 0, &none);
+    block_product(&part, 1, WIDE, c, stride, 0, &none);
 }
 
 static inline void lay_out_all(const Side *s, int64_t n, int64_t k, int second, Laid *to) {

@@ -101,7 +101,7 @@ static void add_block(const Cached *a, const Space *s, int64_t r, int64_t rows, 
     for (int64_t column = 0; column < a->d; column += WIDE) {
         Waiting none = {0};
         Part part = {weights, s->v + column * wide_, wide_};
-        block_product(&part, 1, s->sums + r * across + column, across, 1, &none);
+        block_product(&part, 1, WIDE, s->sums + r * across + column, across, 1, &none);
     }
 }
 

@@ -88,7 +88,7 @@ static int64_t multiply(const Term *terms, int count, int64_t m, int64_t n, cons
                     block.rows = smaller(WIDE, m - block.row), block.columns = smaller(WIDE, n - block.column);
                     const Laid *laid = first ? first + slot * d.panel_size : NULL;
                     parts_of(terms, count, block.row, laid, second + (panel - left) * d.panel_size, parts);
-                    block_product(parts, count, c, WIDE, 0, &waiting);
+                    block_product(parts, count, block.rows, c, WIDE, 0, &waiting);
                     waiting = block, turn = !turn;
                 }
             }

@@ -34,6 +34,9 @@ static inline __attribute__((always_inline)) void write_some(Waiting *w, int64_t
     for (; rows > 0 && w->next < w->rows; rows--) write_row(w, w->next++);
 }
 
+/* c [32, 32], rows `stride` apart, = (`add`: what it is plus) the sum of the parts, in the first `rows` at least: a short
+   prompt's last block is not computed to its end. Each of the two headers has one:
+   void block_product(const Part *parts, int count, int64_t rows, float *c, int64_t stride, int add, Waiting *waiting) */
 #ifdef __AVX512BF16__
 #include "pairs.h"
 #else

@@ -46,6 +46,11 @@ def multiplies(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu" and capabilities().library is not None
 
 
+def whole(rows: int) -> int:
+    """`rows`, and those beyond them that a product of so many computes all the same."""
+    return -(-rows // 32) * 32 if capabilities().tiles else rows
+
+
 def _call(entry: str, **values: Any) -> list[Tensor]:
     return call(capabilities().library, entry, values)
 

@@ -100,9 +100,6 @@ static inline __attribute__((always_inline)) void lay_out_step(
             transpose(words[h], (__m512i *)(out + h * TILE));
 }
 
-/* c [32, 32], rows `stride` apart, = (`add`: what it is plus) the sum of the parts */
-static inline void block_product(const Part *parts, int count, float *c, int64_t stride, int add, Waiting *waiting);
-
 #ifdef __AMX_BF16__
 /* Between the steps some rows of earlier results are written: that costs as much as the products, if it has to be
    waited for */
@@ -122,7 +119,8 @@ static inline __attribute__((always_inline)) void add_part(const Part *p, Waitin
 }
 
 static inline __attribute__((always_inline)) void block_product(
-    const Part *parts, int count, float *c, int64_t stride, int add, Waiting *waiting) {
+    const Part *parts, int count, int64_t rows, float *c, int64_t stride, int add, Waiting *waiting) {
+    (void)rows; /* tiles are of 32 */
     float *below = c + SIDE * stride;
     if (add) {
         _tile_loadd(0, c, 4 * stride);
@@ -172,12 +170,12 @@ static inline __attribute__((always_inline)) void add_rows(
 }
 
 static inline __attribute__((always_inline)) void block_product(
-    const Part *parts, int count, float *c, int64_t stride, int add, Waiting *waiting) {
+    const Part *parts, int count, int64_t rows, float *c, int64_t stride, int add, Waiting *waiting) {
     for (int p = 0; p < count; p++) {
         const First *how = &parts[p].a;
         for (int64_t from = 0; from < parts[p].k; from += NEXT, add = 1) {
             int64_t k = parts[p].k - from < NEXT ? parts[p].k - from : NEXT;
-            for (int row = 0; row < WIDE; row += GROUP) {
+            for (int row = 0; row < rows; row += GROUP) {
                 const bf16 *a = how->at + from / WIDE * how->step + row / SIDE * how->half + row % SIDE * how->stride;
                 add_rows(a, how, parts[p].b + from * WIDE, k, c + row * stride, stride, add);
                 write_some(waiting, GROUP);

@@ -137,20 +137,20 @@ static inline __attribute__((always_inline)) void add_rows(
         for (int v = 0; v < VECTORS; v++) *(lanes_at *)(c + r * stride + v * (COLUMNS / VECTORS)) = sums[r][v];
 }
 
-/* All rows of COLUMNS columns, as many at a time as there are registers for their sums */
+/* At least `rows` rows of COLUMNS columns, as many at a time as there are registers for their sums */
 static inline __attribute__((always_inline)) void add_columns(
-    const float *a, int across, const float *b, int64_t k, float *c, int64_t stride, int add) {
+    const float *a, int across, const float *b, int64_t k, int64_t rows, float *c, int64_t stride, int add) {
     int64_t row = across ? 1 : WIDE;
 #ifdef __AVX512F__
-    for (int r = 0; r < WIDE; r += 8) add_rows(8, a + r * row, across, b, k, c + r * stride, stride, add);
+    for (int r = 0; r < rows; r += 8) add_rows(8, a + r * row, across, b, k, c + r * stride, stride, add);
 #else
-    for (int r = 0; r < 12; r += 6) add_rows(6, a + r * row, across, b, k, c + r * stride, stride, add);
-    for (int r = 12; r < WIDE; r += 5) add_rows(5, a + r * row, across, b, k, c + r * stride, stride, add);
+    for (int r = 0; r < 12 && r < rows; r += 6) add_rows(6, a + r * row, across, b, k, c + r * stride, stride, add);
+    for (int r = 12; r < rows; r += 5) add_rows(5, a + r * row, across, b, k, c + r * stride, stride, add);
 #endif
 }
 
-/* c [32, 32], rows `stride` apart, = (`add`: what it is plus) the sum of the parts */
-static inline void block_product(const Part *parts, int count, float *c, int64_t stride, int add, Waiting *waiting) {
+static inline void block_product(
+    const Part *parts, int count, int64_t rows, float *c, int64_t stride, int add, Waiting *waiting) {
     for (int p = 0; p < count; p++) {
         int64_t all = up(parts[p].k);
         for (int64_t from = 0; from < all; from += NEXT, add = 1) {
@@ -158,9 +158,9 @@ static inline void block_product(const Part *parts, int count, float *c, int64_t
             const float *a = parts[p].a.at + from * WIDE, *b = parts[p].b + from * WIDE;
             for (int column = 0; column < WIDE; column += COLUMNS)
                 if (parts[p].a.across)
-                    add_columns(a, 1, b + column, k, c + column, stride, add);
+                    add_columns(a, 1, b + column, k, rows, c + column, stride, add);
                 else
-                    add_columns(a, 0, b + column, k, c + column, stride, add);
+                    add_columns(a, 0, b + column, k, rows, c + column, stride, add);
         }
     }
     write_some(waiting, WIDE);

@@ -125,7 +125,7 @@ static void add_transposed(const bf16 *x, int64_t shared, int64_t stride, const 
         for (int64_t column = 0; column < d; column += WIDE) {
             Waiting none = {0};
             Part part = {first_laid_out(laid, 1), y + column * shared * WIDE, shared * WIDE};
-            block_product(&part, 1, sums + j * up(d) + column, up(d), 1, &none);
+            block_product(&part, 1, WIDE, sums + j * up(d) + column, up(d), 1, &none);
         }
     }
 }

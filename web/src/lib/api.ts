@@ -188,7 +188,7 @@ export interface RankVerdict {
 }
 
 export class ApiError extends Error {
-  /** HTTP status; 0 where the server was not reached. */
+  /** HTTP status; 0 where the server was not reached, be it by its proxy. */
   readonly status: number
   readonly code: string | null
   readonly param: string | null
@@ -206,6 +206,11 @@ export class ApiError extends Error {
     this.records = records
   }
 }
+
+/** Whether the server said nothing: what it did is not known. */
+export const unreached = (problem: unknown) => !(problem instanceof ApiError) || problem.status === 0
+/** It was not reached, or stops: worth another try. */
+export const away = (problem: unknown) => unreached(problem) || (problem as ApiError).status === 503
 
 /** Whether the server has answered somebody here, whose session may end meanwhile. */
 let someone = false
@@ -230,6 +235,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     return response
   }
   const said = (await response.json().catch(() => null))?.error
+  if (!said && [502, 503, 504].includes(response.status)) throw new ApiError('', 0)
   if (said?.code === 'not_signed_in' && here !== '/login') {
     const back = encodeURIComponent(here + location.search)
     location.assign(addressOf(`/login?next=${back}${someone ? '&ended=1' : ''}`))

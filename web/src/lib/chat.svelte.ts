@@ -2,7 +2,7 @@
  * One open conversation: its tree, the branch shown, and the answer that is being written. Lives on when not shown.
  * The server owns answers under way: this page reads along, comes back after an outage, and asks to stop.
  */
-import { ApiError, api, type ChatSettings, type Choice as Vote, type Duel, type FeedbackKind, type Id, type Message, type StreamEvent } from './api'
+import { ApiError, api, away, unreached, type ChatSettings, type Choice as Vote, type Duel, type FeedbackKind, type Id, type Message, type StreamEvent } from './api'
 import { joined, type Attachment } from './attachments'
 import { choose, merge, path, type Choice } from './tree'
 import { kept, ui } from './ui.svelte'
@@ -22,7 +22,6 @@ const TRIES = [0.3, 0.7, 1.5, ...Array<number>(20).fill(3)]
 const STOP_PATIENCE = 4000
 
 const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds))
-const unreached = (problem: unknown) => !(problem instanceof ApiError) || problem.status === 0
 
 export class Chat {
   /** null until the first message creates the conversation on the server. */
@@ -168,7 +167,7 @@ export class Chat {
             else return void (this.failure = { text: ui.explain(new ApiError(event.message, 500, event.code)) })
           }
         } catch (problem) {
-          if (!unreached(problem)) return
+          if (!away(problem)) return
         }
       }
     }
@@ -349,7 +348,7 @@ export class Chat {
           if (this.#event(event)) return this.#finish()
         }
       } catch (problem) {
-        if (!unreached(problem)) break // such as 404: the server died before it stored a word
+        if (!away(problem)) break // such as 404: the server died before it stored a word
       }
       if (abort.signal.aborted) break
       this.#flush()

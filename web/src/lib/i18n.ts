@@ -1,6 +1,6 @@
 /**
  * Every text of the page. A language is a folder of `lang/` with the files that `lang/en` has; what a translator has not
- * written yet is shown in English. `{name}` in a text is replaced.
+ * written yet is shown in English. `{name}` in a text is replaced; of `{n|day|days}` the word stays that goes with n.
  */
 import type chat from '../lang/en/chat.json'
 import type people from '../lang/en/people.json'
@@ -44,8 +44,18 @@ export const own = (language: Language, prefix: string, name: string): string | 
 export const closed = (text: string) => text.replace(/(?<=\p{Script=Han}) (?=\p{Script=Han})/gu, '')
 
 export function translate(language: Language, key: Key, values: Record<string, string | number> = {}): string {
-  const said = (find(language, key) ?? key).replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
+  const said = (find(language, key) ?? key)
+    .replace(/\{(\w+)\|([^}]*)\}/g, (_, name: string, words: string) => counted(language, Number(values[name] ?? 2), words.split('|')))
+    .replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
   return closed(said)
+}
+
+const NUMBERS = ['zero', 'one', 'two', 'few', 'many', 'other'] as const
+/** The word that goes with a number, of those of the language's plural categories in this order. */
+function counted(language: Language, n: number, words: string[]): string {
+  const rules = new Intl.PluralRules(language)
+  const known = NUMBERS.filter((category) => rules.resolvedOptions().pluralCategories.includes(category))
+  return words[known.indexOf(rules.select(n))] ?? words.at(-1)!
 }
 
 function find(language: Language, key: string): string | undefined {

@@ -58,6 +58,12 @@ describe('translate', () => {
     expect(translate('en', 'progress', { ranked: 2, tasks: 5 })).toBe('2 of 5 ranked')
     expect(translate('zh', 'waiting', {})).toContain('{n}')
   })
+  it('says one change and two changes', () => {
+    const said = [0, 1, 2].map((n) => translate('en', 'rounds_settings_save', { n }))
+    expect(said).toEqual(['Save 0 changes', 'Save 1 change', 'Save 2 changes'])
+    expect(translate('zh', 'rounds_settings_save', { n: 1 })).toBe('保存 1 处改动')
+    expect(translate('en', 'left_out', { n: 1 })).toContain('first 1 message: it')
+  })
   it('finds a language by what browsers call it, and English where there is none', () => {
     expect(['zh-TW', 'EN-gb', 'xx', ''].map(spoken)).toEqual(['zh', 'en', 'en', 'en'])
     expect(new Set(LANGUAGES.map(following))).toEqual(new Set(LANGUAGES))

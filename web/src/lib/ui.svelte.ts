@@ -15,13 +15,17 @@ export const kept = {
       return null
     }
   },
-  /** Forgets what has a name that begins so. */
-  forget(beginning: string) {
+  /** What has a name that begins so. */
+  names(beginning: string): string[] {
     try {
-      for (const key of Object.keys(localStorage)) if (key.startsWith(`steersman.${beginning}`)) localStorage.removeItem(key)
+      const names = Object.keys(localStorage).filter((key) => key.startsWith(`steersman.${beginning}`))
+      return names.map((key) => key.slice('steersman.'.length))
     } catch {
-      // there is nothing
+      return []
     }
+  },
+  forget(beginning: string) {
+    for (const name of kept.names(beginning)) kept.set(name, '')
   },
   set(key: string, value: string) {
     try {

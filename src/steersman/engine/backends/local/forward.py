@@ -130,8 +130,8 @@ class Decoder:
             return (F.rms_norm(x.float(), (x.shape[-1],), eps=self.shape.eps) * (1.0 + weight.float())).to(x.dtype)
         return F.rms_norm(x, (x.shape[-1],), weight, self.shape.eps)
 
-    def _project(self, x: Tensor, merged: str, layer: int, bias: Tensor | None = None) -> Tensor:
-        y = self.weights.matrices(merged)[layer].linear(x, bias)
+    def _project(self, x: Tensor, merged: str, layer: int, least: int, bias: Tensor | None = None) -> Tensor:
+        y = self.weights.matrices(merged)[layer].linear(x, bias, least)
         if self.adapter is not None:
             self.adapter.add(y, x, merged, layer)
         return y
@@ -144,10 +144,10 @@ class Decoder:
                 made[id(cos)] = cos.index_select(0, places)[:, None], sin.index_select(0, places)[:, None]
         return [made[id(cos)] for cos, _ in self.ropes]
 
-    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _qkv(self, x: Tensor, layer: int, cos: Tensor, sin: Tensor, least: int = MANY) -> tuple[Tensor, Tensor, Tensor]:
         """x [rows, hidden], cos, sin [rows, 1, d] -> q [rows, heads, d], k and v [rows, kv_heads, d], rotated."""
         s, w = self.shape, self.weights
-        merged = self._project(x, "qkv", layer, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
+        merged = self._project(x, "qkv", layer, least, w.qkv_bias[layer]).view(len(x), -1, s.head_dim)
         qk, v = merged[:, : s.heads + s.kv_heads], merged[:, s.heads + s.kv_heads :]
         if s.qk_norm:
             q = self._norm(qk[:, : s.heads], w.q_norm[layer])
@@ -161,22 +161,22 @@ class Decoder:
         qk = torch.addcmul(qk * cos, swapped, sin)
         return qk[:, : s.heads], qk[:, s.heads :], v
 
-    def _rest(self, x: Tensor, attended: Tensor, layer: int) -> Tensor:
+    def _rest(self, x: Tensor, attended: Tensor, layer: int, least: int = MANY) -> Tensor:
         """Output projection, MLP and their residuals. x [rows, hidden], attended [rows, heads * d]."""
         s, norms = self.shape, self.weights.norms
-        y = self._project(attended, "out", layer)
+        y = self._project(attended, "out", layer, least)
         if s.sandwich_norms:
             x = x + self._norm(y, norms["post_attention_layernorm"][layer])
             h = self._norm(x, norms["pre_feedforward_layernorm"][layer])
         else:
             x = x + y
             h = self._norm(x, norms["post_attention_layernorm"][layer])
-        gate, up = self._project(h, "gate_up", layer).chunk(2, dim=-1)
+        gate, up = self._project(h, "gate_up", layer, least).chunk(2, dim=-1)
         if kernels.serves(gate, gate.shape[1]):
             product = kernels.gated(gate, up, s.gelu)
         else:
             product = (F.gelu(gate, approximate="tanh") if s.gelu else F.silu(gate)) * up
-        y = self._project(product, "down", layer)
+        y = self._project(product, "down", layer, least)
         if s.sandwich_norms:
             y = self._norm(y, norms["post_feedforward_layernorm"][layer])
         return x + y
@@ -226,10 +226,13 @@ class Decoder:
 
     def logits(self, states: Tensor) -> Tensor:
         """[N, vocab] of states [N, hidden] of the last layer."""
-        rows = len(states)
-        if self.tiled:  # enough rows for kernels, whose results do not depend on the number of rows
-            states = torch.cat([states, states[:1].expand(-rows % MANY, -1)])
-        return self.weights.head.linear(self._norm(states, self.weights.final_norm))[:rows]
+        return self.weights.head.linear(self._norm(states, self.weights.final_norm), least=self._least)
+
+    @property
+    def _least(self) -> int:
+        """Rows of a prompt from which on kernels multiply: any where they also attend, since what they compute of a row
+        does not depend on how many there are."""
+        return 1 if self.tiled else MANY
 
     @property
     def tiled(self) -> bool:
@@ -249,7 +252,7 @@ class Decoder:
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
         begins = [0, *itertools.accumulate(sizes)]
         tiled = self.tiled
-        whole_rows = -begins[-1] % MANY + begins[-1] if tiled else _aligned(begins[-1])
+        whole_rows = kernels.whole(begins[-1]) if tiled else _aligned(begins[-1])
         ids = torch.zeros(whole_rows, dtype=torch.long)
         positions, turned = torch.zeros_like(ids), torch.zeros_like(ids)
         for slot, (prompt, begin, start) in enumerate(zip(prompts, begins, starts, strict=False), first_slot):
@@ -271,7 +274,7 @@ class Decoder:
             at += n
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
-            q, k, v = self._qkv(h, layer, *rotations[layer])
+            q, k, v = self._qkv(h, layer, *rotations[layer], self._least)
             # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
             seen = () if tiled else (q, cache.seen(k), cache.seen(v))
             for rows, slots, start, shape, masks in groups:
@@ -285,7 +288,7 @@ class Decoder:
                 else:
                     mine = [part[rows] for part in seen]
                     self._attend(layer, mine, slots, start, shape, masks, attended[rows])
-            x = self._rest(x, attended, layer)
+            x = self._rest(x, attended, layer, self._least)
         return x, begins
 
     def _attend(

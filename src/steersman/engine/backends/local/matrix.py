@@ -42,9 +42,9 @@ class Dense:
     def assign(self, low: int, tensor: Tensor) -> None:
         self.weight[low : low + len(tensor)].copy_(tensor)
 
-    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x [..., columns] -> [..., rows]."""
-        return _linear(x, self.weight, bias)
+    def linear(self, x: Tensor, bias: Tensor | None = None, least: int = MANY) -> Tensor:
+        """x [..., columns] -> [..., rows]; from `least` rows of x on by kernels, where they are."""
+        return _linear(x, self.weight, bias, least)
 
 
 class Int8:
@@ -70,14 +70,14 @@ class Int8:
         self.scales[rows] = scales
         self.values[rows] = (exact / scales[:, None]).round_().to(torch.int8)
 
-    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x [..., columns] -> [..., rows]; scales are applied to the product, which keeps the integers exact."""
-        y = _linear(x, self.values.to(self.dtype), None) * self.scales.to(self.dtype)
+    def linear(self, x: Tensor, bias: Tensor | None = None, least: int = MANY) -> Tensor:
+        """As `Dense.linear`; scales are applied to the product, which keeps the integers exact."""
+        y = _linear(x, self.values.to(self.dtype), None, least) * self.scales.to(self.dtype)
         return y if bias is None else y + bias
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if x.dim() == 2 and len(x) >= MANY and ops.multiplies(x):
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, least: int) -> Tensor:
+    if x.dim() == 2 and len(x) >= least and ops.multiplies(x):
         return ops.multiply([(x, weight.T)], x.new_empty(len(x), len(weight)), bias=bias)
     return F.linear(x, weight, bias)
 
