@@ -212,8 +212,7 @@ def compare(
     for side in (a, b):
         if (found := len(side.answers)) != len(prompts):
             raise ValueError(f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {found}")
-    groups = _groups(prompts)
-    different = _different(prompts)
+    groups, different = _groups(prompts), _different(prompts)
     by_rules = a.scores is not None and b.scores is not None
     ours, theirs = _decisive(a, by_rules, b.name), _decisive(b, by_rules, a.name)
     margin = tie_margin if by_rules else 0.0
