@@ -348,7 +348,6 @@ def verdict(
     """Compare each model with the models that its maker names, summarise each, and collect cautions.
 
     `known`: cautions found before answering, such as test prompts that were trained on.
-
     `judge` names the rule judge (shown to readers), `kl_ceiling` is in nats per answer, `simulated_rankings` says
     that the reward model learned from a rule judge and not from people. Raises ValueError as `compare` does.
     """
