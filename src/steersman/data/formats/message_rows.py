@@ -72,7 +72,7 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
     if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
-    alone = found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
+    alone = "side" not in record and found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
     if alone and is_side(record[found[1]]) and not any(n in keys for n in (*NAMES["question"], *NAMES["id"])):
         found[0] = found[1]  # of one chat, whose messages name none
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
@@ -152,7 +152,9 @@ def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], lis
 
 def tells(value: Any) -> bool:
     """Whether a record is a message, or a question with its answer, that names its conversation."""
-    return _row(value) is not None or exchange(value) is not None
+    row = _row(value)
+    columns = None if row is None else columns_of_messages(row)
+    return (columns is not None and columns[0] != columns[1]) or exchange(value) is not None
 
 
 def pages(value: Record) -> dict[str, list[Any]]:
@@ -168,7 +170,7 @@ def _named(item: Any) -> str:
     """The conversation that a message names; '' where it names none, or a person alone, who may be its author."""
     row = _row(item) if isinstance(item, Mapping) else None
     columns = None if row is None else columns_of_messages(row)
-    if row is None or columns is None or (row is item and plain(str(columns[0])) in PEOPLE):
+    if row is None or columns is None or columns[0] == columns[1] or (row is item and plain(str(columns[0])) in PEOPLE):
         return ""
     return str(row[columns[0]])
 
