@@ -45,7 +45,7 @@ def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of a log as {"messages"}; lines that cannot be read as Records with an error."""
     speakers = speakers_of(reading.speakers) or by_roles(_counted(part, reading), part.name, reading)
     bad: list[Record] = []
-    said = Shelf(_messages(lines_of(part, reading), speakers, bad, reading.changed))
+    said = Shelf(messages_of(lines_of(part, reading), speakers, bad, reading.changed))
     found = dialogues(said, speakers, part.name, reading, bad)
     yield from in_order(Shelf(itertools.chain(bad, found)), lambda record: record.line, Shelf)
 
@@ -56,7 +56,7 @@ def names_in(part: Part, reading: Reading) -> str:
 
 
 def _counted(part: Part, reading: Reading) -> Counter[str]:
-    said = _messages(lines_of(part, reading), None, [], Counter())
+    said = messages_of(lines_of(part, reading), None, [], Counter())
     return Counter(message.who.strip() for message in said if message.who and message.text)
 
 
@@ -161,7 +161,7 @@ def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
     yield from [held] if held else []
 
 
-def _messages(
+def messages_of(
     lines: Iterable[Line], speakers: Speakers | None, bad: list[Record], changed: Counter[str]
 ) -> Iterator[Said]:
     """Messages in order, with their continuation lines."""

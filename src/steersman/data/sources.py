@@ -19,6 +19,7 @@ from steersman.data import (
     messengers,
     plain_dialogues,
     tables,
+    transcript_cells,
     who_said,
     workbooks,
 )
@@ -133,6 +134,7 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     if mail.looks_like(part):
         return mail.scan_mail(part, reading)
     found = (BINARY[part.kind] if part.kind in BINARY else _text_scan(part, reading))(part, reading)
+    found = transcript_cells.gathered(found, part.name, reading)
     return who_said.gathered(
         found,
         reading,

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.data.formats.calls import calls_in, tools_of
+from steersman.data.formats.field_names import BODIES, SUBJECTS
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
+from steersman.data.formats.markup import WRITTEN, plain_text
 from steersman.data.formats.settling import settled
 from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
 from steersman.data.formats.turns import speaks, split_thoughts, turns_of
@@ -288,6 +290,9 @@ def from_answered(fields: Fields) -> Conversation:
     """A question (with input, context, history, system) and its answer, by any of their names."""
     turns, key = prompt_of(fields)
     turns = take_answer(fields, turns)
+    if plain(fields.taken.get("question", "")) in (*SUBJECTS, *BODIES) and any(WRITTEN.search(m.text) for m in turns):
+        turns = [m.mapped(plain_text) for m in turns]
+        fields.note("tickets whose HTML was turned into text")
     turns, tools = with_system(turns, fields)
     return conversation(turns, "turns" if fields.has("history") else key, fields, tools)
 

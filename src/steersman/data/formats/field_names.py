@@ -154,7 +154,7 @@ META_NAME = re.compile(
 """Pattern of names of metadata."""
 
 COMMENT_NAME = re.compile(
-    r"critiques?|rationale|task_description|story|chosen_topic.*|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
+    r"critiques?|rationale|task_description|story|相似问.*|扩展问.*|(similar|alternative)_questions?|chosen_topic.*|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
     r"reformulations|quotes_\w|orig(inal)?_.*|preference_.*|.*_(elaboration|statement|explanation|annotations?|preferences|"
     r"unprocessed|reasons?)"
 )

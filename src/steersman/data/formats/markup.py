@@ -14,6 +14,8 @@ MARKUP = re.compile(
 """Pattern of a tag by which a text is HTML."""
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|hellip|mdash|ndash|[lr][sd]quo|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 """Pattern of a character as HTML writes it."""
+WRITTEN = re.compile(rf"<br\s*/?>|</(?:p|div|span|font|li)>|{ENTITY.pattern}", re.I)
+"""Pattern of what shows a message to be HTML, rather than to be about it."""
 _BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
 BLOCKS = frozenset(_BLOCKS.split())
 HIDDEN = frozenset(("style", "script", "head", "title", "template"))

@@ -16,6 +16,7 @@ from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.markup import WRITTEN
 from steersman.data.formats.shapes import exchange
 from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.formats.turns import ROLES
@@ -44,7 +45,10 @@ ORIGIN = "消息来源"
 """Columns of a table with one message per row: conversation, speaker, text."""
 TOLD = ("role", "speaker", "author_role")
 """Columns in which a system may speak: elsewhere it tells of what happened."""
-_SAID = "text message content body utterance value body_text 内容 消息 消息内容 聊天内容 发送内容"
+_SAID = """
+    text message content body utterance value body_text comment message_text message_body comment_body
+    内容 消息 消息内容 聊天内容 发送内容 消息正文 聊天记录 对话内容
+"""
 SAID = tuple(_SAID.split())
 _PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
 PEOPLE = tuple(_PEOPLE.split())
@@ -61,8 +65,6 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
-    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
-        return None
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
     groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
@@ -70,6 +72,9 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
+        return None
+    other = any(name in keys and keys[name] not in found for role in ("answer", "messages") for name in NAMES[role])
+    if other and not is_side(record[found[1]]):  # beside who spoke, 客服 is the name of one
         return None
     return found[0], found[1], found[2]  # type: ignore[return-value]
 
@@ -207,7 +212,7 @@ class Rows:
         group, who, text = (str(row[key]) for key in found)
         column, of_desk = plain(str(found[1])), "side" in row
         side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
-        text = body_of({"body": text}) if of_desk or side != who else text.strip()
+        text = body_of({"body": text}) if of_desk or side != who or WRITTEN.search(text) else text.strip()
         if ROLES.get(side.casefold()) == "system" and column not in TOLD:
             side = SYSTEM
         if (role := role_of(side, row, text, self._notes)) is None:

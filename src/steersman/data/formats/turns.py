@@ -84,6 +84,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
         value = value["messages"]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
+    value = _told_by_role(value)
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
@@ -96,6 +97,17 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
         fields.note("messages of others (in copy, systems) left out of tickets", len(every) - len(said))
         return said
     return _speaking_systems(every, fields)
+
+
+def _told_by_role(turns: list[Any]) -> list[Any]:
+    """Turns whose speaker stands in a field of another name, known by its values: in each a role, of both sides."""
+    if not all(isinstance(t, Mapping) and t.keys().isdisjoint(SPEAKER_KEYS) for t in turns):
+        return turns
+    for key in turns[0]:
+        roles = {ROLES.get(str(t.get(key)).strip().casefold()) for t in turns}
+        if roles >= {"user", "assistant"} and roles <= {"user", "assistant", "system"}:
+            return [{**t, "role": t[key]} for t in turns]
+    return turns
 
 
 def in_rows(value: Any) -> Any:
