@@ -77,7 +77,7 @@ def test_a_canary_begins_with_a_model_that_can_be_compared(space: Workspace) -> 
     for share in (0.0, 0.95, float("nan")):
         with pytest.raises(ValueError, match="share: expected"):
             canary.start(space, 2, "", share, force=True)
-    with pytest.raises(ValueError, match="round 3 has no model"):
+    with pytest.raises(ValueError, match="no round 3; expected one of 1, 2"):
         canary.start(space, 3, "ppo", 0.1, force=True)
     with pytest.raises(ValueError, match="is the served model itself"):
         canary.start(space, 1, "ppo", 0.1, force=True)

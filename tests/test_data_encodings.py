@@ -157,7 +157,7 @@ def test_a_mark_in_mid_file_is_no_text(tmp_path: Path) -> None:
     assert said(parse_file(path.rename(tmp_path / "t.csv"))) == [["a", "b"], ["c", "d"]]
 
 
-MIXED = {  # of two files put together: never read in the encoding of one
+MIXED = {  # of two files put together: never read in the encoding of one; beside UTF-8 each line in its own
     "UTF-8, cp1252": ("Größe für Müller\n".encode(), "Größe für Äpfel\n".encode("cp1252")),
     "UTF-8, GBK": ("怎么修改收货地址？\n".encode(), "在订单详情页点击修改地址。\n".encode("gbk")),
     "GBK, cp1252": ("怎么修改收货地址？\n".encode("gbk"), "Größe für Müller\n".encode("cp1252")),
@@ -167,14 +167,22 @@ MIXED = {  # of two files put together: never read in the encoding of one
 @pytest.mark.parametrize("name", MIXED)
 @pytest.mark.parametrize("times", [3, 800])
 @pytest.mark.parametrize("back", [False, True])
-def test_files_in_two_encodings_are_refused(tmp_path: Path, name: str, times: int, back: bool) -> None:
+def test_files_in_two_encodings(tmp_path: Path, name: str, times: int, back: bool) -> None:
     if times > 3 and "UTF-8" not in name:
         pytest.skip("a few lines of one legacy encoding deep in another are not looked for")
     one, other = MIXED[name][::-1] if back else MIXED[name]
     path = tmp_path / "t.csv"
     path.write_bytes(b"question,answer\n" + b"".join(b"a %d," % i + one for i in range(times)) + b"b,%s" % other * 3)
-    with pytest.raises(ValueError, match=r"t\.csv:\d+: expected .* text"):
-        parse_file(path, encoding="auto")
+    if "UTF-8" not in name:
+        with pytest.raises(ValueError, match=r"t\.csv:\d+: expected .* text"):
+            parse_file(path, encoding="auto")
+        return
+    notes: list[str] = []
+    encodings = ("utf-8", name.split(", ")[1].lower())[:: -1 if back else 1]
+    texts = [line.decode(encoding).strip() for line, encoding in zip((one, other), encodings, strict=True)]
+    found = said(parse_file(path, encoding="auto", tell=notes.append))
+    assert [answer for _, answer in found] == [texts[0]] * times + [texts[1]] * 3
+    assert sum("holds UTF-8 too" in note for note in notes) == 1
 
 
 def test_long_texts_are_priced_by_the_same_bytes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny as t
 from steersman.engine.load import load_engine
@@ -79,3 +80,65 @@ def test_what_is_no_plain_adapter_is_refused(tiny: Path, tmp_path: Path) -> None
         engine.load_adapter("a", tmp_path / "a")
     with pytest.raises(ValueError, match=r"sampling.adapter: expected one of those loaded \(none is loaded\), got 'x'"):
         engine.generate(PROMPTS, SamplingParams(adapter="x"))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "IA3": ({"peft_type": "IA3"}, "peft_type 'IA3' is not supported; expected LORA"),
+    "prompt": ({"peft_type": "PROMPT_TUNING", "r": None}, "peft_type 'PROMPT_TUNING'"),
+    "PiSSA": ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changed the base"),
+    "OLoRA": ({"init_lora_weights": "olora"}, "init_lora_weights 'olora' changed the base"),
+    "activated": ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens is not supported"),
+    "repeated": ({"layer_replication": [[0, 2]]}, "layer_replication is not supported"),
+    "new": ({"of_tomorrow": {"x": 1}}, "of_tomorrow is not supported"),
+    "ranks": ({"rank_pattern": {"q_proj": 2}}, "rank_pattern is not supported"),
+    "r": ({"r": "4"}, "r: expected a whole number of at least 1, got '4'"),
+    "alpha": ({"lora_alpha": None}, "lora_alpha: expected a number, got None"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_adapter_says_of_itself_is_heeded_or_refused(name: str, tiny: Path, tmp_path: Path) -> None:
+    """A PiSSA adapter beside the published base, or one that acts behind some tokens alone, would answer wrongly."""
+    change, expected = REFUSED[name]
+    write_adapter(tiny, tmp_path / "a", 1)
+    config = tmp_path / "a" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    engine: Any = load_engine(tiny, dtype="float32")
+    with pytest.raises(ValueError, match=expected):
+        engine.load_adapter("a", tmp_path / "a")
+
+
+def test_tensors_that_are_no_plain_adapter_are_refused(tiny: Path, tmp_path: Path) -> None:
+    write_adapter(tiny, tmp_path / "a", 1)
+    engine: Any = load_engine(tiny, dtype="float32")
+    file = tmp_path / "a" / "adapter_model.safetensors"
+    whole, raw = load_file(file), file.read_bytes()
+    first = next(name for name in whole if name.endswith("lora_A.weight"))
+    for tensors, expected in (
+        ({k: x for k, x in whole.items() if k != first}, "lora_A is missing"),
+        (whole | {first: whole[first] * float("nan")}, "not finite"),
+        (whole | {first: whole[first][:, :5].contiguous()}, "the shapes are not this model's"),
+        (
+            whole | {"base_model.model.lm_head.weight": torch.ones(3)},
+            "unknown weight 'base_model.model.lm_head.weight'",
+        ),
+        (whole | {first.replace("lora_A.weight", "lora_magnitude_vector"): torch.ones(3)}, "unknown weight"),
+    ):
+        save_file(tensors, file)
+        with pytest.raises(ValueError, match=expected):
+            engine.load_adapter("a", tmp_path / "a")
+    file.write_bytes(raw[:100])
+    with pytest.raises(ValueError, match="damaged or truncated"):
+        engine.load_adapter("a", tmp_path / "a")
+    (tmp_path / "a" / "adapter_config.json").write_text("[")
+    with pytest.raises(ValueError, match=r"adapter_config\.json: not valid JSON"):
+        engine.load_adapter("a", tmp_path / "a")
+
+
+def test_a_rank_stabilised_adapter_equals_peft(tiny: Path, tmp_path: Path) -> None:
+    model = write_adapter(tiny, tmp_path / "a", 3, use_rslora=True)
+    engine: Any = load_engine(tiny, dtype="float32")
+    engine.load_adapter("a", tmp_path / "a")
+    params = SamplingParams(max_tokens=8, temperature=0, ignore_end=True, adapter="a")
+    (answer,) = engine.generate(PROMPTS[:1], params)[0]
+    assert list(answer.token_ids) == greedy(model, engine.template.prompt_ids(PROMPTS[0]), 8)

@@ -36,6 +36,8 @@ STORE_VARIABLE = "STEERSMAN_STORE"
 """Environment variable that names another database than the workspace's settings."""
 RENAMED = {"policy": "ppo"}
 """Earlier names of artifacts, found in old workspaces (docs/ARCHITECTURE.md) -> present names."""
+ROUND = re.compile("(?!0+$)([0-9]{3}|[1-9][0-9]{3,5})")
+"""A round's folder."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -56,6 +58,13 @@ def link(source: str, target: str) -> None:
         Path(target).hardlink_to(source)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _is_whole(folder: Path, mark: str) -> bool:
+    try:
+        return identity(verify(folder)) == mark
+    except ValueError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +156,14 @@ class Workspace:
 
     def rounds(self) -> list[int]:
         folder = self.root / "rounds"
-        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+        found = [p for p in folder.iterdir() if ROUND.fullmatch(p.name) and p.is_dir()] if folder.is_dir() else []
+        return sorted(int(p.name) for p in found)
+
+    def check_round(self, number: int) -> None:
+        """ValueError where there is no such round."""
+        if number not in (known := self.rounds()):
+            there = ", ".join(map(str, known)) or "the rounds that steersman run makes; there are none yet"
+            raise ValueError(f"{self.root}: no round {number}; expected one of {there}")
 
     @property
     def round(self) -> int:
@@ -203,7 +219,7 @@ class Workspace:
         return self.root / history[-1]["path"] if history else None
 
     def promote(self, stage: str, round_: int) -> dict[str, Any]:
-        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole.
+        """Make `rounds/ROUND/STAGE` the current model, after checking that it is whole; returns its entry.
 
         Its files are linked (or copied, where links are not possible) into `promoted/`, so that making the stage
         anew neither changes what is served nor what a rollback brings back.
@@ -211,13 +227,14 @@ class Workspace:
         folder = self.stage_dir(stage, round_)
         mark = identity(verify(folder))
         kept = self.root / "promoted" / f"{round_:03d}-{stage}-{mark[:8]}"
-        if not (kept / MANIFEST_NAME).is_file():
+        if not _is_whole(kept, mark):
             temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(folder, temporary, copy_function=link, ignore=shutil.ignore_patterns(".*"))
             if identity(verify(temporary)) != mark:
                 shutil.rmtree(temporary)
                 raise ValueError(f"{folder}: was made anew while it was being promoted; promote again")
+            shutil.rmtree(kept, ignore_errors=True)  # damaged since it was promoted
             temporary.replace(kept)
             fsync_dir(kept.parent)
         entry = {
@@ -228,7 +245,10 @@ class Workspace:
             "time": now(),
         }
         with locks.brief(self.root / CURRENT):
-            write_json(self.root / CURRENT, {"promoted": [*self.history(), entry]})
+            history = self.history()
+            if history and history[-1]["identity"] == mark:
+                return history[-1]
+            write_json(self.root / CURRENT, {"promoted": [*history, entry]})
         return entry
 
     def rollback(self) -> dict[str, Any]:

@@ -4,14 +4,14 @@ A verb is a plain function that a module's `register(app)` hands to `add`:
 
     def sft(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
         '''Fine-tune the base model on demonstrations.'''
-        from steersman.train import sft as stage# heavy imports inside the verb
+        from steersman.train import sft as stage  # heavy imports inside the verb
         space = open_workspace(workspace, settings)
         emit(as_json, {"loss": 1.9}, "loss 1.9")
 
     def register(app: typer.Typer) -> None:
         add(app, sft, panel=STAGES, examples=["steersman sft", "steersman sft --set sft.epochs=1"])
 
-It raises ValueError or OSError for what the user can put right; `add` turns that into one line and exit code 2.
+It raises ValueError or OSError for what the user can correct; `add` turns that into one line and exit code 2.
 
 Why so: decision 1 in docs/LOG.md.
 """
@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from steersman import __version__, chosen, installed, locks, progress, stopping, terminal
 from steersman.artifact import unfinished
@@ -56,6 +57,8 @@ MODULES = (
     *("store", "status", "doctor"),
 )
 """Files of this package that register verbs, in the order of `steersman --help`."""
+USAGE: Any = typer.BadParameter.__base__
+"""What typer raises for options and arguments that do not fit; it does not export the name."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
@@ -269,10 +272,32 @@ def _top(
     """
 
 
+class Verbs(typer.core.TyperGroup):
+    """All verbs. Options that do not fit are told in JSON where --json is among them, as any other error is."""
+
+    as_json = False
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        self.as_json = "--json" in (sys.argv[1:] if args is None else args)
+        return super().main(args, *more, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except USAGE as error:
+            if not self.as_json:
+                raise
+            at = getattr(getattr(error, "ctx", None), "command_path", "steersman")
+            told = ValueError(
+                f"{' '.join(error.format_message().split()).removesuffix('.')} ({at} --help says what it takes)"
+            )
+            raise typer.Exit(fail(told, True)) from None
+
+
 def build() -> typer.Typer:
     """The whole command line. Modules are imported, but nothing heavier than typer with them."""
     app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
+        cls=Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback()(_top)
     for module in MODULES:

@@ -118,6 +118,7 @@ def report(
 
     space = open_workspace(workspace, settings).pin()
     if round_:
+        space.check_round(round_)
         space = replace(space, pinned=round_)
     outcome = again(space, checked_language(language))
     emit(as_json, outcome.to_json(), outcome.text())

@@ -88,6 +88,8 @@ def status(
     'other settings' that the configuration has.
     """
     space = open_workspace(workspace, settings)
+    if round_:
+        space.check_round(round_)
     data = collect(space, round_ or space.round)
     emit(as_json, data, data["next"] if as_json else render(data))
 

@@ -154,7 +154,7 @@ class RoundConfig:
     old_comparisons: float = opt(
         1.0, "The same of rankings and labels; the reward model is made anew and knows only what it gets.", high=1
     )
-    max_age_days: float = opt(0.0, "Feedback and rankings older than this are left out; 0: none.")
+    max_age_days: float = opt(0.0, "Feedback and rankings older than this are left out; 0: none.", high=100_000)
     versions: int = opt(
         0, "Feedback on answers of other models than the last so many promoted ones is left out; 0: none."
     )

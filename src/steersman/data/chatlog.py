@@ -17,17 +17,14 @@ from steersman.data.containers import Part
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 from steersman.data.shelves import Shelf, in_order, kept
+from steersman.data.speakers import Speakers, ask_speakers, by_roles, listed, name_key, role_called, speakers_of
 from steersman.data.stamps import When
 
-ANYBODY = "*"
-"""In --speakers: every name that is not on the other side."""
 ANSWER_HOURS = 72
 """Longest time after a question at which an answer still belongs to it."""
 PEEK = 400
 NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
-NUMBERED = re.compile(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>|(?<=[^\W\d_])\s\d{6,})$")
-"""Pattern of a name's number or address."""
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
 """Pattern of a possible name at the start of a line without a stamp."""
 
@@ -44,60 +41,30 @@ class Said:
     """Whether this is not a message but a mark that ends a dialogue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Speakers:
-    """The names of the user's and the assistant's side."""
-
-    users: frozenset[str]
-    assistants: frozenset[str]
-
-    def role(self, name: str) -> str | None:
-        key = name_key(name)
-        sides = (("user", self.users), ("assistant", self.assistants))
-        named = (role for role, names in sides if key in names)
-        return next(named, None) or next((role for role, names in sides if ANYBODY in names and key), None)
-
-    @property
-    def named(self) -> frozenset[str]:
-        return (self.users | self.assistants) - {ANYBODY}
-
-
-def name_key(name: str) -> str:
-    """A name's form for comparison: without marks, '~' of unknown contacts, title, number or address, in lower case."""
-    name = re.sub(r"\s+", " ", stamps.MARKS.sub("", name)).strip().lstrip("~").strip()
-    name = re.sub(r"^【[^】]{1,12}】(?=.)", "", name)
-    return NUMBERED.sub("", name).casefold() or name.casefold()
-
-
-def speakers_of(text: str) -> Speakers | None:
-    """--speakers USER,ASSISTANT; several names of a side with '|', '*' for everybody else. None where it is empty."""
-    if not text:
-        return None
-    sides = [frozenset(name_key(n) for n in side.split("|") if n.strip()) for side in re.split("[,，]", text)]
-    if len(sides) != 2 or not all(sides) or sides[0] & sides[1]:
-        raise ValueError(
-            f"--speakers {text}: expected two names, the user's first, such as Customer,Agent; several of one side as "
-            "Customer,Ann|Bob, and '*' for everybody else, as in '*,Agent'"
-        )
-    return Speakers(sides[0], sides[1])
-
-
 def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of a log as {"messages"}; lines that cannot be read as Records with an error."""
-    speakers = speakers_of(reading.speakers)
-    if speakers is None:
-        raise ValueError(f"{part.name}: {ask_speakers(names_in(part, reading))}")
+    speakers = speakers_of(reading.speakers) or by_roles(_counted(part, reading), part.name, reading)
     bad: list[Record] = []
-    said = Shelf(_messages(lines_of(part, reading), speakers, bad, reading.changed))
+    said = Shelf(messages_of(lines_of(part, reading), speakers, bad, reading.changed))
     found = dialogues(said, speakers, part.name, reading, bad)
     yield from in_order(Shelf(itertools.chain(bad, found)), lambda record: record.line, Shelf)
 
 
 def names_in(part: Part, reading: Reading) -> str:
     """The speakers in a log with their counts of messages; '' for none."""
-    said = _messages(lines_of(part, reading), None, [], Counter())
-    counts = Counter(message.who.strip() for message in said if message.who and message.text)
-    return _listed(counts)
+    return listed(_counted(part, reading))
+
+
+def _counted(part: Part, reading: Reading) -> Counter[str]:
+    said = messages_of(lines_of(part, reading), None, [], Counter())
+    return Counter(message.who.strip() for message in said if message.who and message.text)
+
+
+def calls_roles(lines: Sequence[Line]) -> bool:
+    """Whether lines of a text without stamps begin with speakers who are called by their roles, of both sides."""
+    names = [m["who"] for line in lines if (m := NAMED.match(line.text)) and m[0] != line.text.strip()[:1]]
+    found = Counter(filter(None, map(role_called, names)))
+    return len(found) > 1 and 2 * found.total() >= len(names)
 
 
 def looks_like(lines: Sequence[Line]) -> bool:
@@ -153,7 +120,7 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     recurring = {
         name_key(who)
         for who, n in before.items()
-        if n > 1 and BARE_NAME.fullmatch(who) and who.casefold() not in notices.LABELS
+        if (n > 1 or role_called(who)) and BARE_NAME.fullmatch(who) and who.casefold() not in notices.LABELS
     }
     stamped = len(counted) + len(trails) + bracketed > sum(
         before[who] for who in before if name_key(who) in recurring | known
@@ -194,7 +161,7 @@ def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
     yield from [held] if held else []
 
 
-def _messages(
+def messages_of(
     lines: Iterable[Line], speakers: Speakers | None, bad: list[Record], changed: Counter[str]
 ) -> Iterator[Said]:
     """Messages in order, with their continuation lines."""
@@ -208,6 +175,7 @@ def _messages(
     style = _style(head, known)
     current: Said | None = None
     day: When | None = None
+    bounded = False
     for line in itertools.chain(head, every):
         if line.error:
             bad.append(Record(line.number, None, line.text[:SHOWN], line.error))
@@ -215,9 +183,9 @@ def _messages(
         text = line.text.strip()
         if (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
             day = w
-        elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text):
+        elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text) or _numbers(text, style):
             yield from ([current] if current else [])
-            current = None
+            current, bounded = None, True
             yield Said(line.number, None, "", text, ends=True)
         elif begun := _begins(line, style, known):
             yield from ([current] if current else [])
@@ -226,11 +194,16 @@ def _messages(
                 current, day = replace(begun, when=When(day.date, day.order, begun.when.seconds)), day
         elif current is not None:
             current = replace(current, text=f"{current.text}\n{text}".strip())
-        elif text and style.stamped:
+        elif text and (style.stamped or bounded):
             changed["lines outside of messages left out"] += 1
         elif text:
             bad.append(Record(line.number, None, line.text[:SHOWN], _nobody(text, speakers)))
     yield from ([current] if current else [])
+
+
+def _numbers(text: str, style: _Style) -> bool:
+    """Whether a line of a log without stamps is the number of the dialogue below it."""
+    return not style.stamped and notices.NUMBERED.fullmatch(text) is not None
 
 
 def _nobody(text: str, speakers: Speakers | None) -> str:
@@ -292,13 +265,12 @@ def dialogues(
     """
     spoken = kept((_bare(message, reading.changed) for message in said), len(said))
     counts = Counter(m.who.strip() for m in spoken if m is not None and m.who and not m.ends)
-    if speakers is None:
-        raise ValueError(f"{name}: {ask_speakers(_listed(counts))}")
+    speakers = speakers or by_roles(counts, name, reading)
     strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
     if len(strangers) == len(counts) and (counts or bad):
         first = min([m.line for m in spoken if m is not None and m.who] + [record.line for record in bad])
         wanted = " or ".join(f"'{who.strip()}: ...'" for who in re.split("[,，|]", reading.speakers))
-        raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {ask_speakers(_listed(counts))}")
+        raise ValueError(f"{name}:{first}: expected {wanted}, no message is theirs; {ask_speakers(listed(counts))}")
     times = stamps.instants(message.when if message else None for message in spoken)
     cutter = _Cutter(speakers, reading)
     for message, time in zip(spoken, times, strict=True):
@@ -317,17 +289,6 @@ def dialogues(
             f"note: {name}: {cutter.gaps} dialogues end where nobody spoke for {reading.session_hours:g} hours "
             "(data.session_hours)"
         )
-
-
-def ask_speakers(found: str) -> str:
-    return (
-        "expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: "
-        f"{found or 'nobody'}"
-    )
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{who} ({n})" for who, n in counts.most_common(12))
 
 
 def _bare(message: Said, changed: Counter[str]) -> Said | None:

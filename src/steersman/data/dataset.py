@@ -33,6 +33,8 @@ from steersman.types import Candidates, Conversation, Feedback, Ranking
 PURPOSES = ("any", "rank", "ppo")
 REPLACING_SECONDS = 0.3
 NAME = re.compile(r"\w[\w.-]*")
+WAS = "was"
+"""Key of a manifest's `config`: hashes of the same set before records that people deleted were taken out."""
 RESERVED = (".rejected", ".manifest", ".cleaning", ".jsonl")
 """Suffixes that a name must not have, since files beside a data set use them."""
 
@@ -114,9 +116,16 @@ def check_name(name: str) -> None:
 def remove_dataset(info: DatasetInfo) -> None:
     """Delete a data set and the files that tell of it; the manifest goes first, so no half data set remains."""
     manifest_path(info.path).unlink(missing_ok=True)
-    for ending in (".cleaning.json", ".report.html", ".report.en.html", ".report.zh.html", ".vault"):
+    info.path.with_name(f"{info.name}.vault").unlink(missing_ok=True)
+    remove_reports(info)
+    info.path.unlink(missing_ok=True)
+
+
+def remove_reports(info: DatasetInfo) -> None:
+    """Delete what tells of a data set's records in their own words."""
+    for ending in (".cleaning.json", ".report.html", ".report.en.html", ".report.zh.html"):
         info.path.with_name(info.name + ending).unlink(missing_ok=True)
-    for path in (info.path, *(info.path.with_name(f"{info.name}{e}.jsonl") for e in (".rejected", ".cleaning"))):
+    for path in (info.path.with_name(f"{info.name}{e}.jsonl") for e in (".rejected", ".cleaning")):
         if not manifest_path(path).is_file():
             path.unlink(missing_ok=True)
 
@@ -257,7 +266,8 @@ def superseded(infos: Iterable[DatasetInfo]) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for info in known.values():
         for name, sha256 in info.config.get("made_of", {}).items():
-            if name in known and (known[name].sha256, known[name].kind) == (sha256, info.kind):
+            of = known.get(name)
+            if of is not None and of.kind == info.kind and sha256 in (of.sha256, *of.config.get(WAS, ())):
                 out.setdefault(name, []).append(info.name)
     return out
 

@@ -225,18 +225,30 @@ def mostly_utf8(sample: bytes) -> bool:
     return len(text.encode()) - len(re.sub(r"[^\x00-\x7f]+", "", text)) > 0.8 * beyond
 
 
+def stray(sample: bytes) -> bytes:
+    """The lines that are no UTF-8, where others that are not ASCII are: of files that were put together."""
+    lines = sample.split(b"\n")
+    others = [line for line in lines if not line.isascii() and not _is_utf8(line)]
+    return b"\n".join(others) if others else sample
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def is_utf8_beside(line: bytes, encoding: str) -> bool:
     """Whether a line is UTF-8 though the file is in another encoding, since several files were concatenated.
 
     In a file of a two-byte encoding two bytes may look like one Latin or Greek letter of UTF-8, so there the line must
     have two characters of three bytes.
     """
-    if line.isascii():
+    if line.isascii() or not _is_utf8(line):
         return False
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
+    text = line.decode("utf-8")
     several = CANDIDATES.get(encoding, WEST)[0] in (CHINESE, TAIWANESE, JAPANESE, KOREAN)
     return not several or sum(c >= "\u0800" for c in text) > 1
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman.data import chatlog, formats, sources
+from steersman.data import formats, sources
 from steersman.data.clean import words_of
 from steersman.data.formats import Fields, Parsed, exports
 from steersman.data.formats.expand import expanded
@@ -21,13 +21,19 @@ from steersman.data.formats.message_rows import joined, speaks_alone
 from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
 from steersman.data.formats.turns import ROLES
 from steersman.data.kinds import LeftOut, as_kind, usual_kind
+from steersman.data.published_tasks import is_document
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import MakePile, Pile, in_order
+from steersman.data.speakers import speakers_of
 from steersman.data.unused import Content, check_content, check_mapping
 from steersman.types import Conversation, Ranking
 
 ONE_SIDED = "tickets and chats in which one side alone speaks (--kind prompts takes their questions)"
+OF_TEST = (
+    "record: expected a dialogue, got a document with the questions of a test (SQuAD's, C3's or BIG-bench's form): "
+    "`steersman tasks build` reads these"
+)
 ORDERS = ("", "best-first", "worst-first")
 
 
@@ -243,7 +249,7 @@ def _options(taking: Taking, reading: Reading) -> dict[str, Any]:
     for role in mapping:
         if role not in MAPPABLE:
             raise ValueError(f"--map {role}=...: expected one of {', '.join(MAPPABLE)} before the '='")
-    sides = chatlog.speakers_of(reading.speakers)
+    sides = speakers_of(reading.speakers)
     roles = {name: role for role in ("user", "assistant") for name in getattr(sides, f"{role}s", ())}
     given = {"mapping": mapping, "speakers": roles, "ordered": taking.ordered}
     return given | {"pictures": reading.pictures, "labels": reading.labels}
@@ -251,6 +257,9 @@ def _options(taking: Taking, reading: Reading) -> dict[str, Any]:
 
 def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _Gathered) -> Iterator[Record]:
     """The records inside one record (several where it is itself a table)."""
+    if not record.error and is_document(record.value):
+        yield dataclasses.replace(record, value=None, error=OF_TEST)
+        return
     if record.error or not isinstance(record.value, Mapping):
         yield record
         return

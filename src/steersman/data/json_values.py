@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
@@ -9,36 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.data import formats, messengers
+from steersman.data import messengers
 from steersman.data.containers import Part, parts
-from steersman.data.formats import exports
-from steersman.data.formats.desk_messages import usual
 from steersman.data.formats.expand import definition, instance
-from steersman.data.formats.message_rows import is_step, pages, tells
+from steersman.data.formats.message_rows import is_step
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
+from steersman.data.record_lists import dialogue, dialogues, is_said, is_turn, is_turns, wrapped
 
 PEEK_LINES, PEEK_CHARS = 64, 1 << 18
 DOCUMENT_MB = 64
 """Largest value that spans lines: it is held in memory whole, while items of a list are read one by one."""
 SPACE = re.compile(r"[\s\ufeff,]*")
 """Characters allowed between values: byte order marks where files were joined, commas of a list without brackets."""
-_WRAPPERS = """
-    data items examples example rows records record conversations dialogs dialogues chats results result entries
-    samples instances questions qas qa pairs faq faqs tickets issues threads train training validation valid val dev
-    test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
-    ticket payload _results im_logs ticket_events logs 对话 列表
-"""
-WRAPPERS = frozenset(_WRAPPERS.split())
-"""Fields whose value, in an object around a whole data set, is the list of records."""
-OF_DIALOGUES = frozenset(("conversation", "conversations", "dialogs", "dialogues", "chats", "threads", "turns", "对话"))
-"""Fields that contain either the turns of one dialogue or several dialogues."""
-_SAID = """
-    question prompt instruction query input text answer response output completion messages chosen rejected
-    system
-"""
-SAID = frozenset(_SAID.split())
-"""Fields of a record: an object with one of them is not a wrapper."""
 
 
 def _no_constant(name: str) -> Any:
@@ -53,6 +37,8 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
+        if (literal := _literal(text)) is not None:
+            return literal
         around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ValueError(
             f"expected one JSON value; {error.msg} at character {error.pos + 1}, near {around!r}"
@@ -60,6 +46,21 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError("expected JSON of sensible depth, this nests too deep") from None
     return _no_half(text, value)
+
+
+def _literal(text: str) -> Any:
+    """An object as Python writes it, with single quotes (Amazon's sets); None for any other text."""
+    if not is_literal(text):
+        return None
+    try:
+        value = ast.literal_eval(text.strip())
+        return json.loads(json.dumps(value))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def is_literal(text: str) -> bool:
+    return re.match(r"\s*\{\s*'", text) is not None
 
 
 def _no_half(text: str, value: Any) -> Any:
@@ -94,6 +95,7 @@ def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
             yield Record(line.number, None, line.text[:SHOWN], line.error)
         elif line.text.strip("\ufeff \t\r\n"):
             found = True
+            reading.changed["objects in Python's form, with single quotes, read as JSON"] += is_literal(line.text)
             yield from _of_line(line)
     if not found:
         raise ValueError(f"{part.name}: only blank lines; expected at least one record")
@@ -110,7 +112,7 @@ def _of_line(line: Line) -> Iterator[Record]:
             return
     for value in values:
         try:
-            for item in _dialogues(value) if isinstance(value, list) else [value]:
+            for item in dialogues(value) if isinstance(value, list) else [value]:
                 yield Record(line.number, item, text)
         except ValueError as error:
             yield Record(line.number, None, text, str(error))
@@ -152,8 +154,8 @@ def _is_document(head: Sequence[Line], whole: bool) -> bool:
     first = _whole_value(texts[0])
     if first is not None:
         if isinstance(first, list):  # a list of records; lists of turns are written one per line
-            return not first or (isinstance(first[0], Mapping) and not _is_turns(first)) or _is_turns(first[0])
-        return len(texts) == 1 and whole and (bool(_wrapped(first)) or messengers.chats_in(first) is not None)
+            return not first or (isinstance(first[0], Mapping) and not is_turns(first)) or is_said(first[0])
+        return len(texts) == 1 and whole and (bool(wrapped(first)) or messengers.chats_in(first) is not None)
     joined = "\n".join(texts)
     try:
         _, end = DECODER.raw_decode(joined)
@@ -168,65 +170,6 @@ def _whole_value(text: str) -> Any:
         return parse_json(text)
     except ValueError:
         return None
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(
-        {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys() or {"role", "parts"} <= value.keys()
-    )
-
-
-def _is_turns(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_turn, value))
-
-
-def _dialogues(values: list[Any]) -> list[Any]:
-    """Records in a list: one dialogue if items are turns, a dialogue per item if items are lists, else the items."""
-    if not values:
-        raise ValueError("the list is empty; expected at least one record")
-    if _is_turns(values):
-        return [{"messages": values}]
-    return [{"messages": value} if _is_turns(value) else value for value in values]
-
-
-def _wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
-    """Field -> list of records in an object around a data set; {} where the object is itself a record."""
-    if isinstance(value, Mapping) and (named := pages(value)):
-        return named
-    if not isinstance(value, Mapping) or SAID & value.keys() or _is_turn(value) or depth > 2:
-        return {}
-    found: dict[str, list[Any]] = {}
-    for name, item in value.items():
-        if isinstance(item, list) and item and _is_record(item[0], str(name)):
-            found[str(name)] = item
-        elif isinstance(item, Mapping):
-            found |= {f"{name}.{inside}": rows for inside, rows in _wrapped(item, depth + 1).items()}
-    known = {name: rows for name, rows in found.items() if name.rpartition(".")[2].lower() in WRAPPERS}
-    if known or len(found) != 1 or _known(value):
-        return known
-    (rows,) = found.values()
-    first = rows[0]
-    if not isinstance(first, Mapping) or exports.is_export(first) or usual(first) is not None or tells(first):
-        return found
-    return {} if formats.detect(first) == "text" else found
-
-
-def _is_record(item: Any, name: str) -> bool:
-    """Whether an item of the list `name` is a separate record, not a turn of a dialogue."""
-    if _is_turns(item):
-        return True
-    if not isinstance(item, Mapping) or _is_turn(item):
-        return False
-    if name.lower() in OF_DIALOGUES:
-        return any(_is_turns(inside) for inside in item.values()) or exports.is_export(item)
-    return _known(item)
-
-
-def _known(value: Mapping[str, Any]) -> bool:
-    try:
-        return exports.is_export(value) or usual(value) is not None or tells(value) or bool(formats.detect(value))
-    except ValueError:
-        return False
 
 
 def _is_instance(item: Any) -> bool:
@@ -268,16 +211,18 @@ class _Document:
         if (chats := messengers.chats_in(value)) is not None:
             yield from messengers.scan(chats, self._part, self._reading)
             return
-        lists = _wrapped(value)
+        lists = wrapped(value)
         if not lists:
             yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
             return
-        counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in lists.items())
+        counts = ", ".join(
+            f"{len(rows)} of '{name}'" if name else f"its {len(rows)} fields" for name, rows in lists.items()
+        )
         told, field = definition(value)
         told = told if any(_is_instance(item) for rows in lists.values() for item in rows) else ""
         asked = f", each with the object's {field} as its instruction" if told else ""
         self._reading.tell(f"note: {self._part.name} is one object; its records are {counts}{asked}")
-        for number, item in enumerate((i for rows in lists.values() for i in _dialogues(rows)), 1):
+        for number, item in enumerate((i for rows in lists.values() for i in dialogues(rows)), 1):
             if told and _is_instance(item):
                 item = instance(told, item)
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
@@ -294,15 +239,15 @@ class _Document:
                 self._at += 1
                 break
             value = self._item()
-            if _is_turn(value) or messengers.is_message(value) or is_step(value) or together:
+            if is_turn(value) or messengers.is_message(value) or is_step(value) or together:
                 together.append(value)
             else:
-                yield {"messages": value} if _is_turns(value) else value
+                yield dialogue(value)
             found = True
         if not found:
             raise ValueError(f"{self._part.name}: the list is empty; expected at least one record")
         if together:
-            alone = _is_turns(together) or is_step(together[0])
+            alone = is_turns(together) or is_step(together[0])
             yield {"messages": together} if alone else together
 
     def _item(self) -> Any:

@@ -20,13 +20,14 @@ from email.message import EmailMessage, MIMEPart
 from typing import Any
 
 from steersman.data import chatlog, encodings
-from steersman.data.chatlog import Said, Speakers
+from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats.exports import THREAD_DAYS
 from steersman.data.formats.markup import text_of
 from steersman.data.readers import SHOWN, Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
+from steersman.data.speakers import ANYBODY, Speakers, ask_speakers, name_key, speakers_of
 from steersman.data.stamps import When
 
 HEAD = re.compile(
@@ -214,9 +215,9 @@ def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
             yield record
     if not mails:
         return
-    speakers = chatlog.speakers_of(reading.speakers)
+    speakers = speakers_of(reading.speakers)
     if speakers is None:
-        raise ValueError(f"{mails[0].file}: {chatlog.ask_speakers(_addresses(mails))}")
+        raise ValueError(f"{mails[0].file}: {ask_speakers(_addresses(mails))}")
     sides = Numbers[str]()
     for mail in mails:
         sides[mail.sender] = SIDES.index(_side(mail.sender, mail.name, speakers))
@@ -236,12 +237,12 @@ def _addresses(mails: Iterable[Mail]) -> str:
 
 def _side(address: str, name: str, speakers: Speakers) -> str:
     """'user', 'assistant' or '' by the address, its domain or the name; a named side goes before '*'."""
-    for key in (address, f"@{address.rpartition('@')[2]}", chatlog.name_key(name)):
+    for key in (address, f"@{address.rpartition('@')[2]}", name_key(name)):
         for role, names in (("user", speakers.users), ("assistant", speakers.assistants)):
             if key and key in names:
                 return role
     for role, names in (("user", speakers.users), ("assistant", speakers.assistants)):
-        if chatlog.ANYBODY in names:
+        if ANYBODY in names:
             return role
     return ""
 

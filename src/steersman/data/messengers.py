@@ -17,6 +17,7 @@ from steersman.data.formats import exports, markup, turns
 from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading
+from steersman.data.speakers import Speakers, name_key, speakers_of
 from steersman.data.who_said import Chat
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
@@ -84,7 +85,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of every chat. Without --speakers, the partner of a chat between two is the user."""
     if not found.chats:
         raise ValueError(f"{part.name}: expected chats, found an export of {found.source} without any")
-    speakers = chatlog.speakers_of(reading.speakers)
+    speakers = speakers_of(reading.speakers)
     everybody = (m.who for chat in found.chats for m in chat.messages if m.who)
     if speakers is not None and not any(map(speakers.role, everybody)):
         # raises ValueError with the names
@@ -96,7 +97,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
         names = {m.who for m in chat.messages if m.who} if mine is None and chat.partner else set[str]()
         if len(names) == 2 and chat.partner in names:
             (other,) = names - {chat.partner}
-            mine = chatlog.Speakers(frozenset({chatlog.name_key(chat.partner)}), frozenset({chatlog.name_key(other)}))
+            mine = Speakers(frozenset({name_key(chat.partner)}), frozenset({name_key(other)}))
             reading.tell(
                 f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
                 "--speakers"

@@ -1,4 +1,4 @@
-"""Texts that messengers write into a chat log besides people's words: placeholders of media, system notices."""
+"""Patterns of what messengers write into chat logs beside people's words: placeholders of media, system notices."""
 
 from __future__ import annotations
 
@@ -94,6 +94,12 @@ BOUNDARY = re.compile(
     re.I,
 )
 """Pattern of a notice that ends a dialogue."""
+NUMBERED = re.compile(
+    r"\W*(?:(?:session|conversation|chat|dialog(?:ue)?|ticket|case|id|会话|對話|对话|聊天|工单|咨询)\s?)+(?:编号|号|no\.?|number)?"
+    r"\s*[:：=#]*\s*(?=\S*\d)[\w-]{1,40}\W*",
+    re.I,
+)
+"""Pattern of a line that numbers the dialogue below it."""
 RULE = re.compile(r"[-=*_—–─]{3,}(?:.{0,40}[-=*_—–─]{3,})?")
 """Pattern of a line that separates dialogues."""
 _LABELS = """

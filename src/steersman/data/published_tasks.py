@@ -95,6 +95,22 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
         yield {**row, "answer": answers.get("text") if isinstance(answers, Mapping) else answers}
 
 
+OF_TESTS = frozenset(("paragraphs", "qas", "data", "examples"))
+"""Fields around the questions of a document."""
+OF_QUESTION = frozenset(("id", "question", "context", "answers", "answer"))
+"""What `flat` makes of a question."""
+
+
+def is_document(value: Any) -> bool:
+    """Whether a record is a document with its questions, or BIG-bench's examples: `tasks build` reads these."""
+    if isinstance(value, Mapping) and value.keys().isdisjoint(OF_TESTS):
+        return False
+    found = next(iter(documents(value, Counter())), None)
+    if found is None or found is value:
+        return False
+    return found.keys() == OF_QUESTION or "target_scores" in found or (isinstance(value, list) and "question" in found)
+
+
 def choices_of(record: Mapping[str, Any], raw: Any) -> Any:
     """The record's choices: a list as it is, {"text": [...], "label": [...]} of hubs, or columns A, B, C, D."""
     if isinstance(raw, Mapping) and isinstance(raw.get("text"), list):

@@ -60,12 +60,11 @@ def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
                 raise ValueError(
                     f"expected a line of at most {reading.max_line_mb:g} MB; raise data.max_line_mb if it is meant so"
                 )
-            if found and encodings.is_utf8_beside(raw, encoding):
-                raise ValueError(
-                    f"expected {encoding.upper()} text, as in the rest of the file, but this line is UTF-8; convert "
-                    "it, leave such lines out with --skip-bad, or name the encoding with --encoding"
-                )
-            yield Line(number, _decode(raw, start, "utf-8" if transcode else encoding).removeprefix("\ufeff"))
+            other = found and encodings.is_utf8_beside(raw, encoding)
+            if other and (again := f"{part.name}\0utf-8") not in reading.encodings:
+                reading.encodings[again] = "utf-8"
+                reading.tell(f"note: {part.name} holds UTF-8 too, such as line {number}; such lines are read as that")
+            yield Line(number, _decode(raw, start, "utf-8" if transcode or other else encoding).removeprefix("\ufeff"))
         except ValueError as error:
             yield Line(number, raw[:SHOWN].decode("utf-8", "replace"), str(error))
 
@@ -163,9 +162,11 @@ def encoding_of(part: Part, reading: Reading) -> str:
         return found
     with whole(part.name), part.open() as file:
         sample, at, line = _first_no_utf8(file)
-    if sample is None or encodings.mostly_utf8(sample):
+    if sample is None:
         return "utf-8"
-    guesses = encodings.guesses(sample)
+    guesses = encodings.guesses(encodings.stray(sample))
+    if not encodings.sure(guesses) and encodings.mostly_utf8(sample):
+        return "utf-8"
     if encodings.sure(guesses):
         _told(part, reading, guesses[0].encoding, guesses[0].text)
         return guesses[0].encoding

@@ -11,11 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.data import chatlog, columns, mail, markdown, messengers, tables, who_said, workbooks
+from steersman.data import (
+    chatlog,
+    columns,
+    mail,
+    markdown,
+    messengers,
+    plain_dialogues,
+    tables,
+    transcript_cells,
+    who_said,
+    workbooks,
+)
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
+from steersman.data.speakers import name_key, speakers_of
 
 Scan = Callable[[Part, Reading], Iterator[Record]]
 
@@ -32,7 +44,7 @@ BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".jsonl", ".json", ".ndjson", ".jsonlines"), scan_json),
     **dict.fromkeys((".html", ".htm"), messengers.scan_html),
 }
-PLAIN = (".txt", ".log", ".text", "")
+PLAIN = (".txt", ".log", ".text", ".vtt", ".srt", "")
 KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES)))
 """Suffixes of files that are read in a folder."""
 ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
@@ -122,6 +134,7 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     if mail.looks_like(part):
         return mail.scan_mail(part, reading)
     found = (BINARY[part.kind] if part.kind in BINARY else _text_scan(part, reading))(part, reading)
+    found = transcript_cells.gathered(found, part.name, reading)
     return who_said.gathered(
         found,
         reading,
@@ -146,12 +159,14 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
         raise ValueError(
             f"{part.name}: expected records, found {part.suffix[1:].upper()}; write it as JSON lines or CSV"
         )
+    if (scan := plain_dialogues.scan_of(head)) is not None:
+        return scan
     if chatlog.looks_like(head) or (reading.speakers and _speaks(head, reading)):
-        if not reading.speakers:
-            raise ValueError(f"{part.name}: {_wanted(part, reading)}")
         return chatlog.scan_chatlog
     if len(markdown.marked_pairs(head)) > 1:
         return markdown.scan_markdown
+    if chatlog.calls_roles(head):
+        return chatlog.scan_chatlog
     if tables.looks_like(head):
         return tables.scan_csv
     if part.suffix in PLAIN and not (part.suffix == "" and head[0].error):
@@ -161,9 +176,9 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
 
 def _speaks(head: Sequence[Line], reading: Reading) -> bool:
     """Whether some line begins with a speaker from --speakers."""
-    speakers = chatlog.speakers_of(reading.speakers)
+    speakers = speakers_of(reading.speakers)
     names = speakers.named if speakers else frozenset[str]()
-    return any((m := chatlog.NAMED.match(line.text)) and chatlog.name_key(m["who"]) in names for line in head)
+    return any((m := chatlog.NAMED.match(line.text)) and name_key(m["who"]) in names for line in head)
 
 
 def _wanted(part: Part, reading: Reading) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import difflib
 import itertools
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from steersman.data import formats, mail, who_said
+from steersman.data import formats, mail, transcript_cells, who_said
 from steersman.data.containers import Part
 from steersman.data.formats import desks, exports
-from steersman.data.formats.field_names import META_NAME
+from steersman.data.formats.field_names import BODIES, META_NAME
 from steersman.data.formats.fields import parsed_json, plain
 from steersman.data.formats.message_rows import columns_of_messages, tells
 from steersman.data.readers import SHOWN, Line, Record, lines_of
@@ -28,6 +29,8 @@ ANSWERS = re.compile(
 )
 """Words in headings of columns with questions and answers."""
 PEEK = 60
+TITLES, SHOWN_TITLE = 8, 60
+"""First rows among which the headings are, and characters of a title that are shown."""
 
 
 class _Rows:
@@ -64,22 +67,56 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     head = head[1:] if said else head
     delimiter = said[1] if said else delimiter_of(head, part.suffix)
     csv.field_size_limit(reading.line_bytes)  # csv has only this global setting; its default is 128 KB
-    rows = _rows(_Rows(itertools.chain(head, lines)), delimiter)
-    header = next((r for r in rows if r.error or any(cell.strip() for cell in r.value)), None)
-    if header is None or header.error:
-        raise ValueError(f"{part.name}:{header.line if header else 1}: {header.error if header else 'expected a row'}")
-    names, filled = column_names(header.value), (row for row in rows if row.error or _filled(row))
-    first = next(filled, None)
-    if (
-        reading.mapping
-        or first is None
-        or first.error
-        or not _holds_chat(as_record(first.line, names, first.value).value)
-    ):
-        names = checked_names(names, part, reading, header.line)
-    found = filled if first is None else itertools.chain([first], filled)
-    every = (row if row.error else as_record(row.line, names, row.value) for row in found)
-    yield from mail.of_rows(every, part.name, reading) if mail.is_table(names) else every
+    yield from records_of(_rows(_Rows(itertools.chain(head, lines)), delimiter), part, reading, "line")
+
+
+def records_of(rows: Iterator[Record], part: Part, reading: Reading, place: str, pad: bool = False) -> Iterator[Record]:
+    """Rows of cells as records by the names of the first that is no title. `place`: what a row's number counts; `pad`:
+    rows may end before the last column."""
+    every = (row for row in rows if row.error or _filled(row))
+    top = list(itertools.islice(every, TITLES))
+    if not top or top[0].error:
+        raise ValueError(f"{part.name}:{top[0].line if top else 1}: {top[0].error if top else 'expected a row'}")
+    titles = titles_of([row.value for row in itertools.takewhile(lambda row: not row.error, top)])
+    for row in top[:titles]:
+        title = next(cell for cell in row.value if cell.strip())
+        reading.tell(f"note: {part.name}: {place} {row.line} is a title ({title[:SHOWN_TITLE]!r}) and left out")
+    names = column_names(top[titles].value)
+    padding = [""] * len(names) if pad else []
+    records = (
+        row if row.error else as_record(row.line, names, [*row.value, *padding[len(row.value) :]])
+        for row in itertools.chain(top[titles + 1 :], every)
+    )
+    first = next(records, None)
+    if reading.mapping or first is None or first.error or not _holds_chat(first.value):
+        told = checked_names(names, part, reading, top[titles].line)
+        first = first if first is None or first.error else as_record(first.line, told, [*first.value.values()])
+        names[:] = told
+    found = records if first is None else itertools.chain([first], records)
+    yield from mail.of_rows(found, part.name, reading) if mail.is_table(names) else filled_down(found, reading)
+
+
+def titles_of(rows: Sequence[Sequence[str]]) -> int:
+    """How many of a table's first rows are titles above its headings: rows of at most half as many cells."""
+    widths = [sum(bool(cell.strip()) for cell in row) for row in rows]
+    return next((i for i, width in enumerate(widths) if width and 2 * max(widths[i:]) <= 3 * width), 0)
+
+
+def filled_down(records: Iterator[Record], reading: Reading) -> Iterator[Record]:
+    """Records; where each conversation is named in its first row alone (merged cells), with its name in every row."""
+    head = list(itertools.islice(records, TITLES * 2))
+    found = next((f for row in head if not row.error and (f := columns_of_messages(row.value)) is not None), None)
+    key = found[0] if found else ""
+    named = [row.value[key] for row in head if not row.error and isinstance(row.value.get(key), str)]
+    once = len(set(filter(None, named))) == sum(map(bool, named)) < len(named)
+    last = ""
+    for row in itertools.chain(head, records):
+        if once and not row.error and not row.value.get(key, "").strip() and last:
+            reading.changed[f"empty cells of '{key}' taken from the row above"] += 1
+            yield dataclasses.replace(row, value={**row.value, key: last})
+            continue
+        last = last if row.error else str(row.value.get(key, ""))
+        yield row
 
 
 def _filled(row: Record) -> bool:
@@ -144,6 +181,10 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
     if reading.mapping or _tells(names):
         return names
     asked, answered = (_only(names, words) for words in (ASKS, ANSWERS))
+    told = next((name for name in names if plain(name) in BODIES), None)
+    if asked is None and answered is not None and told is not None:
+        reading.tell(f"note: {part.name}: column '{answered}' is read as the answer; otherwise --map answer=COLUMN")
+        return ["answer" if name == answered else name for name in names]
     if asked is None or answered is None or asked == answered:
         raise ValueError(
             f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
@@ -158,7 +199,9 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
 
 
 def _holds_chat(row: Any) -> bool:
-    """Whether a cell of a row is JSON with a message or a chat, whatever the columns are called."""
+    """Whether a cell of a row is a dialogue, or JSON with a message or a chat, whatever the columns are called."""
+    if transcript_cells.field_of(row) is not None:
+        return True
     cells = row.values() if isinstance(row, dict) else ()
     within = any(isinstance(parsed_json(cell), dict) for cell in cells)
     return within and (tells(row) or exports.is_export(row))
@@ -202,6 +245,8 @@ def delimiter_of(lines: Sequence[Line], suffix: str) -> str:
         except csv.Error:
             continue
         width = len(rows[0]) if rows else 0
+        if width == 1:  # a title above the headings
+            width = Counter(map(len, rows)).most_common(1)[0][0]
         if width < 2:
             continue
         found = (round(sum(len(row) == width for row in rows) / len(rows), 2), width)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 from steersman.data import stamps
 from steersman.data.chatlog import Said
 from steersman.data.formats.fields import parsed_json
-from steersman.data.formats.markup import MARKUP, text_of
+from steersman.data.formats.markup import plain_text
 from steersman.data.formats.message_rows import GROUPS, HEAD
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
@@ -158,8 +158,7 @@ def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, st
     who, when, what, _ = (message[key] if key else "" for key in keys)
     told = bool(message.get("t")) or str(message.get("messageType", "message")) != "message"
     text = _words(what)
-    text = text_of(text) if MARKUP.search(text) else text
-    return Said(number, time_of(when), "" if told else name_of(who), text.strip())
+    return Said(number, time_of(when), "" if told else name_of(who), plain_text(text))
 
 
 def _words(value: Any) -> str:

@@ -12,13 +12,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from steersman.data import mail
 from steersman.data.columns import cell_text
 from steersman.data.containers import Part
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Shelf
-from steersman.data.tables import as_record, checked_names, column_names
+from steersman.data.tables import records_of
 from steersman.progress import activity
 
 REFERENCE = re.compile(r"[\w.\\$:!'\[\]@#]+")
@@ -32,24 +31,22 @@ def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
         with _whole(part.name):
             book = _opened(file)
         sheet = _sheet(part, reading, book)
-        names: list[str] = []
-        for number, cells, written in _rows(book[sheet], part.name):
-            if not any(value is not None and str(value).strip() for value in written):
-                continue
-            texts, unknown = _texts_of(cells, written, reading)
-            if not names:
-                if sum(map(bool, texts)) == 1 and number < 4 and _wider(book[sheet], part.name, number):
-                    reading.tell(f"note: {part.name}: row {number} of '{sheet}' is a title ({texts[0]!r}) and left out")
-                    continue
-                names = checked_names(column_names(texts), part, reading, number)
-                continue
-            if unknown and unknown[0] < len(names):
-                name = names[unknown[0]]
+        rows = (
+            Record(number, _texts_of(cells, written, reading), "")
+            for number, cells, written in _rows(book[sheet], part.name)
+            if any(value is not None and str(value).strip() for value in written)
+        )
+        for record in records_of(rows, part, reading, f"'{sheet}', row", pad=True):
+            cells = record.value.items() if isinstance(record.value, dict) else ()
+            if (name := next((name for name, text in cells if isinstance(text, Unstored)), None)) is not None:
                 why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
-                yield Record(number, None, ",".join(texts), f"expected text, {why}")
-                continue
-            row = as_record(number, names, texts + [""] * (len(names) - len(texts)))
-            yield from mail.of_rows([row], part.name, reading) if mail.is_table(names) else [row]
+                yield Record(record.line, None, record.raw, f"expected text, {why}")
+            else:
+                yield record
+
+
+class Unstored(str):
+    """A formula, in place of its value, which the file does not have."""
 
 
 @contextlib.contextmanager
@@ -65,10 +62,9 @@ def _whole(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
 
 
-def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) -> tuple[list[str], list[int]]:
-    """(texts of a row's cells, places of formulas without a value). Of a text that a library wrote as a formula, as it
-    begins with '=', the text."""
-    texts, unknown = [cell_text(value) for value in cells], []
+def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) -> list[str]:
+    """Texts of a row's cells. Of a text that a library wrote as a formula, as it begins with '=', the text."""
+    texts = [cell_text(value) for value in cells]
     for i, formula in enumerate(written):
         if not str(formula or "").startswith("=") or cells[i] == formula:
             continue
@@ -76,8 +72,8 @@ def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) ->
             texts[i] = formula
             reading.changed["cells that begin with '=' and are no formula, read as text"] += 1
         elif cells[i] is None:
-            unknown.append(i)
-    return texts, unknown
+            texts[i] = Unstored(formula)
+    return texts
 
 
 def _computes(formula: str) -> bool:
@@ -194,9 +190,3 @@ def _in_columns(cells: list[dict[str, Any]]) -> tuple[Any, ...]:
 
 def _filled(sheet: Any, name: str) -> Iterator[tuple[Any, ...]]:
     return (row for _, row, _ in _rows(sheet, name) if any(value is not None and str(value).strip() for value in row))
-
-
-def _wider(sheet: Any, name: str, number: int) -> bool:
-    """Whether the row after row `number` has more than one cell."""
-    row = next((row for n, row, _ in _rows(sheet, name) if n > number), ())
-    return sum(value is not None for value in row) > 1

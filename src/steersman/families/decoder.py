@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -53,7 +54,14 @@ def scalar_class(config: Any) -> Any:
     plain = next(base for base in causal.__mro__[1:] if issubclass(base, PreTrainedModel))
     name = causal.__name__.replace("ForCausalLM", "ForSequenceClassification")
     # transformers looks up the conversion of weight names by the class's module
-    return type(name, (GenericForSequenceClassification, plain), {"__module__": plain.__module__})
+    own = {"__module__": plain.__module__, "base_model_prefix": plain.base_model_prefix, "forward": _score_every}
+    return type(name, (GenericForSequenceClassification, plain), own)
+
+
+def _score_every(self: Any, input_ids: Tensor, use_cache: bool = False) -> SequenceClassifierOutput:
+    """Scores of every token: transformers' own forward pass reads a cache that state space models do not return."""
+    states = self.base_model(input_ids=input_ids, use_cache=use_cache).last_hidden_state
+    return SequenceClassifierOutput(logits=self.score(states))
 
 
 def scalar_over(base: Any, heads: int) -> Any:
@@ -71,6 +79,8 @@ def trial(ids: Tensor) -> dict[str, Any]:
 
 def prepare(model: Any) -> None:
     """Switch to attention over packed rows, where rows may be packed; the model then takes nothing else."""
+    if model.config.model_type in traits.SERVED_ONLY:
+        raise ValueError(f"model type '{model.config.model_type}' is served and not trained; expected another decoder")
     if traits.packs(model.config):
         model.set_attn_implementation(NAME)
     elif parallel.size() > 1:

@@ -40,6 +40,9 @@ PACKED = {
     "smollm3",
 }
 
+SERVED_ONLY = {"rwkv"}
+"""transformers has no gradients of them: its layers change in place what the backward pass would read."""
+
 
 def packs(config: Any) -> bool:
     """Whether dialogues of this model may lie side by side in a row."""

@@ -1,4 +1,4 @@
-"""Rows through transformers' own forward pass, a dialogue at a time: for models that must not be packed.
+"""Computes a row by transformers' own forward pass, a dialogue at a time, for models that cannot take packed rows.
 
 A tree's trunk is computed again for each of its branches. Logits come from the model itself, so they include its
 scales, caps and biases.
@@ -17,7 +17,8 @@ from steersman.families.traits import backbone
 
 
 def _paths(row: Row) -> Iterator[Tensor]:
-    """Indices into the row of each dialogue: a trunk with one of its branches, or a trunk alone; not the padding."""
+    """For each dialogue of the row its indices [L]: a trunk with one of its branches, or a trunk alone; padding is left
+    out."""
     end = len(row.ids) - row.padding
     for number in torch.unique_consecutive(row.document[:end]).tolist():
         here = (row.document[:end] == number).nonzero()[:, 0]
@@ -56,6 +57,7 @@ def target_logprobs(model: Any, row: Row, temperature: float) -> tuple[Tensor, T
         if not len(at):
             continue
         logits = model(input_ids=row.ids[path][None], use_cache=False, logits_to_keep=at - 1).logits[0]
+        logits = logits if len(logits) == len(at) else logits[at - 1]  # of a model that knows no logits_to_keep
         log_p = (logits.float() / temperature).log_softmax(-1)
         logprobs.append(log_p.gather(1, row.ids[path][at][:, None])[:, 0])
         entropies.append(-(log_p.exp() * log_p).sum(-1))

@@ -33,8 +33,7 @@ def all_rounds(space: Workspace) -> list[dict[str, Any]]:
 
 def one_round(space: Workspace, number: int) -> dict[str, Any]:
     """A round with its stages, the settings of each, and the whole decision. ValueError where there is none."""
-    if number not in space.rounds():
-        raise ValueError(f"{space.root}: no round {number}; expected one of {', '.join(map(str, space.rounds()))}")
+    space.check_round(number)
     states = round_states(space, number)
     return {
         **_round(space, number, space.history()),

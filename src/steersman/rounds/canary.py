@@ -16,6 +16,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,9 +113,19 @@ def canaries(space: Workspace) -> list[Canary]:
         return []
     entries: Any = read_object(path, "a list of canaries").get("canaries")
     try:
-        return [Canary(**entry) for entry in entries]
+        found = [Canary(**entry) for entry in entries]
+        good = all(_is_typed(one) for one in found)
     except TypeError:
-        raise ValueError(f"{path}: expected an object with a list 'canaries'; restore the file or remove it") from None
+        good = False
+    if not good:
+        raise ValueError(f"{path}: expected an object with a list 'canaries'; restore the file or remove it")
+    return found
+
+
+def _is_typed(one: Canary) -> bool:
+    decided = one.decided is None or isinstance(one.decided, dict)
+    texts = [getattr(one, field.name) for field in dataclasses.fields(one) if field.type == "str"]
+    return decided and type(one.round) is int and isinstance(one.share, float) and {*map(type, texts)} == {str}
 
 
 def present(space: Workspace) -> Canary | None:
@@ -233,10 +244,10 @@ def standing(canary: Canary, store: Store) -> Standing:
 
 def read_choice(text: str) -> tuple[int, str]:
     """(round, stage) of 'ROUND' or 'ROUND/STAGE'; the stage is '' where none is named."""
-    number, _, stage = text.partition("/")
-    if not number.isdigit() or not int(number) or ("/" in text and not stage):
+    found = re.fullmatch(r"0*([1-9][0-9]{0,5})(?:/(.+))?", text)
+    if found is None:
         raise ValueError(f"canary {text!r}: expected a round's number, or one with a stage, such as 2 or 2/dpo")
-    return int(number), stage
+    return int(found[1]), found[2] or ""
 
 
 def promote(space: Workspace, store: Store, force: bool = False) -> gate.Promotion:

@@ -10,13 +10,14 @@
                                             private is not learned from at all
 
 A target is a demonstration, a preferred answer or one labelled good. Each record is used by one rule, or dropped with
-a reason.
+a reason. Likes and dislikes are learned by KTO (`train/preference.py`) or by the reward model's binary loss.
 
 Why so: decision 67 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,11 @@ def _asked(prompt: Conversation) -> tuple[tuple[str, str], ...]:
 def message_of(record: str) -> str:
     """The answer, or ranking task, that a record is about: its id without the number at the end."""
     return record.rpartition("-")[0]
+
+
+def record_of(made: str) -> str:
+    """The record that a line of training data was made of: edit-RECORD, desk-RECORD, in a mixture SET/edit-RECORD."""
+    return re.sub("^(edit|desk)-", "", made.rpartition("/")[2])
 
 
 def _about(said: Feedback) -> str:

@@ -19,6 +19,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, tree_hashe
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
+from steersman.rounds.feedback_rules import message_of, record_of
 from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
 from steersman.rounds.provenance import holders, learned_in
 
@@ -38,6 +39,8 @@ class Forgotten:
     """Rounds that learned some of them."""
     models: tuple[str, ...]
     """Promoted models that have learned some of them."""
+    unseen: tuple[str, ...] = ()
+    """Files that are not looked into: backups, exports, what was put aside."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,15 +52,18 @@ class Forgotten:
             f"learned by rounds {', '.join(map(str, self.rounds))}" if self.rounds else "no round learned them"
         )
         lines += [f"known to {name}" for name in self.models]
+        lines += [f"not looked into, may still hold them: {', '.join(self.unseen)}"] if self.unseen else []
         return "\n".join(lines)
 
 
 def find_records(space: Workspace, ids: Collection[str], by: str | None) -> list[str]:
-    """Records in the store, those that no longer count included. ValueError where there are none."""
+    """Records in the store, those that no longer count included. ValueError where one of the ids, or the person, has
+    none."""
     with open_store(space) as store:
         found = store.records(by=by, ids=ids)
-    if not found:
-        who = f"of {by}" if by is not None else f"called {', '.join(ids)}"
+    lacking = set(ids) - {id_ for record in found for id_ in (record, message_of(record))}
+    if not found or lacking:
+        who = f"of {by}" if by is not None else f"called {', '.join(sorted(lacking))}"
         raise ValueError(f"{space.store_shown}: no feedback or rankings {who}; expected some")
     return found
 
@@ -69,7 +75,14 @@ def forget(space: Workspace, records: Collection[str]) -> Forgotten:
     files = erase(space, records)
     with open_store(space) as store:
         rows = store.erase(records)
-    return Forgotten(tuple(records), rows, tuple(files), learned, models)
+    return Forgotten(tuple(records), rows, tuple(files), learned, models, unseen(space))
+
+
+def unseen(space: Workspace) -> tuple[str, ...]:
+    """Files and folders that may hold what people said and that nothing is taken out of."""
+    places = ("backups/*", "exports/*.jsonl", "exports/*.zip", "data/*.damaged-*", "rounds/*/*.damaged-*")
+    found = (path for place in places for path in space.root.glob(place))
+    return tuple(str(path.relative_to(space.root)) for path in sorted(found))
 
 
 def erase(space: Workspace, records: Collection[str]) -> list[str]:
@@ -85,18 +98,27 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
     sets = dataset.datasets(space)
     for info in sets:
         if of_edits(info, sets):
-            changed += _without(space, info, {f"edit-{id_}" for id_ in gone})
+            changed += _without(space, info, gone)
     return [str(path.relative_to(space.root)) for path in changed]
 
 
-def _without(space: Workspace, info: dataset.DatasetInfo, ids: Collection[str]) -> list[Path]:
-    found = dataset.load_conversations(info.path)
-    kept = [c for c in found if c.id not in ids]
+def _without(space: Workspace, info: dataset.DatasetInfo, gone: Collection[str]) -> list[Path]:
+    """The data set without the records. What was made of it still takes its place, by the hash that it had."""
+    found = list(dataset.stream_records(info.path))
+    kept = [one for one in found if isinstance(one, str) or record_of(one.id) not in gone]
     if len(kept) == len(found):
         return []
     if kept:
-        how = dict(info.config)
-        dataset.write_dataset(space.data, info.name, info.kind, info.split, kept, info.source, how, replace=True)
+        how = {**info.config, dataset.WAS: [*info.config.get(dataset.WAS, ()), info.sha256]}
+        dataset.write_dataset(
+            *(space.data, info.name, info.kind, info.split, kept, info.source, how),
+            replace=True,
+            purpose=info.purpose,
+            source_sha256=info.source_sha256,
+            skipped=info.skipped,
+            simulated=info.simulated,
+        )
+        dataset.remove_reports(info)
     else:
         dataset.remove_dataset(info)
     return [info.path]
@@ -124,7 +146,7 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str]) -> l
 
 def _record(row: dict[str, Any]) -> str:
     """The record that a line of training data was made of."""
-    return str(row.get("id", "")).removeprefix("edit-")
+    return record_of(str(row.get("id", "")))
 
 
 def _nameless(rows: list[dict[str, Any]], gone: Collection[str]) -> list[dict[str, Any]]:

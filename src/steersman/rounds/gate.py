@@ -119,6 +119,7 @@ def check(space: Workspace, stage: str, round_: int) -> None:
         raise ValueError(f"--stage {stage}: expected one of {', '.join(s.name for s in registry.models())}")
     if space.has(stage, round_):
         return
+    space.check_round(round_)
     there = [f"steersman promote --stage {s.name}" for s in registry.models() if space.has(s.name, round_)]
     can = " or ".join(there) or "nothing yet (steersman run makes some)"
     raise ValueError(f"round {round_} has no model of {registry.get(stage).title}; what can be promoted: {can}")
@@ -170,10 +171,9 @@ def promote(
         raise Refused(reason, "force")
     if reason is None and not (anyway or force) and (reason := doubt(space, stage, round_)) and not sure(reason):
         raise Refused(reason, "anyway")
-    known = history[-1] if history else None
-    if known and known["identity"] == identity(manifest):
-        return Promotion(known, False, None)
-    return Promotion(space.promote(stage, round_), True, reason)
+    changed = not history or history[-1]["identity"] != identity(manifest)
+    entry = space.promote(stage, round_)  # where nothing changes, it makes a damaged copy whole
+    return Promotion(entry, changed, reason if changed else None)
 
 
 def promote_best(space: Workspace) -> None:

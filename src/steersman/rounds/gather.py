@@ -227,8 +227,15 @@ def _write(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    # split at \n only: a JSON string may contain U+2028
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    """Objects, one a line. ValueError, which names the file, where something else is there."""
+    try:
+        # split at \n only: a JSON string may contain U+2028
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON lines: {error}; restore the file") from None
+    if odd := [value for value in found if not isinstance(value, dict) or "id" not in value]:
+        raise ValueError(f"{path}: expected objects with an id, found {json.dumps(odd[0])[:80]}; restore the file")
+    return found
 
 
 def demonstrations(folder: Path) -> list[Conversation]:

@@ -36,7 +36,7 @@ from steersman.artifact.names import METRICS
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import registry
 from steersman.rounds.lineage import stage_state
-from steersman.rounds.opened import decided, opened
+from steersman.rounds.opened import decided, next_number, opened
 from steersman.rounds.registry import Stage
 
 State = Literal["running", "stopping", "done", "failed", "cancelled", "killed", "elsewhere", "damaged"]
@@ -172,7 +172,7 @@ def _round_of(space: Workspace, verb: str) -> int:
     """The round that the job works on: `round` goes on with an undecided one, or opens the next."""
     if verb != ROUND or (opened(space) is not None and not decided(space, space.round)):
         return space.round
-    return (space.rounds() or [0])[-1] + 1
+    return next_number(space)
 
 
 def _spawn(command: list[str], place: Path) -> subprocess.Popen[bytes]:

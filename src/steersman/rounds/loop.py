@@ -15,19 +15,21 @@ from typing import Any
 from steersman import locks
 from steersman.artifact.files import atomic_write, now, read_object, write_json
 from steersman.artifact.manifest import read_manifest
-from steersman.artifact.workspace import Workspace
+from steersman.artifact.workspace import Workspace, renamed
 from steersman.data.dataset import find, load_conversations
 from steersman.eval.judges import Judge, judge_of_all
 from steersman.progress import note as say
 from steersman.rounds import registry
 from steersman.rounds.decision import Check, Decision, conditions, told_data
+from steersman.rounds.feedback_rules import message_of
 from steersman.rounds.gate import VERDICT_FILE, promote
 from steersman.rounds.gather import GATHERED, Material, collect, comparisons, labels, write_gathered
 from steersman.rounds.make import make_all
-from steersman.rounds.opened import DECISION, Opened, decided, open_round, opened, round_folder
-from steersman.rounds.provenance import holders, learned
+from steersman.rounds.opened import DECISION, Opened, decided, next_number, open_round, opened, round_folder
+from steersman.rounds.provenance import holders, learned, learned_in
 from steersman.rounds.registry import Stage
 from steersman.rounds.stages.report import REWARD
+from steersman.store import Store
 
 ENOUGH_RANKED = 20
 """Prompts with a preference from which a reward model can learn and be tested."""
@@ -74,9 +76,11 @@ def make_round(
 def preview(space: Workspace, *, from_base: bool = False, without: Collection[str] = ()) -> Preview:
     """What a round opened now would learn; nothing is written."""
     entry, _ = _origin(space, from_base, without)
-    material = _material(space, Opened(entry, None, tuple(without), ""), space.round + 1)
+    _wanted(space)
     going_on = opened(space) is not None and not decided(space, space.round)
-    return Preview(space.round + 1, material, 0 if without or going_on else space.config.round.min_new)
+    number = space.round if going_on else next_number(space)
+    material = _material(space, Opened(entry, None, tuple(without), ""), number)
+    return Preview(number, material, 0 if without or going_on else space.config.round.min_new)
 
 
 def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:
@@ -85,7 +89,7 @@ def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> 
     if began is None or decided(space, space.round):
         return None
     wanted = _origin(space, from_base, without)[0] if without or from_base else began.start
-    asked = tuple(sorted(without)) or began.without
+    asked = tuple(sorted(set(without))) or began.without
     if (began.start, began.without) != (wanted, asked):
         raise ValueError(
             f"{round_folder(space, space.round)}: begun from {_path(began.start)} without "
@@ -102,8 +106,8 @@ def _begin(space: Workspace, from_base: bool, without: Collection[str]) -> Opene
         raise ValueError(
             f"{space.stage_dir('report')}: round {space.round} has no report yet; finish it: steersman run"
         )
-    asked = tuple(sorted(without))
-    material = _material(space, Opened(entry, served, asked, ""), (space.rounds() or [0])[-1] + 1)
+    asked = tuple(sorted(set(without)))
+    material = _material(space, Opened(entry, served, asked, ""), next_number(space))
     if material.new < space.config.round.min_new and not asked:
         say(f"round: {material.new} new records; expected at least {space.config.round.min_new}")
         return None
@@ -118,8 +122,8 @@ def _check(space: Workspace, ranked: Collection[Any]) -> None:
         raise ValueError(
             f"{space.data}: no test prompts; expected some for the gate: steersman data import --split test"
         )
-    wanted = space.config.round.policy
-    rewarded = wanted != "auto" and REWARD in registry.by_verb(wanted).parents  # the round makes a reward model
+    wanted = _wanted(space)
+    rewarded = wanted is not None and REWARD in wanted.parents  # the round makes a reward model
     judges = rewarded or _judge(space) is not None or any(space.has(REWARD, round_) for round_ in space.rounds())
     if not judges and len(ranked) < ENOUGH_RANKED:
         raise ValueError(
@@ -162,7 +166,22 @@ def _path(entry: Any) -> str:
 
 def _material(space: Workspace, began: Opened, round_: int = 0) -> Material:
     last = {f"{e['round']:03d}/{e['stage']}" for e in space.history()[-space.config.round.versions :]}
-    return collect(space, round_ or space.round, learned(space, began.start), began.without, last)
+    found = collect(space, round_ or space.round, learned(space, began.start), began.without, last)
+    _check_without(space, began.without, found)
+    return found
+
+
+def _check_without(space: Workspace, without: Collection[str], found: Material) -> None:
+    """ValueError for what is to be left out and was never said: a mistyped id would be learned all the same."""
+    unknown = set(without) - {id_ for one in found.records for id_ in (one.id, message_of(one.id))}
+    if unknown and space.has_store:
+        with Store.open(space.store) as store:  # what was taken back is there too
+            unknown -= {id_ for record in store.records(ids=unknown) for id_ in (record, message_of(record))}
+    unknown = {id_ for id_ in unknown if not learned_in(space, [id_])}  # what was forgotten
+    if unknown:
+        raise ValueError(
+            f"--without {min(unknown)}: expected a record, an answer or a ranking task; none was ever stored or learned"
+        )
 
 
 def _train(space: Workspace) -> str:
@@ -177,12 +196,10 @@ def _train(space: Workspace) -> str:
 
 def policy_of(space: Workspace) -> tuple[Stage, int]:
     """The stage that improves the model, by `round.policy` and what was gathered; and how many prompts are ranked."""
-    wanted, folder = space.config.round.policy, space.stage_dir(GATHERED)
+    folder = space.stage_dir(GATHERED)
     ranked = {r.prompt.messages for r in comparisons(folder)}
-    if wanted != "auto":
-        if (stage := registry.by_verb(wanted)).maker is None:
-            raise ValueError(f"round.policy: expected auto or one of {_verbs()}, got '{wanted}'")
-        return stage, len(ranked)
+    if (wanted := _wanted(space)) is not None:
+        return wanted, len(ranked)
     judged = ranked | {r.prompt.messages for r in labels(folder)}
     first = registry.improved()[0]
     if len(ranked) >= ENOUGH_RANKED and find(space, "prompts", "train", first.section):
@@ -192,8 +209,14 @@ def policy_of(space: Workspace) -> tuple[Stage, int]:
     return registry.get(chosen), len(ranked)
 
 
-def _verbs() -> str:
-    return ", ".join(stage.verb for stage in registry.models())
+def _wanted(space: Workspace) -> Stage | None:
+    """The stage that `round.policy` names; None for auto."""
+    name = space.config.round.policy
+    found = next((stage for stage in registry.models() if renamed(name) in (stage.verb, stage.name)), None)
+    if found is None and name != "auto":
+        known = ", ".join(stage.verb for stage in registry.models())
+        raise ValueError(f"round.policy: expected auto or one of {known}, got '{name}'")
+    return found
 
 
 def _decide(space: Workspace, began: Opened, candidate: str, gated: bool) -> Decision:

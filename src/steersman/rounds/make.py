@@ -119,7 +119,7 @@ def make(stage: Stage, place: Place) -> Outcome:
         inputs |= one.hashes
     output, recorded = place.output(stage), stage.recorded(place.config)
     with place.holding(output, inputs):
-        there = _made(stage, output, place.config, inputs)
+        there = made(stage, output, place.config, inputs)
         if there is None:
             with _asking(output.with_name(f"{output.name}.partial"), stage, recorded, inputs):
                 values = {name: one.read() for name, one in found.items()}
@@ -149,7 +149,7 @@ def make_all(space: Workspace, simulated: bool, only: Sequence[Stage] | None = N
     return outcome
 
 
-def _made(stage: Stage, folder: Path, config: configs.Config, inputs: Mapping[str, str]) -> Manifest | None:
+def made(stage: Stage, folder: Path, config: configs.Config, inputs: Mapping[str, str]) -> Manifest | None:
     """The artifact's manifest, if the artifact exists, is whole, and was made from these settings and inputs.
 
     A folder that is no artifact, or a damaged one, is put aside.

@@ -64,12 +64,17 @@ def decided(space: Workspace, round_: int) -> bool:
     return (round_folder(space, round_) / DECISION).is_file()
 
 
+def next_number(space: Workspace) -> int:
+    """The number of the round that would be opened now."""
+    return (space.rounds() or [0])[-1] + 1
+
+
 def open_round(
     space: Workspace, start: Mapping[str, Any] | None, served: Mapping[str, Any] | None, without: tuple[str, ...]
 ) -> int:
     """Open the next round, folder and file at once, so that a kill leaves both or neither. Returns its number."""
     with locks.brief(space.root / "rounds"):
-        number = (space.rounds() or [0])[-1] + 1
+        number = next_number(space)
         final = round_folder(space, number)
         partial = final.with_name(f".{final.name}.{os.getpid()}.tmp")
         shutil.rmtree(partial, ignore_errors=True)

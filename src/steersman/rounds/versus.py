@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from steersman import locks
 from steersman.artifact.files import read_object
-from steersman.artifact.manifest import identity, read_manifest, verify
+from steersman.artifact.manifest import identity, verify
 from steersman.artifact.names import REPORT
 from steersman.artifact.workspace import Workspace
 from steersman.eval.maker import Evaluated, Maker
 from steersman.rounds import registry
+from steersman.rounds.make import made
 from steersman.rounds.opened import decided
 from steersman.rounds.registry import Stage
 from steersman.rounds.stages.report import REWARD
@@ -37,9 +39,7 @@ def side(space: Workspace, round_: int, stage: str = "") -> Side:
     """The model of a round: of `stage`, else what the round decided on, else its furthest. ValueError without one."""
     from steersman.rounds.loop import read_decision
 
-    if round_ not in space.rounds():
-        known = ", ".join(map(str, space.rounds())) or "the rounds that steersman run makes; there are none yet"
-        raise ValueError(f"{space.root}: no round {round_}; expected one of {known}")
+    space.check_round(round_)
     wanted = stage or (read_decision(space, round_)["candidate"] if decided(space, round_) else "")
     made = [s for s in registry.models() if space.has(s.name, round_)]
     found = [s for s in made if wanted in ("", s.name, s.verb)]
@@ -55,6 +55,8 @@ def versus(space: Workspace, a: Side, b: Side) -> tuple[dict[str, Any], Path]:
     from steersman.eval import kept
     from steersman.eval import run as evaluation
 
+    if a.round == b.round:
+        raise ValueError(f"compare {a.round} {b.round}: expected two rounds")
     prompts, *_ = EVALUATION.sources
     found = prompts.of_round(space)
     marks = {side.name: identity(verify(side.folder)) for side in (a, b)}
@@ -64,26 +66,21 @@ def versus(space: Workspace, a: Side, b: Side) -> tuple[dict[str, Any], Path]:
     inputs = {**found.hashes, **marks, **{k: v for judge in judges for k, v in judge.hashes.items()}}
     inputs |= {REWARD: identity(verify(folder))} if folder else {}
     output = space.root / FOLDER / f"{a.name}-{b.name}"
-    recorded = EVALUATION.recorded(space.config)
-    if not (output / kept.VERDICT).is_file() or _other(output, inputs, recorded):
-        evaluation.run(
-            models={
-                a.name: Evaluated(_label(a), a.folder, Maker("", "", ())),
-                b.name: Evaluated(_label(b), b.folder, replace(b.stage.maker or Maker(), against=(a.name,))),
-            },
-            prompts=found.read(),
-            output=output,
-            reward=folder,
-            config=space.config,
-            inputs=inputs,
-            about=kept.About(),
-        )
-    return read_object(output / kept.VERDICT, "a verdict"), output / REPORT
-
-
-def _other(output: Path, inputs: dict[str, str], recorded: dict[str, Any]) -> bool:
-    made = read_manifest(output)
-    return dict(made.inputs) != inputs or dict(made.config) != recorded
+    with locks.making(output), locks.using(a.folder, b.folder, *([folder] if folder else [])):
+        if made(EVALUATION, output, space.config, inputs) is None:
+            evaluation.run(
+                models={
+                    a.name: Evaluated(_label(a), a.folder, Maker("", "", ())),
+                    b.name: Evaluated(_label(b), b.folder, replace(b.stage.maker or Maker(), against=(a.name,))),
+                },
+                prompts=found.read(),
+                output=output,
+                reward=folder,
+                config=space.config,
+                inputs=inputs,
+                about=kept.About(),
+            )
+        return read_object(output / kept.VERDICT, "a verdict"), output / REPORT
 
 
 def _label(side: Side) -> str:

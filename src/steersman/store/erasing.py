@@ -17,6 +17,8 @@ from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
 """Kinds of feedback of which a person's last one on an answer counts, so that an earlier one would hold again."""
 
+LONGEST = 18
+"""Digits of a record's number: databases hold 64 bits."""
 _SLOTS = {"dislike": "like", "clear": "like", "withdraw": "edit"}
 """Kinds of feedback that replace one of another kind."""
 _NOTHING = ("clear", "withdraw", "regenerate")
@@ -67,7 +69,7 @@ def _split(ids: Collection[str]) -> Iterator[tuple[str, int]]:
     """(answer or task, number) of the ids that name a record."""
     for id_ in ids:
         of, _, number = id_.rpartition("-")
-        if of and number.isdecimal():
+        if of and number.isdecimal() and len(number) <= LONGEST:
             yield of, int(number)
 
 

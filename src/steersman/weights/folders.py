@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.utils import logging as hf_logging
 
 from steersman.artifact.files import naming, umask, write_json
 from steersman.artifact.manifest import MANIFEST_NAME, verify
@@ -44,9 +45,9 @@ Model = Any
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>", "<unk>")
 SHARD = "5GB"
-"""Largest size of one file of weights, as usual on hubs."""
+"""Most in one file of weights."""
 LOADED, SAVED = 100e6, 200e6
-"""Bytes per second at least, from or to a usual disk: the time to go of the first time."""
+"""Least bytes per second from and to a usual disk, for the ETA before anything was measured."""
 TEXT_PART = {
     r"^(model\.)?language_model\.model\.": "model.",
     r"^model\.language_model\.": "model.",
@@ -67,8 +68,6 @@ def pick_device(name: str) -> torch.device:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Switch off transformers' own progress bars and advice inside the context."""
-    from transformers.utils import logging as hf_logging
-
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
     hf_logging.disable_progress_bar()
@@ -139,7 +138,7 @@ def read_tokenizer(folder: Path) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _tokens(folder: Path, *_version: int) -> tuple[int, dict[int, str]]:
-    """Rows that an embedding needs for the folder's tokenizer, and the tokens that were added to it, by their ids."""
+    """(rows that an embedding needs for the folder's tokenizer, its added tokens by id)."""
     tokenizer = read_tokenizer(folder)
     added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
     return max(tokenizer.get_vocab().values(), default=-1) + 1, added
@@ -192,8 +191,8 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
     config = read_config(folder, trust_remote_code)
     options: dict[str, Any] = {"dtype": DTYPES[dtype], "trust_remote_code": trust_remote_code, **extra}
     if "auto_map" in config.to_dict():
-        generating = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        kind = AutoModelForSequenceClassification if scalar else generating
+        kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        kind = AutoModelForSequenceClassification if scalar else kind
     else:
         whole, config = config, text_config(config)
         kind = _class_for(scalar, config, folder)
@@ -202,7 +201,7 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
             options["key_mapping"] = TEXT_PART
         if "num_labels" in options:
             config.num_labels = options.pop("num_labels")
-        _compare(kind, config, folder)
+        _compare(scalar, kind, config, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     with quiet(), activity(f"loading {folder.name}", about=size / LOADED):
         try:
@@ -224,14 +223,16 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
     return model
 
 
-def _compare(kind: Any, config: Any, folder: Path) -> None:
+def _compare(scalar: bool, kind: Any, config: Any, folder: Path) -> None:
     """ValueError unless the weights' names and shapes match the config; compared without loading either."""
     file = folder / "config.json"
-    with quiet(), torch.device("meta"):
-        try:
+    try:
+        with quiet(), torch.device("meta"):
             model = kind(copy.deepcopy(config))
-        except Exception as error:  # the same attention as on loading
-            raise ValueError(f"{file}: transformers cannot build this model: {checks.said(error)}") from None
+    except Exception as error:  # the same attention as on loading
+        raise ValueError(f"{file}: transformers cannot build this model: {checks.said(error)}") from None
+    if scalar and not hasattr(model, "score"):
+        raise ValueError(f"{file}: '{config.model_type}' is no reward model or critic: its class has no `score`")
     checks.check_shapes(model, checks.stored_tensors(folder), TEXT_PART, file)
 
 
@@ -241,7 +242,7 @@ def _check_names(model: Model, folder: Path, info: Mapping[str, Any]) -> None:
     missing = sorted(set(info["missing_keys"]) - ({"score.weight"} if scalar else set()))
     if missing:
         raise ValueError(f"{folder}: weights missing from the checkpoint: {', '.join(missing[:3])}")
-    unused = sorted(set(info["unexpected_keys"]) - {"lm_head.weight" if scalar else "score.weight"})
+    unused = sorted(set(info["unexpected_keys"]) - ({"lm_head.weight", "lm_head.bias"} if scalar else {"score.weight"}))
     within = r"^\w+\.(?:decoder\.)?(?:layers|h|blocks)\.(\d+)\."
     layers = checks.computed_without(model, unused, within, layer_count(model))
     if layers:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
@@ -30,6 +29,7 @@ from steersman.distributed import parallel
 from steersman.families.known import family_of
 from steersman.families.outputs import last_layers, train_last_layers
 from steersman.families.twins import twin
+from steersman.weights import checks
 from steersman.weights.folders import DTYPES, pick_device
 
 ADAPTER = "adapter"
@@ -227,8 +227,12 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for file in (folder / CONFIG, folder / WEIGHTS):
         if not file.is_file():
             raise ValueError(f"{file}: no such file; expected a folder that peft wrote")
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return config, {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+    config = checks.read_object(folder / CONFIG)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{folder / WEIGHTS}: damaged or truncated weights: {error}") from None
+    return config, {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
 
 
 def put_adapter(model: Any, folder: Path) -> None:

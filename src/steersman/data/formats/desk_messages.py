@@ -2,7 +2,8 @@
 
 Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce,
 Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
-NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables; ServiceNow. Others by their `shapes`.
+NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables and customer service; ServiceNow. Others
+by their `shapes`.
 Why so: decision 85 in docs/LOG.md.
 """
 
@@ -172,6 +173,17 @@ def _wecom(m: Record) -> Said:
     return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, to[:1])]))
 
 
+def _wecom_service(m: Record) -> Said:
+    """WeChat's customer service names who sent by a number: customers 3, the system 4, staff 5."""
+    side = {"3": USER, "5": ANSWER}.get(str(m["origin"]), SYSTEM)
+    return side, _of(m.get("text"), "content"), m["sendtime"], f"{m.get('openkfid')}|{m.get('externaluserid')}"
+
+
+def _official_account(m: Record) -> Said:
+    """WeChat's official accounts: 2002 is sent to the customer, 2003 received; others tell what happened."""
+    return {"2002": ANSWER, "2003": USER}.get(str(m["opercode"]), SYSTEM), m["text"], m["time"], m["openid"]
+
+
 def _wechat(m: Record) -> Said:
     text = m["strcontent"] if str(m.get("type")) == "1" else ""
     return ANSWER if _yes(m["issender"]) else USER, text, m.get("createtime"), m["talkerid"]
@@ -249,6 +261,8 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("fromuser sessionid content", _qiyu),
     ("imsubsessionid sender content", _udesk),
     ("msgid msgtype tolist from msgtime", _wecom),
+    ("msgid origin msgtype sendtime", _wecom_service),
+    ("openid opercode text time", _official_account),
     ("talkerid issender strcontent", _wechat),
     ("talker isself content", _chatlog),
     ("cid sendertype content", _sobot),
@@ -277,7 +291,7 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
 )
 """Fields by which a system's messages are known, and their reader."""
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
-SESSIONS = (_wecom, _wechat, _chatlog, _easemob)
+SESSIONS = (_wecom, _wecom_service, _official_account, _wechat, _chatlog, _easemob)
 """Conversations that last for years: parted where nobody spoke for some hours."""
 SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _tawk: lambda m: isinstance(m["sender"], Mapping) and "t" in m["sender"],

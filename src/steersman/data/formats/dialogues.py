@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.data.formats.calls import calls_in, tools_of
+from steersman.data.formats.field_names import BODIES, SUBJECTS
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
+from steersman.data.formats.markup import WRITTEN, plain_text
+from steersman.data.formats.settling import settled
 from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
-from steersman.data.formats.turns import settled, speaks, split_thoughts, turns_of
+from steersman.data.formats.turns import speaks, split_thoughts, turns_of
 from steersman.parts import Text
 from steersman.types import Conversation, Json, Message
 
@@ -108,6 +111,10 @@ def past_turns(fields: Fields) -> list[Message]:
         return []
     if not isinstance(value, list):
         raise ValueError(f"{key}: expected a list of [question, answer] pairs, got {shown(value)}")
+    rest = len(value) + ("question" not in fields.taken)  # the answer follows, or a question and then the answer
+    if all(isinstance(said, str) for said in value) and ("question" not in fields.taken or rest % 2 == 0):
+        fields.note("turns without a speaker: taken for user and assistant in turn")
+        return [Message("assistant" if (rest - i) % 2 else "user", said) for i, said in enumerate(value)]
     if not any(map(speaks, value)):
         fields.note(f"'{key}' that lists tickets or events instead of turns: not used")
         return []
@@ -283,6 +290,9 @@ def from_answered(fields: Fields) -> Conversation:
     """A question (with input, context, history, system) and its answer, by any of their names."""
     turns, key = prompt_of(fields)
     turns = take_answer(fields, turns)
+    if plain(fields.taken.get("question", "")) in (*SUBJECTS, *BODIES) and any(WRITTEN.search(m.text) for m in turns):
+        turns = [m.mapped(plain_text) for m in turns]
+        fields.note("tickets whose HTML was turned into text")
     turns, tools = with_system(turns, fields)
     return conversation(turns, "turns" if fields.has("history") else key, fields, tools)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +12,16 @@ from typing import Any
 from steersman.data.formats import exports
 from steersman.data.formats.annotated import annotated
 from steersman.data.formats.feedback import labels_of
-from steersman.data.formats.fields import Fields, plain, shown
+from steersman.data.formats.fields import Fields, empty, plain, shown
+from steersman.data.formats.markup import plain_text
+from steersman.data.formats.sides import flagged
+from steersman.data.formats.turn_lists import as_dialogue
+from steersman.data.formats.turns import ROLES
 from steersman.data.shelves import Numbers, Shelf
 
 Record = Mapping[str, Any]
+REPLY = "\0reply"
+"""Key of rows that reply to each other, of which the first may be missing: whether names before it were left out."""
 ROOT, LOST, AGAIN = -1, -2, -3
 """In place of a parent's place: it has none; it is missing; a later row has the same id."""
 
@@ -23,7 +30,7 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
     """The records inside one record, usually only itself. `kind`: how trees are converted."""
     tree = record.get("prompt")
     if isinstance(tree, Mapping) and isinstance(tree.get("replies"), list):
-        return _tree(tree, str(record.get("message_tree_id", "")), kind)
+        return _tree(tree, str(record.get("message_tree_id", "")), kind, fields)
     instances = record.get("instances")
     if isinstance(instances, list) and instances and all(isinstance(i, Mapping) for i in instances):
         rest = {k: v for k, v in record.items() if k != "instances"}
@@ -32,7 +39,7 @@ def expanded(record: Record, fields: Fields, kind: str | None = None) -> list[Re
         return [{**piece, exports.DESK: True} for piece in exports.parted(exported, fields)]
     if (found := annotated(record, fields)) is not None:
         return [_numbered(dict(one), i) for i, one in enumerate(found)]
-    if (other := _scored(record, fields) or _nested(record)) is not None:
+    if (other := _scored(record, fields) or _nested(record) or as_dialogue(record, fields)) is not None:
         return [other]
     if (rows := _columns(record, fields)) is not None:
         return rows
@@ -96,7 +103,7 @@ def _labelled(record: Record, fields: Fields) -> list[Record]:
     return [_numbered({**rest, "completion": text, "label": label}, i) for i, (text, label) in enumerate(pairs)]
 
 
-def _tree(root: Mapping[str, Any], name: str, kind: str | None) -> list[Record]:
+def _tree(root: Mapping[str, Any], name: str, kind: str | None, fields: Fields) -> list[Record]:
     """An OASST tree as the path of its best answers, or for rankings one record per question with ranked answers."""
     if kind == "rankings":
         return list(_ranked(root, [], name))
@@ -104,6 +111,8 @@ def _tree(root: Mapping[str, Any], name: str, kind: str | None) -> list[Record]:
     while replies := _replies(node):
         node = replies[0]
         turns.append(_tree_turn(node))
+    if REPLY in root:
+        return [{"id": name, "messages": exports.answered(turns, fields.notes), exports.DESK: True}]
     if len(turns) > 1 and turns[-1]["role"] == "user":
         turns.pop()  # a question that nobody answered
     return [{"id": name, "messages": turns}]
@@ -135,9 +144,40 @@ def _tree_turn(node: Mapping[str, Any]) -> dict[str, str]:
     return {"role": role, "content": node["text"]}
 
 
-def is_tree_row(value: Any) -> bool:
-    """Whether a record is one message of an OASST tree, a row of its 'messages' files."""
-    return isinstance(value, Mapping) and {"message_id", "parent_id", "text", "role"} <= value.keys()
+IDS = ("message_id", "tweet_id", "comment_id", "post_id", "msg_id", "id", "消息id")
+PARENTS = (
+    "in_response_to_tweet_id",
+    "in_reply_to",
+    "in_response_to",
+    "in_reply_to_id",
+    "reply_to_id",
+    "reply_to",
+    "回复id",
+)
+SAID = ("text", "body", "content", "message", "内容")
+MENTIONS = re.compile(r"\A(?:@\w+\s+)+")
+"""Pattern of whom a reply is to, before its words."""
+
+
+def tree_row(value: Any) -> Record | None:
+    """A row of a tree: a message of OASST's, or one that names the message it replies to and the side that spoke, in
+    OASST's fields; None for other records."""
+    if not isinstance(value, Mapping):
+        return None
+    if {"message_id", "parent_id", "text", "role"} <= value.keys():
+        return value
+    keys = {plain(str(key)): key for key in value}
+    own, parent, said = (next((keys[n] for n in names if n in keys), None) for names in (IDS, PARENTS, SAID))
+    if own is None or parent is None or said is None or not isinstance(value[said], str):
+        return None
+    told = (flagged(str(key), value[key]) for key in value)
+    named = (ROLES.get(str(value[keys[n]]).casefold()) for n in ("role", "author_type", "sender_type") if n in keys)
+    role = next((side for side in (*told, *named) if side in ("user", "assistant")), None)
+    if role is None:
+        return None
+    text = MENTIONS.sub("", value[said])
+    reply = {"message_id": str(value[own]), "role": role, "text": plain_text(text)}
+    return reply | {"parent_id": None if empty(value[parent]) else str(value[parent]), REPLY: text != value[said]}
 
 
 class Trees:
@@ -147,6 +187,7 @@ class Trees:
         self._notes, self._rows, self._places = notes, Shelf[tuple[int, Record]](), Numbers[str]()
 
     def add(self, line: int, row: Record) -> None:
+        self._notes["names before a reply (@name) left out"] += bool(row.get(REPLY))
         self._places[str(row["message_id"])] = len(self._rows)
         self._rows.append((line, row))
 
@@ -168,7 +209,11 @@ class Trees:
         """The place of a row's parent, or one of ROOT, LOST and AGAIN."""
         if self._places[str(row["message_id"])] != place:
             return AGAIN
-        return ROOT if row["parent_id"] is None else self._places.get(str(row["parent_id"]), LOST)
+        if row["parent_id"] is None:
+            return ROOT
+        found = self._places.get(str(row["parent_id"]), LOST)
+        self._notes["replies to a message that is not there, which begin a dialogue"] += found == LOST and REPLY in row
+        return ROOT if found == LOST and REPLY in row else found
 
     def _root(self, place: int, parents: Sequence[int]) -> int:
         for _ in range(len(parents)):
@@ -186,6 +231,9 @@ class Trees:
             if place != root:
                 nodes[parents[place]]["replies"].append(nodes[place])
         line, row = rows[root]
+        if REPLY in row:
+            beside = sum(max(0, len(node["replies"]) - 1) for node in nodes.values())
+            self._notes["replies beside the first to the same message left out, with what follows them"] += beside
         return line, {"message_tree_id": row["message_id"], "prompt": nodes[root]}
 
 

@@ -14,8 +14,9 @@ from steersman.data.formats import assistants, call_centres, desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain
-from steersman.data.formats.markup import MARKUP, text_of
+from steersman.data.formats.markup import MARKUP, plain_text, text_of
 from steersman.data.formats.shapes import is_internal
+from steersman.data.formats.sides import flagged
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
@@ -208,9 +209,9 @@ def _side(item: Record, record: Record) -> str | None:
     channel = item["via"].get("channel") if isinstance(item.get("via"), Mapping) else ""
     if item.get("type") in ("VoiceComment", "system_message") or channel in ("rule", "system"):
         return None
-    for key, asks in (("incoming", True), ("inbound", True), ("from_agent", False), ("is_customer", True)):
-        if isinstance(item.get(key), bool):
-            return "user" if item[key] == asks else "assistant"
+    for key, value in item.items():
+        if isinstance(value, bool) and (flag := flagged(str(key), value)) is not None:
+            return flag
     if isinstance(direction := item.get("direction"), str):
         return DIRECTIONS.get(direction.casefold())
     author = item.get("author") or item.get("sender")
@@ -253,4 +254,4 @@ def body_of(item: Record) -> str:
             (other for other in found[1:] if MARKUP.search(other) and begins and begins in _letters(text_of(other))),
             text,
         )
-    return text_of(text) if MARKUP.search(text) else text.strip()
+    return plain_text(text)

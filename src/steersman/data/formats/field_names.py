@@ -27,6 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("input_text", "text_input", "prompt_text", "question_text", "instructions", "problem", "request", "ask"),
         *("q", "问题", "指令", "提问", "用户", "客户", "题目", "问", "提示", "提示词", "客户问题", "用户问题"),
         *("customer_query", "kundenfrage", "frage", "pregunta", "客户提问", "用户提问", "顾客问题", "客户咨询"),
+        *("user_utterance", "customer_utterance"),
     ),
     "context": tuple(_CONTEXT.split()),
     "history": ("history", "chat_history", "conversation_history", "dialogue_history", "past_messages", "历史"),
@@ -56,7 +57,17 @@ NAMES: dict[str, tuple[str, ...]] = {
             "resolution",
             "ticket_resolution",
         ),
-        *("antwort", "respuesta", "客服回答", "客服答复", "回复内容", "处理结果", "解决方案"),
+        *(
+            "system_utterance",
+            "agent_utterance",
+            "antwort",
+            "respuesta",
+            "客服回答",
+            "客服答复",
+            "回复内容",
+            "处理结果",
+            "解决方案",
+        ),
     ),
     "answers": (
         *("answers", "responses", "completions", "generations", "candidates", "outputs", "replies", "output"),
@@ -143,7 +154,7 @@ META_NAME = re.compile(
 """Pattern of names of metadata."""
 
 COMMENT_NAME = re.compile(
-    r"critiques?|rationale|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
+    r"critiques?|rationale|task_description|story|相似问.*|扩展问.*|(similar|alternative)_questions?|chosen_topic.*|labelling_.*|raw_.*|generation_prompt|.*generations|knowledge|intent|full_conversation|rots|"
     r"reformulations|quotes_\w|orig(inal)?_.*|preference_.*|.*_(elaboration|statement|explanation|annotations?|preferences|"
     r"unprocessed|reasons?)"
 )

@@ -12,6 +12,10 @@ MARKUP = re.compile(
     re.I,
 )
 """Pattern of a tag by which a text is HTML."""
+ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|hellip|mdash|ndash|[lr][sd]quo|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
+"""Pattern of a character as HTML writes it."""
+WRITTEN = re.compile(rf"<br\s*/?>|</(?:p|div|span|font|li)>|{ENTITY.pattern}", re.I)
+"""Pattern of what shows a message to be HTML, rather than to be about it."""
 _BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
 BLOCKS = frozenset(_BLOCKS.split())
 HIDDEN = frozenset(("style", "script", "head", "title", "template"))
@@ -107,3 +111,10 @@ def text_of(value: str) -> str:
     page.close()
     text = "\n".join(f"> {line}".rstrip() if quoted and line else line for quoted, line in page.lines)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def plain_text(text: str) -> str:
+    """A message without markup, its characters as such where HTML wrote them."""
+    if MARKUP.search(text):
+        return text_of(text)
+    return (html.unescape(text).replace("\xa0", " ") if ENTITY.search(text) else text).strip()

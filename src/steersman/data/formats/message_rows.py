@@ -12,11 +12,13 @@ from steersman.data import stamps
 from steersman.data.formats import desks
 from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
-from steersman.data.formats.expand import Trees, is_tree_row
+from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.markup import WRITTEN
 from steersman.data.formats.shapes import exchange
+from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
@@ -24,12 +26,13 @@ from steersman.data.shelves import Numbers, Shelf, database, in_order
 Record = Mapping[str, Any]
 _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid case_number channel_url csid 会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    threadid ticketid case_number channel_url csid convo_id dialogueid dialogid convid
+    会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
-    side role speaker sender_type author_type author_role sender from direction inbound incoming from_agent author
-    author_id
+    side role speaker sender_type author_type author_role sender from direction author author_id speaker_idx
+    speaker_id sender_role speaker_role
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
 """
 WHO = tuple(_WHO.split())
@@ -42,7 +45,10 @@ ORIGIN = "消息来源"
 """Columns of a table with one message per row: conversation, speaker, text."""
 TOLD = ("role", "speaker", "author_role")
 """Columns in which a system may speak: elsewhere it tells of what happened."""
-_SAID = "text message content body utterance value body_text 内容 消息 消息内容 聊天内容 发送内容"
+_SAID = """
+    text message content body utterance value body_text comment message_text message_body comment_body
+    内容 消息 消息内容 聊天内容 发送内容 消息正文 聊天记录 对话内容
+"""
 SAID = tuple(_SAID.split())
 _PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
 PEOPLE = tuple(_PEOPLE.split())
@@ -59,13 +65,16 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
-    if any(name in keys for role in ("answer", "messages") for name in NAMES[role]):
-        return None
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
     groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
+    if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
+        found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
+        return None
+    other = any(name in keys and keys[name] not in found for role in ("answer", "messages") for name in NAMES[role])
+    if other and not is_side(record[found[1]]):  # beside who spoke, 客服 is the name of one
         return None
     return found[0], found[1], found[2]  # type: ignore[return-value]
 
@@ -81,7 +90,14 @@ def speaks_alone(record: Record) -> str | None:
     keys = {plain(str(key)): key for key in record}
     if usual(record) is not None:
         return next(iter(record))
-    names = (*WHO, "in_reply_to", "in_response_to_tweet_id", "reply_to", "senders")
+    names = (
+        *WHO,
+        *(name for name in keys if is_flag(name)),
+        "in_reply_to",
+        "in_response_to_tweet_id",
+        "reply_to",
+        "senders",
+    )
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
 
 
@@ -118,12 +134,16 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
 
 def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
     """What gathers records like this one, and as what."""
-    if is_tree_row(value) or is_batch_line(value):
-        return Trees if is_tree_row(value) else Batches, [value]
+    if is_batch_line(value):
+        return Batches, [value]
+    tree = tree_row(value)
+    if tree is not None and tree is value:
+        return Trees, [value]
     if (said := exchange(value)) is not None:
         return Rows, said
-    row = _row(value)
-    return None if row is None else (Rows, [row])
+    if (row := _row(value)) is not None:
+        return Rows, [row]
+    return None if tree is None else (Trees, [tree])
 
 
 def tells(value: Any) -> bool:
@@ -192,7 +212,7 @@ class Rows:
         group, who, text = (str(row[key]) for key in found)
         column, of_desk = plain(str(found[1])), "side" in row
         side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
-        text = body_of({"body": text}) if of_desk or side != who else text.strip()
+        text = body_of({"body": text}) if of_desk or side != who or WRITTEN.search(text) else text.strip()
         if ROLES.get(side.casefold()) == "system" and column not in TOLD:
             side = SYSTEM
         if (role := role_of(side, row, text, self._notes)) is None:
@@ -248,10 +268,7 @@ def _known(name: str, first: str) -> str:
 
 
 def _role(column: str, who: str) -> str:
-    if column in ("inbound", "incoming", "from_agent"):
-        yes = who.strip().casefold() in ("true", "1", "yes")
-        return "user" if yes == (column != "from_agent") else "assistant"
-    return DIRECTIONS.get(who.casefold(), who)
+    return flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
 
 
 def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:

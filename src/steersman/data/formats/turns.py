@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.data.formats.calls import call_of, calls_in, result_text
+from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.pictures import PLACE
-from steersman.parts import Citation, Image, Text, joined, text_of
+from steersman.parts import Citation, Image, Text, text_of
 from steersman.types import Json, Message, Role
 
 ROLES: dict[str, Role | str] = {
@@ -19,8 +21,11 @@ ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "bing", "bard", "model", "bot"), "assistant"),
     **dict.fromkeys(("chatbot", "ai", "claude", "gemini", "llm", "agent", "counselor", "answer", "sys"), "assistant"),
     **dict.fromkeys(("operator", "admin", "staff", "representative", "rep", "employee", "consultant"), "assistant"),
-    **dict.fromkeys(("访客", "游客", "会员", "网友"), "user"),
-    **dict.fromkeys(("人工客服", "智能客服", "在线客服", "坐席", "商家", "卖家", "店铺", "店小二"), "assistant"),
+    **dict.fromkeys(("访客", "游客", "会员", "网友", "病人", "来访者", "求助者", "seeker", "apprentice"), "user"),
+    **dict.fromkeys(
+        ("人工客服", "智能客服", "在线客服", "坐席", "座席", "商家", "卖家", "店铺", "店小二"), "assistant"
+    ),
+    **dict.fromkeys(("大夫", "咨询师", "waiter", "supporter", "therapist", "wizard"), "assistant"),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
@@ -29,10 +34,15 @@ ROLES: dict[str, Role | str] = {
 }
 """Name in data -> role. 'call' is an assistant's turn whose content is a call of a tool."""
 
+HAPPENED = ("action", "event")
+"""Speakers of pairs that tell what was done."""
 EVENTS = ("sender_type", "author_type", "sender_role", "author", "sender")
 """Fields in which a system that speaks tells of what happened (who came, who left)."""
-SPEAKER_KEYS = ("role", "from", "speaker", *EVENTS[:3], "author_role", *EVENTS[3:], "agent")
-TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容")
+SPEAKER_KEYS = (
+    *("role", "from", "speaker", *EVENTS[:3], "author_role", *EVENTS[3:], "agent", "actor_type", "speaker_role"),
+    *("speaker_type", "participant_role", "角色", "说话人"),
+)
+TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容", "words", "sentence", "msg")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
 """Fields of a part that contain its text."""
 IMAGE_TYPES = ("image_url", "image", "input_image", "image_file")
@@ -40,8 +50,8 @@ NAMED = re.compile(r"\s*(?P<who>[^:：\n]{1,20}?)\s?[:：]\s*(?P<text>.*)", re.D
 """Pattern of a text that begins with its speaker."""
 EXCHANGE: tuple[tuple[Role, tuple[str, ...]], ...] = (
     ("system", ("system",)),
-    ("user", ("input", "human", "user", "question", "prompt", "query", "instruction", "用户", "问")),
-    ("assistant", ("output", "assistant", "answer", "response", "gpt", "bot", "completion", "助手", "答")),
+    ("user", ("input", "human", "user", "question", "prompt", "query", "instruction", *NAMES["question"])),
+    ("assistant", ("output", "assistant", "answer", "response", "gpt", "bot", "completion", *NAMES["answer"])),
 )
 """Fields of an object that holds a question and its answer."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
@@ -69,11 +79,12 @@ def split_thoughts(text: str) -> tuple[str, str]:
 def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     """The Messages of a list of turns: objects in the OpenAI, ShareGPT, Gemini or Anthropic way, [role, text] pairs,
     strings that alternate, or objects with a question and an answer each. ValueError names the turn."""
-    value = parsed_json(value)
+    value = in_rows(parsed_json(value))
     if isinstance(value, Mapping) and isinstance(value.get("messages"), list):
         value = value["messages"]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
+    value = _told_by_role(value)
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
@@ -88,6 +99,32 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     return _speaking_systems(every, fields)
 
 
+def _told_by_role(turns: list[Any]) -> list[Any]:
+    """Turns whose speaker stands in a field of another name, known by its values: in each a role, of both sides."""
+    if not all(isinstance(t, Mapping) and t.keys().isdisjoint(SPEAKER_KEYS) for t in turns):
+        return turns
+    for key in turns[0]:
+        roles = {ROLES.get(str(t.get(key)).strip().casefold()) for t in turns}
+        if roles >= {"user", "assistant"} and roles <= {"user", "assistant", "system"}:
+            return [{**t, "role": t[key]} for t in turns]
+    return turns
+
+
+def in_rows(value: Any) -> Any:
+    """Turns in columns ({"speaker": [...], "utterance": [...]}) as a list of turns; any other value unchanged."""
+    if not isinstance(value, Mapping) or value.keys().isdisjoint(SPEAKER_KEYS) or value.keys().isdisjoint(TEXT_KEYS):
+        return value
+    if not all(isinstance(column, list) for column in value.values()) or len({*map(len, value.values())}) != 1:
+        return value
+    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+
+
+def speaks_both(item: Mapping[str, Any]) -> bool:
+    """Whether an object holds a question and its answer."""
+    names = {plain(str(key)) for key, value in item.items() if isinstance(value, str)}
+    return all(not names.isdisjoint(of) for role, of in EXCHANGE if role != "system")
+
+
 def speaks(item: Any) -> bool:
     """Whether an item of a list may be a turn, or a question with its answer."""
     known = {*SPEAKER_KEYS, *(name for _, names in EXCHANGE for name in names)}
@@ -96,7 +133,9 @@ def speaks(item: Any) -> bool:
 
 def _tells(item: Any, turns: list[Message]) -> bool:
     """Whether a turn tells of what happened in the chat."""
-    who = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), "") if isinstance(item, Mapping) else ""
+    if not isinstance(item, Mapping):
+        return str(item[0]).strip().casefold() in HAPPENED
+    who = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), "")
     return who in EVENTS and [turn.role for turn in turns] == ["system"]
 
 
@@ -128,14 +167,19 @@ def _speaking_systems(turns: list[Message], fields: Fields) -> list[Message]:
 
 def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
     if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str):
-        pair = str(item[0]).strip().casefold() in ROLES or item[0].casefold() in fields.speakers
+        who = item[0].strip().casefold()
+        if who in HAPPENED:
+            return [Message("system", str(item[1]))]
+        pair = who in ROLES or item[0].casefold() in fields.speakers
         item = {"role": item[0], "content": item[1]} if pair else {"input": item[0], "output": item[1]}
     if not isinstance(item, Mapping):
         raise ValueError(f"{field}: expected an object with role and content, got {shown(item)}")
-    speaker = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), None)
+    speaker = next((k for k in SPEAKER_KEYS if isinstance(item.get(k), str)), None) or next(
+        (k for k in item if is_flag(str(k)) or (k in SPEAKER_KEYS and type(item[k]) is int)), None
+    )
     if speaker is None:
         return _exchange(item, field)
-    role = _role(item[speaker], f"{field}.{speaker}", fields)
+    role = flagged(speaker, item[speaker]) or _role(str(item[speaker]), f"{field}.{speaker}", fields)
     for name, value in item.items():
         if name not in READ and isinstance(value, str) and len(value.split()) > 3:
             fields.note(f"field '{name}' of turns not used")
@@ -149,7 +193,7 @@ def _turn(item: Any, field: str, fields: Fields) -> list[Message]:
 
 
 def _role(name: str, where: str, fields: Fields) -> str:
-    known = name.strip().rstrip(":：").casefold()
+    known = re.sub(r"\A\d+_(?=[^\W\d])", "", name.strip().rstrip(":：").casefold())
     role = fields.speakers.get(known) or ROLES.get(known) or ROLES.get(plain(known)) or fields.speakers.get("*")
     if role is None:
         raise ValueError(
@@ -302,64 +346,3 @@ def _result(said: Mapping[str, Any], field: str, fields: Fields) -> Message:
     body = _parts(value, field, fields)[0] if _is_parts(value) else result_text(value)
     call_id = str(said.get("tool_use_id") or said.get("toolUseId") or said.get("id") or "")
     return Message("tool", body, tool_call_id=call_id, name=str(said.get("name") or ""))
-
-
-def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Message]:
-    """Turns corrected for training, each change noted: empty ones left out, what the assistant says before anybody
-    asked left out, turns of one speaker in a row joined, results of tools named after the calls."""
-    kept = [m for i, m in enumerate(turns) if _says(m) or i == len(turns) - 1]
-    fields.note("empty turns left out", len(turns) - len(kept))
-    head = [m for m in kept[: _first(kept)] if m.role == "system"]
-    fields.note("turns before the first question left out", _first(kept) - len(head))
-    rest = kept[_first(kept) :]
-    if not rest:
-        who = kept[len(head)].role if len(kept) > len(head) else ""
-        want = f"{field}[{len(head)}]: expected the user's turn, got {who}" if who else ""
-        raise ValueError(want or f"{field}: expected a user turn after the system message")
-    out: list[Message] = []
-    for message in [*head, *rest]:
-        joined = _join(out[-1], message) if out else None
-        if joined is None:
-            out.append(message)
-        else:
-            out[-1] = joined
-            fields.note("turns of one speaker in a row joined")
-    return _named(out)
-
-
-def _says(message: Message) -> bool:
-    return bool(message.text.strip() or message.images or message.tool_calls)
-
-
-def _first(turns: Sequence[Message]) -> int:
-    """Index of the first turn of the user; all turns where there is none."""
-    return next((i for i, m in enumerate(turns) if m.role == "user"), len(turns))
-
-
-def _join(before: Message, after: Message) -> Message | None:
-    """Two turns of one speaker as one, or None where they must stay two."""
-    if before.role != after.role or before.role == "tool" or before.learn != after.learn:
-        return None
-    if before.tool_calls and (after.text.strip() or after.images):
-        return None  # words after a call must not move before it
-    first, second = (m.said if m.text.strip() else m.images for m in (before, after))
-    said = joined(first, second, "\n\n")
-    thoughts = [m.thinking for m in (before, after) if m.thinking]
-    calls = (*before.tool_calls, *after.tool_calls)
-    return Message(before.role, said, before.learn, "\n\n".join(thoughts), calls)
-
-
-def _named(turns: list[Message]) -> list[Message]:
-    """Tools' turns that name neither call nor tool get the name (and id, if any) of the calls before them, in turn."""
-    waiting: list[Mapping[str, Any]] = []
-    out = []
-    for m in turns:
-        if m.tool_calls:
-            waiting = list(m.tool_calls)
-        elif m.role == "tool" and waiting:
-            call = waiting.pop(0)
-            if not (m.name or m.tool_call_id):
-                name = str(call.get("function", {}).get("name", ""))
-                m = Message("tool", m.said, tool_call_id=str(call.get("id") or ""), name=name)
-        out.append(m)
-    return out

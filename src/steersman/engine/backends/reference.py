@@ -7,6 +7,7 @@ such as encoder-decoders.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import random
 import threading
@@ -27,6 +28,9 @@ from steersman.families.known import family_of
 from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
+CACHES = ("past_key_values", "cache_params", "state")
+"""What models keep of the tokens before, by transformers' names; where nothing is kept, all is computed again."""
+
 
 class ReferenceEngine:
     """An `Engine` over a transformers model, causal or encoder-decoder."""
@@ -43,6 +47,7 @@ class ReferenceEngine:
     ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         apart = bool(model.config.is_encoder_decoder)
+        self._places = not apart and "position_ids" in inspect.signature(model.forward).parameters
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart)
         self.model_name, self.policy_version = model_name, version
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
@@ -157,20 +162,23 @@ class ReferenceEngine:
 
     def _run(self, answer: Answer, begun: dict[tuple[int, ...], Beginning]) -> Iterator[None]:
         """One token per iteration, until the answer is finished. `begun`: the state shared by answers to one prompt."""
-        cache: Any = None
         answer.version = self.policy_version
         with self._lock, torch.inference_mode():
             if answer.prompt not in begun:
                 prompt = torch.tensor([answer.prompt], device=self.model.device)
                 begun[answer.prompt] = family_of(self.model).begin(self.model, prompt)
             start = begun[answer.prompt]
-        fresh = start.ids
+        whole, fresh, kept = start.ids, start.ids, {}
         while not answer.finished:
             with self._lock, torch.inference_mode():
-                result = self.model(**{start.name: fresh}, **start.given, past_key_values=cache, use_cache=True)
-                cache = result.past_key_values
+                if self._places:  # some models count from 0 in every pass that is not told where it is (Bamba)
+                    kept["position_ids"] = torch.arange(whole.shape[1], device=whole.device)[None, -fresh.shape[1] :]
+                result = self.model(**{start.name: fresh}, **start.given, **kept, use_cache=True)
+                kept = {name: result[name] for name in CACHES if result.get(name) is not None}
                 token = self._choose(answer, result.logits[:, -1])
-            fresh = torch.tensor([[token]], device=self.model.device)
+            last = torch.tensor([[token]], device=self.model.device)
+            whole = torch.cat([whole, last], 1)
+            fresh = last if kept else whole
             yield
 
     def _choose(self, answer: Answer, logits: Tensor) -> int:

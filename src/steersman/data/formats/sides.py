@@ -1,0 +1,32 @@
+"""Fields that say with yes or no whether one side spoke: `inbound`, `is_customer`, `waiter_send`, 是否客服."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from steersman.data.formats.fields import plain
+
+_USERS = "customer|client|user|visitor|buyer|guest|客户|顾客|用户|买家|访客"
+_STAFF = "agent|waiter|staff|seller|servicer|operator|employee|support|admin|bot|me|self|客服|坐席|座席|商家|卖家"
+FLAG = re.compile(
+    rf"(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_from_?|sent_by_?|是否)(?:{_USERS}|{_STAFF})"
+    rf"(?:_?(?:message|msg|reply|消息|发送|发言|回复))?|(?:{_USERS}|{_STAFF})_?(?:send|sent|发送|发言)"
+)
+"""Pattern of such a field's name, in the form of `plain`."""
+OF_USERS = re.compile(rf"inbound|incoming|{_USERS}")
+YES, NO = ("true", "1", "yes", "1.0", "t", "y", "是"), ("false", "0", "no", "0.0", "f", "n", "否")
+
+
+@functools.lru_cache(maxsize=1024)
+def is_flag(name: str) -> bool:
+    return FLAG.fullmatch(plain(name)) is not None
+
+
+def flagged(name: str, value: Any) -> str | None:
+    """'user' or 'assistant' by such a field; None for other fields and values that are neither yes nor no."""
+    said = str(value).strip().casefold()
+    if said not in YES + NO or not is_flag(name):
+        return None
+    return "user" if (said in YES) == bool(OF_USERS.search(plain(name))) else "assistant"

@@ -1,0 +1,88 @@
+"""Dialogues in plain text of forms that need no options: turns between marks or tabs, subtitles of calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from steersman.data import chatlog, stamps
+from steersman.data.chatlog import Said
+from steersman.data.containers import Part
+from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.reading import Reading
+from steersman.data.speakers import speakers_of
+
+BETWEEN = re.compile(r"\s*(?:__eou__|__eot__|<eou>|<eot>|\[eou\]|<sep>|\[SEP\])\s*", re.I)
+"""Pattern of what parts turns that stand on one line, as public sets write it."""
+MOST = 0.8
+"""Share of lines that must have a form for the file to have it."""
+CUE = re.compile(r"\s*(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2})[.,]\d{1,3}\s+-->\s.*")
+VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+(?P<who>[^>]{1,60})>\s*(?P<rest>.*?)\s*(?:</v>)?\s*", re.S)
+TAG = re.compile(r"</?(?:v|c|i|b|u|lang|ruby|rt|font)\b[^>]*>")
+
+
+def scan_of(head: Sequence[Line]) -> Callable[[Part, Reading], Iterator[Record]] | None:
+    """What reads a text that begins so; None for texts of other forms."""
+    texts = [line.text.strip("\ufeff\r\n") for line in head if line.text.strip("\ufeff \t\r\n")]
+    if not texts:
+        return None
+    if texts[0].strip().startswith("WEBVTT") or any(CUE.fullmatch(text) for text in texts[:2]):
+        return scan_subtitles
+    if sum(BETWEEN.search(text) is not None for text in texts) >= MOST * len(texts):
+        return _scan_marked
+    cells = [text.split("\t") for text in texts]
+    labelled = all(len(row) > 2 and row[0].strip() in ("0", "1") for row in cells)
+    return _scan_tabbed if labelled and len(cells) > 1 else None
+
+
+def _scan_marked(part: Part, reading: Reading) -> Iterator[Record]:
+    yield from _lines(part, reading, lambda text: {"messages": list(filter(None, BETWEEN.split(text.strip())))})
+
+
+def _scan_tabbed(part: Part, reading: Reading) -> Iterator[Record]:
+    """A line is whether its last turn is right (1 or 0), and the turns, between tabs (Douban's and E-commerce's)."""
+    reading.tell(f"note: {part.name}: each line begins with 1 or 0, read as whether its last turn is a right answer")
+    yield from _lines(part, reading, _labelled)
+
+
+def _labelled(text: str) -> dict[str, object]:
+    label, *turns = text.split("\t")
+    if label.strip() not in ("0", "1") or len(turns) < 2:
+        raise ValueError("expected 1 or 0 and at least two turns between tabs")
+    return {"messages": [turn.strip() for turn in turns], "label": label.strip() == "1"}
+
+
+def _lines(part: Part, reading: Reading, record: Callable[[str], dict[str, object]]) -> Iterator[Record]:
+    for line in lines_of(part, reading):
+        text = line.text.rstrip("\r\n")
+        if not text.strip():
+            continue
+        try:
+            if line.error:
+                raise ValueError(line.error)
+            yield Record(line.number, record(text), text[:SHOWN])
+        except ValueError as error:
+            yield Record(line.number, None, text[:SHOWN], str(error))
+
+
+def scan_subtitles(part: Part, reading: Reading) -> Iterator[Record]:
+    """A call's transcript in WebVTT or SubRip: a voice, or a name before a colon, begins what somebody says."""
+    said: list[Said] = []
+    at, spoken = None, False
+    for line in lines_of(part, reading):
+        text = line.text.strip("\ufeff \t\r\n")
+        if cue := CUE.fullmatch(text):
+            at = stamps.When(None, "", int(cue["h"] or 0) * 3600 + int(cue["m"]) * 60 + int(cue["s"]))
+            spoken = True
+        elif not text:
+            spoken = False
+        elif spoken:
+            voice = VOICE.fullmatch(text) or chatlog.NAMED.fullmatch(text)
+            if voice is not None:
+                said.append(Said(line.number, at, voice["who"].strip(), TAG.sub("", voice["rest"]).strip()))
+            elif said:
+                last = said[-1]
+                said[-1] = Said(last.line, last.when, last.who, f"{last.text} {TAG.sub('', text)}".strip())
+            else:
+                reading.changed["lines outside of messages left out"] += 1
+    yield from chatlog.dialogues(said, speakers_of(reading.speakers), part.name, reading)

@@ -1,0 +1,117 @@
+"""Dialogues that stand as one text in a field of a record (a cell of a table): each line a message with its speaker.
+
+Who is who: by --speakers, by other fields of the record that name the customer and the agent, or by what the speakers
+are called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from steersman.data import chatlog
+from steersman.data.formats.exports import DESK
+from steersman.data.formats.field_names import NAMES
+from steersman.data.formats.fields import plain
+from steersman.data.formats.transcripts import GLAIVE, cued
+from steersman.data.readers import Line, Record
+from steersman.data.reading import Reading, silent
+from steersman.data.speakers import ANYBODY, Speakers, by_roles, name_key, speakers_of
+
+HOLDS = re.compile(
+    r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?)(?:_(?:text|content|body|log))?"
+    r"|(?:.*)(?:会话|聊天|对话|沟通|通话|咨询)(?:内容|记录|详情|明细|文本)"
+)
+"""Pattern of a field's name, in the form of `plain`, that may hold a whole dialogue."""
+USERS = re.compile(
+    r"(?:visitor|customer|client|user|guest|contact|requester|caller)s?(?:_?(?:nick)?name)?"
+    r"|(?:访客|客户|顾客|买家|用户|会员)(?:名称?|昵称|姓名|账号)?"
+)
+STAFF = re.compile(
+    r"(?:agent|operator|assignee|assigned_to|staff|rep|advisor|consultant)s?(?:_?(?:nick)?name)?"
+    r"|(?:接待|服务)?(?:客服|坐席|座席)(?:人员)?(?:名称?|昵称|姓名|账号)?"
+)
+"""Patterns of fields that name who takes part."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _may_hold(name: str) -> bool:
+    return HOLDS.fullmatch(plain(name)) is not None
+
+
+def field_of(record: Any) -> str | None:
+    """The field of a record that holds a dialogue as lines with speakers; None where none does."""
+    if not isinstance(record, Mapping):
+        return None
+    for key, text in record.items():
+        if isinstance(text, str) and "\n" in text.strip() and _may_hold(str(key)):
+            lines = _lines(text)
+            if (chatlog.looks_like(lines) or chatlog.calls_roles(lines)) and not (cued(text) or GLAIVE.match(text)):
+                return str(key)
+    return None
+
+
+def gathered(records: Iterator[Record], name: str, reading: Reading) -> Iterator[Record]:
+    """Records; one with a dialogue in a field as the dialogue. What else it holds is not used, which is told once."""
+    told: set[tuple[str, ...]] = set()
+    for record in records:
+        key = None if record.error or reading.mapping else field_of(record.value)
+        if key is None:
+            yield record
+            continue
+        others = tuple(str(other) for other, value in record.value.items() if value and other != key)
+        if others not in told:
+            told.add(others)
+            reading.tell(f"note: {name}: '{key}' holds a dialogue a record; not used beside it: {', '.join(others)}")
+        try:
+            found = list(_dialogues(record, key, name, reading))
+        except ValueError as error:
+            found = [dataclasses.replace(record, value=None, error=str(error))]
+        if not found:
+            found = [dataclasses.replace(record, value={"messages": [], DESK: True})]
+        yield from found
+
+
+def _lines(text: str) -> list[Line]:
+    return [Line(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
+def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterator[Record]:
+    quiet = dataclasses.replace(reading, tell=silent)
+    lines = _lines(record.value[key])
+    sides = speakers_of(reading.speakers) or _named(record.value)
+    bad: list[Record] = []
+    said = list(chatlog.messages_of(lines, sides, bad, reading.changed))
+    counts = Counter(message.who.strip() for message in said if message.who)
+    if sides is None or not {"user", "assistant"} <= {sides.role(who) for who in counts}:
+        sides = by_roles(counts, "its speakers", quiet)
+        said = list(chatlog.messages_of(lines, sides, bad := [], reading.changed))
+    own = next((record.value[k] for k in record.value if plain(str(k)) in NAMES["id"] or _is_id(str(k))), None)
+    reading.changed["lines of dialogues in a field that no speaker begins left out"] += len(bad)
+    for number, found in enumerate(chatlog.dialogues(said, sides, name, quiet), 1):
+        of = {} if own in (None, "") else {"id": f"{own}-{number}" if number > 1 else str(own)}
+        yield dataclasses.replace(record, value={**of, **found.value, DESK: True})
+
+
+def _is_id(name: str) -> bool:
+    return re.fullmatch(r".*(?:_id|id|编号|单号|序号)", plain(name)) is not None
+
+
+def _named(record: Mapping[str, Any]) -> Speakers | None:
+    """The sides by the record's fields for who takes part; of one side alone, everybody else is the other."""
+    sides = [
+        frozenset(name_key(part) for k, v in record.items() if form.fullmatch(plain(str(k))) for part in _people(v))
+        for form in (USERS, STAFF)
+    ]
+    if not any(sides) or sides[0] & sides[1]:
+        return None
+    users, staff = (side or frozenset((ANYBODY,)) for side in sides)
+    return Speakers(users, staff)
+
+
+def _people(value: Any) -> list[str]:
+    return [part for part in re.split(r"[,，;；、|]", value) if part.strip()] if isinstance(value, str) else []

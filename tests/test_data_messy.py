@@ -1,0 +1,132 @@
+"""Exports as people have them: titles above tables, merged cells, a dialogue in a cell, HTML, two encodings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from steersman.data.importing import Imported, parse_file
+from steersman.types import Conversation
+
+ROWS = [
+    ["在线客服会话明细导出", "", "", "", "", ""],
+    ["导出时间：2024-05-06", "", "", "", "", ""],
+    ["会话ID", "客户", "客服", "发送人", "时间", "内容"],
+    ["S1", "张三", "小美", "客户", "2024/5/1 9:03:11", "你好&nbsp;我的订单还没发货"],
+    ["", "", "", "客服", "2024-05-01 09:03:40", "已催仓库<br>请放心"],
+    ["", "", "", "系统", "2024-05-01 09:04:00", "客户已离开"],
+    ["", "", "", "", "", ""],
+    ["S2", "李四", "小美", "客户", "2024-05-01 10:00:05", "能开专票吗"],
+    ["", "", "", "客服", "2024-05-01 10:00:31", "可以的"],
+    ["S3", "王五", "小丽", "客户", "2024-05-01 11:00:05", "在吗"],
+]
+SAID = [
+    [("user", "你好 我的订单还没发货"), ("assistant", "已催仓库\n请放心")],
+    [("user", "能开专票吗"), ("assistant", "可以的")],
+]
+
+
+def table(rows: list[list[str]], delimiter: str = ",") -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    return out.getvalue()
+
+
+def read(path: Path, content: bytes, **options: Any) -> tuple[Imported, list[str]]:
+    path.write_bytes(content)
+    notes: list[str] = []
+    return parse_file(path, encoding="auto", tell=notes.append, **options), notes
+
+
+def said(found: Imported) -> list[list[tuple[str, str]]]:
+    assert all(isinstance(record, Conversation) for record in found.records)
+    return [[(m.role, m.text) for m in record.messages] for record in found.records]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_titles_and_merged_cells(tmp_path: Path, suffix: str) -> None:
+    content = table(ROWS).encode("gb18030")
+    if suffix == "xlsx":
+        book = openpyxl.Workbook()
+        for row in ROWS:
+            book.active.append([cell or None for cell in row])
+        book.active.merge_cells("A4:A6")
+        book.save(tmp_path / "whole.xlsx")
+        content = (tmp_path / "whole.xlsx").read_bytes()
+    found, notes = read(tmp_path / f"a.{suffix}", content)
+    assert said(found) == SAID
+    assert found.changed["empty cells of '会话ID' taken from the row above"] == 3
+    assert sum(found.left_out.values()) == 1
+    assert sum("is a title" in note for note in notes) == 2
+
+
+def test_names_in_every_row_are_never_filled(tmp_path: Path) -> None:
+    head = ["conversation_id", "sender", "message"]
+    rows = [
+        head,
+        ["1", "user", "Hi"],
+        ["1", "agent", "Hello"],
+        ["", "user", "Lost"],
+        ["2", "user", "A"],
+        ["2", "agent", "B"],
+    ]
+    with pytest.raises(ValueError, match="4: record: no known format"):
+        read(tmp_path / "a.csv", table(rows).encode())
+
+
+def test_a_dialogue_in_a_cell(tmp_path: Path) -> None:
+    stamped = "(09:00:01) Jane: In stock?\n(09:00:20) Tom: Yes, 3 left."
+    joined = "(10:00:01) Bob: Declined again\n(10:00:20) *** Tom joined the chat ***\n(10:00:40) Tom: Try another."
+    rows = [
+        ["Chat ID", "Visitor Name", "Agent", "Transcript"],
+        ["c1", "Jane", "Tom", stamped],
+        ["c2", "Bob", "Tom", joined],
+    ]
+    found, notes = read(tmp_path / "a.csv", table(rows).encode())
+    assert said(found) == [
+        [("user", "In stock?"), ("assistant", "Yes, 3 left.")],
+        [("user", "Declined again"), ("assistant", "Try another.")],
+    ]
+    assert [r.id for r in found.records if isinstance(r, Conversation)] == ["c1", "c2"]
+    assert "not used beside it: Chat ID, Visitor Name, Agent" in notes[0]
+    rows = [["会话编号", "会话内容"], ["1", "访客：能便宜点吗\n客服：已经是活动价了\n访客：好吧"]]
+    assert said(read(tmp_path / "b.csv", table(rows).encode())[0]) == [
+        [("user", "能便宜点吗"), ("assistant", "已经是活动价了")]
+    ]
+    rows = [["id", "chat log"], ["1", "(09:00:01) Ann: a?\n(09:00:20) Tom: b."]]
+    with pytest.raises(ValueError, match=r"--speakers USER,ASSISTANT.*Ann \(1\), Tom \(1\)"):
+        read(tmp_path / "c.csv", table(rows).encode())
+    assert len(said(read(tmp_path / "c.csv", table(rows).encode(), speakers="Ann,Tom")[0])) == 1
+
+
+def test_tickets_with_html(tmp_path: Path) -> None:
+    rows = [
+        ["Ticket ID", "Subject", "Description", "Created", "Created", "Public reply"],
+        ["1", "Refund", "I&#39;d like a refund", "1/5/24", "2024-05-01", "<p>Issued today &amp; takes 5 days.</p>"],
+        ["2", "Late", "My parcel is late", "2/5/24", "2024-05-02", ""],
+    ]
+    found, notes = read(tmp_path / "a.csv", b"\xef\xbb\xbf" + table(rows, ";").encode())
+    assert said(found)[0] == [("user", "Refund\n\nI'd like a refund"), ("assistant", "Issued today & takes 5 days.")]
+    assert found.changed["tickets whose HTML was turned into text"] == 1
+    assert any("'Public reply' is read as the answer" in note for note in notes)
+
+
+def test_lines_of_two_encodings(tmp_path: Path) -> None:
+    one, two = (
+        '{"question": "怎么退货", "answer": "在订单页申请"}\n',
+        '{"question": "多久发货呢亲", "answer": "四十八小时内发货"}\n',
+    )
+    found, notes = read(tmp_path / "a.jsonl", one.encode() + two.encode("gb18030") + one.encode())
+    assert [turns[0][1] for turns in said(found)] == ["怎么退货", "多久发货呢亲", "怎么退货"]
+    assert sum("holds UTF-8 too" in note for note in notes) == 1
+
+
+def test_speakers_in_a_field_of_another_name(tmp_path: Path) -> None:
+    text = '[{"messages": [{"type": "visitor", "message": "Hi"}, {"type": "visitor", "message": "You there?"}, '
+    found, _ = read(tmp_path / "a.json", (text + '{"type": "operator", "message": "Yes."}]}]').encode())
+    assert said(found) == [[("user", "Hi\n\nYou there?"), ("assistant", "Yes.")]]

@@ -1,0 +1,76 @@
+"""Decoders that nobody here chose: what keeps no keys, counts positions by itself, or has no scalar class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+import tiny as t
+from families import Family, greedy, make_folder
+from steersman.compute.packing import build_row
+from steersman.engine.load import load_engine
+from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
+from steersman.types import SamplingParams
+from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
+from test_families import expected
+from test_models import trees
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+STATES = {"state_size": 16, "n_groups": 1, "chunk_size": 16, "conv_kernel": 4, "time_step_rank": 4}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "rotary_dim": 4}
+MAMBA = {
+    "attn_layer_indices": [1],
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_state": 16,
+    "mamba_n_groups": 1,
+    "mamba_chunk_size": 16,
+}
+STRANGERS = (
+    Family("Bamba", "bamba", "chatml", MAMBA),
+    Family("Mamba", "mamba", "chatml", STATES),
+    Family("Mamba 2", "mamba2", "chatml", STATES | {"num_heads": 8, "head_dim": 8, "expand": 2}),
+    Family("RecurrentGemma", "recurrent_gemma", "chatml", {"num_hidden_layers": 3, "lru_width": 32}),
+    Family("GPT", "openai-gpt", "chatml", GPT),
+    Family("CodeGen", "codegen", "chatml", GPT),
+)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(f, id=f.name, marks=pytest.mark.slow if f.name in ("Mamba", "RecurrentGemma") else ())
+        for f in STRANGERS
+    ],
+)
+def test_decoders_without_keys_positions_or_scalar_classes(family: Family, tmp_path: Path) -> None:
+    """Bamba answered wrongly from the second token on; the others ended in an AttributeError or had no reward model."""
+    folder = make_folder(family, t.tokenizer(), tmp_path / "m")
+    ids = tuple(t.tokenizer()("Where is my order? 您好")["input_ids"])
+    params = SamplingParams(max_tokens=8, temperature=0, ignore_end=True)
+    (answer,) = load_engine(folder, dtype="float32").generate([ids], params)[0]
+    assert list(answer.token_ids) == greedy(folder, ids, 8)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    forest = trees()
+    model = use_packed_rows(load_causal(folder, "float32"))
+    torch.testing.assert_close(response_logprobs(model, build_row(forest), 0.7)[0], expected(plain, forest, 0.7))
+    reward = use_packed_rows(load_scalar(folder, "float32"))
+    init_score_head(reward, 5)
+    states = [
+        plain.base_model(torch.tensor([x.trunk + b])).last_hidden_state[0, -1] for x in forest for b in x.branches
+    ]
+    theirs = torch.stack(states) @ reward.score.weight[0]
+    torch.testing.assert_close(branch_scores(reward, build_row(forest)), theirs, atol=5e-5, rtol=1e-4)
+
+
+def test_what_has_no_gradients_or_no_score_is_refused_by_name(tmp_path: Path) -> None:
+    rwkv = Family("RWKV", "rwkv", "chatml", {"attention_hidden_size": 32, "context_length": 512})
+    model = load_causal(make_folder(rwkv, t.tokenizer(), tmp_path / "rwkv"), "float32")
+    with pytest.raises(ValueError, match="'rwkv' is served and not trained"):
+        use_packed_rows(model)
+    ctrl = make_folder(Family("CTRL", "ctrl", "chatml", GPT | {"dff": 48}), t.tokenizer(), tmp_path / "ctrl")
+    with pytest.raises(ValueError, match="'ctrl' is no reward model or critic"):
+        load_scalar(ctrl, "float32")
