@@ -21,7 +21,7 @@ INDEX = "model.safetensors.index.json"
 LARGEST_JSON = 64 << 20
 DEEPEST = 24
 COUNT = re.compile(
-    r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window|max_position)|_(size|heads)$"
+    r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window$|max_position)|_(size|heads)$"
 )
 """Settings that are counts; 0 is allowed only where it is transformers' default."""
 MOST = {"layer": 4096, "expert": 4096, "label": 1 << 16, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
