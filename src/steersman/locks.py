@@ -1,8 +1,8 @@
 """Locks for several processes that work in one workspace.
 
-Beside a folder NAME lies `.NAME.lock`, held by the process that makes NAME (`making`), and `.NAME.PID.using`, which a
-process that reads NAME for longer holds (`using`). Both are locks of the operating system (flock, by the filelock
-library): they end with their process, however it ends, so what a kill leaves lying is only a file. On a network file
+Beside a folder NAME lie `.NAME.lock`, held by the process that makes NAME (`making`), and `.NAME.PID.using`, held by a
+process that reads NAME for some time (`using`). Both are locks of the operating system (flock, by the filelock
+library): they end with their process, however it ends, so a kill leaves only a file without a lock. On a network file
 system flock works between machines where the server supports it (NFS since Linux 2.6.12 does); where a file system has
 none at all, filelock falls back to a file that exists or does not, warns, and takes over one whose process is gone.
 """
@@ -95,7 +95,7 @@ def _until_free(attempt: Callable[[], FileLock | str]) -> FileLock:
 
 @contextlib.contextmanager
 def making(folder: Path) -> Iterator[None]:
-    """Hold the right to make `folder`. Busy where another process makes or uses it."""
+    """Hold the exclusive right to make `folder`. Raises Busy where another process makes or uses it."""
     folder = folder.absolute()
     if folder in _held:
         yield
@@ -163,7 +163,7 @@ def _take_over(reader: Path) -> str | None:
 
 @contextlib.contextmanager
 def using(*folders: Path) -> Iterator[None]:
-    """Keep others from making `folders` anew while they are read. Busy where one is being made."""
+    """Keep others from replacing `folders` while they are read. Raises Busy where one is being made."""
     with contextlib.ExitStack() as held:
         for folder in folders:
             if folder.absolute() not in _held:

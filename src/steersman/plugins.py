@@ -3,10 +3,10 @@
 A name is `module:function`, or that of an entry point (groups `steersman.judges`, `.rewards`, `.importers`, `.tasks`)
 of an installed package. A module is looked for where Python does, then in the workspace's folder.
 
-Whoever names a function on the command line wants it to run, and an entry point runs because its package was installed
-for that. A settings file may be somebody else's, so `module:function` in one runs only if `steersman trust` has
-recorded the code for this workspace, outside of it, as it is now; or with STEERSMAN_PLUGINS=1. Code in a workspace is
-hashed and imported from its .py files alone: no bytecode, shared object or link that came along is loaded.
+A function named on the command line runs, since its user typed it, and so does an entry point, since its package was
+installed. A settings file may come from somebody else, so `module:function` in one runs only if `steersman trust` has
+recorded its present code (outside of the workspace), or with STEERSMAN_PLUGINS=1. Code in a workspace is
+hashed and imported from its .py files alone: no bytecode, shared object or link in it is loaded.
 
 Why so: decision 54 in docs/LOG.md.
 """
@@ -30,7 +30,7 @@ from typing import Any
 from steersman.config import Config
 
 ALLOW = "STEERSMAN_PLUGINS"
-"""1 in the environment of the one who runs Steersman lets steersman.toml name functions of any module."""
+"""Environment variable; with 1 steersman.toml may name functions of any module."""
 GROUPS = ("judges", "rewards", "importers", "tasks")
 NO_CODE = ("rounds", "promoted", "data", "search", "exports")
 """Folders of a workspace from which nothing is imported."""
@@ -57,8 +57,8 @@ def named(config: Config) -> dict[str, str]:
 
 
 def is_file(name: str) -> bool:
-    """Whether a task is a file of questions, maybe with options after a comma: it is in a folder, or ends as files of
-    records do. No function's name does."""
+    """Whether the name of a task is that of a file of questions, with or without options after a comma: it has a
+    folder, or the suffix of a file of records. No function's name does."""
     path = name.partition(",")[0]
     ends = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xz", ".gz", ".zst", ".bz2")
     return "/" in path or "\\" in path or path.lower().endswith(ends)

@@ -253,18 +253,25 @@ def crossed_mean(values: npt.NDArray[Any], resamples: int = 10_000, seed: int = 
     if min(x.shape) < 2:
         return Interval(float(x.mean()) if x.size else math.nan, -math.inf, math.inf, x.size)
     mean, of_seeds, of_prompts = float(x.mean()), x.mean(axis=1), x.mean(axis=0)
+    square, both, degrees = crossed_variance(x)
+    if square == 0:
+        return Interval(mean, mean, mean, x.size)
+    wide = student(degrees, level) / NormalDist().inv_cdf(0.5 + level / 2)
+    moved = _moved(of_seeds, resamples, seed) + _moved(of_prompts, resamples, seed + 1)
+    low, high = _percentiles(moved * wide * math.sqrt(square / both), level)
+    return Interval(mean, mean + low, mean + high, x.size)
+
+
+def crossed_variance(x: Floats) -> tuple[float, float, float]:
+    """(variance of the mean of x [S, P] times S P, that of both effects by themselves, degrees of freedom)."""
+    mean, of_seeds, of_prompts = float(x.mean()), x.mean(axis=1), x.mean(axis=0)
     rest = x - of_seeds[:, None] - of_prompts + mean
     seeds, prompts = (float(n * part.var(ddof=1)) for n, part in ((x.shape[1], of_seeds), (x.shape[0], of_prompts)))
     degrees = (x.shape[0] - 1, x.shape[1] - 1)
     left = float((rest**2).sum()) / (degrees[0] * degrees[1])
     square = max(seeds + prompts - left, seeds, prompts)
-    if square == 0:
-        return Interval(mean, mean, mean, x.size)
     parts = seeds**2 / degrees[0] + prompts**2 / degrees[1] + left**2 / (degrees[0] * degrees[1])
-    wide = student(max(1.0, square**2 / parts), level) / NormalDist().inv_cdf(0.5 + level / 2)
-    moved = _moved(of_seeds, resamples, seed) + _moved(of_prompts, resamples, seed + 1)
-    low, high = _percentiles(moved * wide * math.sqrt(square / (seeds + prompts)), level)
-    return Interval(mean, mean + low, mean + high, x.size)
+    return square, seeds + prompts, max(1.0, square**2 / parts) if parts else 1.0
 
 
 def _moved(effects: Floats, resamples: int, seed: int) -> Floats:
@@ -288,10 +295,15 @@ def student(degrees: float, level: float = 0.95) -> float:
     """The factor t that puts a share `level` of Student's distribution between -t and t."""
     _check_level(level)
     degrees = min(degrees, 1000.0)  # beyond, it is the normal's to a thousandth
-    # x = sqrt(degrees) * tan(angle) turns the density into a power of the cosine
-    angles = np.linspace(0, math.pi / 2, 20_001)
-    below = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (degrees - 1))
+    angles, density = student_curve(degrees)
+    below = np.cumsum(density)
     return math.sqrt(degrees) * math.tan(float(np.interp(level, below / below[-1], angles[1:])))
+
+
+def student_curve(degrees: float) -> tuple[Floats, Floats]:
+    """x = sqrt(degrees) * tan(angle) turns Student's density into a power of the cosine: (edges, density between)."""
+    angles = np.linspace(0, math.pi / 2, 20_001)
+    return angles, np.cos((angles[1:] + angles[:-1]) / 2) ** (degrees - 1)
 
 
 def _fit_logistic(x: Floats, y: Floats, start: Floats) -> Floats:

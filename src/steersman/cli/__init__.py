@@ -1,4 +1,5 @@
-"""The command line. `main` is the console script; app.py is the framework, every other file one group of verbs."""
+"""The command line. `main` is the console script; framework.py holds what all verbs share, every other file a group of
+verbs."""
 
 from __future__ import annotations
 

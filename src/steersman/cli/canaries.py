@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def canary_text(found: Standing) -> str:
-    """What is compared, the votes, and what they say."""
+    """The canary for a terminal: the two models, the votes on each, the interval and what it says."""
     one, votes = found.canary, found.votes
     lines = [f"{one.version} against {one.served}: {100 * one.share:g} % of the chats begun since {one.started}"]
     for name, likes, cast in zip((one.served, one.version), votes.likes, votes.votes, strict=True):

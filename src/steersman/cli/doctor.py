@@ -185,7 +185,8 @@ def render(checks: list[Check]) -> RenderableType:
 
 
 def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableType]:
-    """Findings on what a model will learn and where it stops, and the first record of `data` as training rows.
+    """(findings on the tokens that a model learns and those that end its answers, first record of `data` as it is
+    trained).
 
     Raises ValueError where the model or the file cannot be read.
     """
@@ -211,7 +212,8 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
 
 
 def _kernels() -> Capabilities | None:
-    """Compiled now where they are missing, and tried again where that failed before; None without torch."""
+    """What the kernels can do here, after compiling them if needed (again, if that failed before); None without
+    torch."""
     try:
         from steersman.kernels.capabilities import decide
     except ImportError:
@@ -220,7 +222,7 @@ def _kernels() -> Capabilities | None:
 
 
 def _choice() -> Choice | None:
-    """What was chosen to compute here, measured now; None where nothing may be measured, or a GPU computes."""
+    """The kernels and dtype chosen by a measurement made now; None on a GPU, or where measuring is switched off."""
     from steersman import waits
 
     try:

@@ -4,14 +4,14 @@ A verb is a plain function that a module's `register(app)` hands to `add`:
 
     def sft(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
         '''Fine-tune the base model on demonstrations.'''
-        from steersman.train import sft as stage# heavy imports inside the verb
+        from steersman.train import sft as stage  # heavy imports inside the verb
         space = open_workspace(workspace, settings)
         emit(as_json, {"loss": 1.9}, "loss 1.9")
 
     def register(app: typer.Typer) -> None:
         add(app, sft, panel=STAGES, examples=["steersman sft", "steersman sft --set sft.epochs=1"])
 
-It raises ValueError or OSError for what the user can put right; `add` turns that into one line and exit code 2.
+It raises ValueError or OSError for what the user can correct; `add` turns that into one line and exit code 2.
 
 Why so: decision 1 in docs/LOG.md.
 """

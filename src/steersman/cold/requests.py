@@ -1,4 +1,5 @@
-"""Questions to a model, whoever runs it, and the record of whom was asked when and how."""
+"""Asks a model, local or behind an endpoint, for answers, and records which model was asked, when and with what
+settings."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Asked:
-    """An engine, with how it is asked; `about` goes into every record that came of it."""
+    """An engine and the settings of its requests; `about` goes into every record made of its answers."""
 
     engine: Engine
     params: SamplingParams
     url: str = ""
     named: str = ""
-    """What the model is called, where the engine's name says less."""
+    """The model's name, where it says more than `engine.model_name`."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -53,7 +54,10 @@ class Asked:
 def answers(
     asked: Asked, prompts: Sequence[Conversation], what: str, n: int = 1, done: Callable[[], bool] | None = None
 ) -> list[list[Completion]]:
-    """`n` answers to each prompt, in batches with a bar; fewer lists where `done` says so between two batches."""
+    """`n` answers to each prompt, asked in batches with a progress bar.
+
+    `done` is called between two batches; once it returns True, the lists of the prompts so far are returned.
+    """
     out: list[list[Completion]] = []
     with progress.progress(what, len(prompts), unit="prompt") as shown:
         for start in range(0, len(prompts), BATCH):

@@ -2,10 +2,10 @@
 
 A packed row of T tokens holds documents that never look at each other, so attention over the whole row would
 waste most of its T x T products. Here each document is its own small dense problem, a long one in blocks of queries.
-In bfloat16 on a CPU it is computed by kernels/rows.c. Without kernels the forward pass is PyTorch's fused kernel and
+In bfloat16 on a CPU kernels/rows.c computes it. Without kernels the forward pass is PyTorch's fused kernel and
 the backward pass plain matrix products; query heads that share a key head are stacked, so keys are never repeated. On
-NVIDIA GPUs it is flash attention over sequences, each branch behind a copy of its trunk's keys, in bfloat16; what that
-does not take goes through scaled_dot_product_attention with a mask of the whole row.
+NVIDIA GPUs it is flash attention in bfloat16 over sequences, each of them a branch after a copy of its trunk's keys;
+what that does not support goes through scaled_dot_product_attention with a mask of the whole row.
 
 Why so: decision 8 in docs/LOG.md.
 """
@@ -31,9 +31,9 @@ FLASH_HEAD = 256
 
 
 class _Dense(torch.autograd.Function):
-    """softmax(q k^T * scale + mask) v of one tree; the weights are remade in the backward pass instead of kept.
+    """softmax(q k^T * scale + mask) v of one tree; the backward pass computes the softmax again instead of keeping it.
 
-    Blocks of queries, so that the memory of a long tree grows with its length.
+    It goes by blocks of queries, so that memory grows with a tree's length and not with its square.
     """
 
     @staticmethod

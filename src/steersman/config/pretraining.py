@@ -1,4 +1,4 @@
-"""Settings of pretraining. What is 0 or empty follows from the dial: see `steersman.train.dial`."""
+"""Settings of pretraining. `steersman.train.dial` computes those that are 0 or empty from the model's depth or size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DECODERS, ENCODER_DECODERS, ENCODERS = ("qwen3", "llama", "gemma3_text"), ("t5",
 
 @dataclass(frozen=True)
 class ShapeConfig:
-    """What is built where nothing is continued. One of depth and params decides; the rest follows."""
+    """The shape of a new model. Set depth or params; the rest follows from it."""
 
     depth: int = opt(0, "Layers: the dial from which width, heads, batch, rates and tokens follow.")
     params: str = opt("", "Or the size instead of the depth, such as 15M: the depth whose model comes nearest to it.")
@@ -65,7 +65,7 @@ class UpdatesConfig:
 
 @dataclass(frozen=True)
 class KeptConfig:
-    """Which weights are kept at the end, and the guard against spikes of the loss."""
+    """Which weights are saved at the end, and what happens at a spike of the loss."""
 
     average: str = opt(
         "none", "Mean of the weights: moving (ema), or of the last points (last).", ("none", "ema", "last")
@@ -81,6 +81,8 @@ class KeptConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
+    """How a base model is made from a corpus: tokens, rows, objectives, and the parts below."""
+
     tokens: str = opt("", "Tokens to train on, such as 20M; empty: tokens_per_parameter of the model's matrices.")
     tokens_per_parameter: float = opt(20.0, "Tokens for each parameter of matrices and head (Hoffmann et al. 2022).")
     context: int = opt(512, "Tokens of a row, a multiple of 64: the model's context.", low=64)
@@ -120,4 +122,5 @@ class PretrainConfig:
 
     @property
     def lays_whole(self) -> bool:
+        """Whether long documents lie uncut in rows."""
         return self.documents == "whole" or (not self.documents and bool(self.rope))

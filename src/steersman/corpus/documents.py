@@ -1,8 +1,8 @@
-"""Documents of raw text, one by one: text, Markdown and HTML as whole files, JSON lines, tables and parquet by record.
+"""Reads documents of raw text one by one.
 
-Files may be packed, archives and folders are gone through, dumps (`steersman.corpus.dumps`) are taken apart. Memory
-grows with the longest document alone, and a text file of more than PIECE characters is cut into several at an empty
-line.
+A file of text, Markdown or HTML is one document; in JSON lines, tables and parquet each record is one. Files may be
+packed; archives and folders are searched, and dumps (`steersman.corpus.dumps`) split into documents. Memory grows with
+the longest document alone. A text file of more than PIECE characters is cut into several documents, at empty lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DUMPS = (".raw", ".tokens", ".warc", ".wet")
 EXTRACTED = re.compile(r"wiki_\d+")
 """Names that WikiExtractor gives its files."""
 FIELDS = ("text", "content", "raw_content", "body", "article", "document", "markdown", "passage", "正文", "内容")
-"""Fields that hold a record's text, the first found counts."""
+"""Names of the field that holds a record's text; the first that a record has is taken."""
 _DOC_HEAD = re.compile(rb"<doc id=")
 PIECE = 1_000_000
 EXAMPLES = 3
@@ -35,7 +35,7 @@ EXAMPLES = 3
 
 @dataclass
 class LeftOut:
-    """What was read and gave no document, by reason, with the first places; and what was done to others."""
+    """What gave no document: counts by reason with the first places. `changed`: what was done to other documents."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Document:
-    """`place`: the file, and the line of a record; `record`: its fields, none of a whole file."""
+    """A text. `place`: its file, of a record with the line; `record`: the record's fields, empty for a whole file."""
 
     place: str
     text: str
@@ -61,7 +61,7 @@ class Document:
 
 
 def files_of(path: Path) -> tuple[list[Path], int]:
-    """The files that are read of a file or folder, in order of their names, and how many others a folder has.
+    """(the files to read in a file or folder, ordered by name; the number of other files in the folder).
 
     ValueError where there is nothing to read.
     """
@@ -79,7 +79,7 @@ def files_of(path: Path) -> tuple[list[Path], int]:
 
 
 def documents(paths: Sequence[Path], reading: Reading, left_out: LeftOut, name: str = "") -> Iterator[str]:
-    """The texts of `placed`."""
+    """The texts alone of what `placed` yields."""
     return (document.text for document in placed(paths, reading, left_out, name))
 
 
@@ -90,8 +90,10 @@ def placed(
     name: str = "",
     other: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
 ) -> Iterator[Document]:
-    """The documents of files, normalised; `name`: the field of the text, by default one of FIELDS; `other` gives the
-    text of a record that has none of them.
+    """The documents of files, their text normalised.
+
+    `name`: the field that holds the text; by default the first of FIELDS. `other`: called with a record that has none
+    of these fields, returns its text or None.
 
     A record without text is counted in `left_out`. ValueError where a file is of no readable kind.
     """
@@ -146,7 +148,7 @@ def _field(value: Any, name: str) -> str | None:
 
 
 def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
-    """(place, text) of every text in a file of tests, each field and item of a list by itself."""
+    """(place, text) of every string in a file of test questions, from all fields and lists of each record."""
 
     def said(value: Any) -> Iterator[str]:
         if isinstance(value, str):
@@ -163,7 +165,7 @@ def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
 
 
 def _own_text(data: bytes, encoding: str, name: str, left_out: LeftOut) -> str:
-    """A page's own text, without menus and the like. ValueError without the library that finds it."""
+    """The main text of an HTML page, without menus and the like. ValueError where resiliparse is not installed."""
     try:
         from resiliparse.extract.html2text import extract_plain_text
         from resiliparse.parse.encoding import detect_encoding

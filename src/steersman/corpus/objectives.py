@@ -1,6 +1,6 @@
-"""What is asked of a row of text: to fill spans, to put it right, to go on with it, to name masked words.
+"""Training objectives made from a row of tokens: span corruption, denoising, prefix LM, masked words.
 
-Every draw follows from (seed, row), so a row is asked the same whenever it is read.
+Every draw follows from (seed, row), so a row always gets the same objective and the same spans.
 
 Why so: decision 81 in docs/LOG.md.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 SHARE, SPAN = 0.15, 3.0
-"""Tokens that span corruption takes out, and the mean length of a span (Raffel et al. 2020)."""
+"""Share of the tokens that span corruption removes, and the mean length of a span in tokens (Raffel et al. 2020)."""
 INFILL = 0.3
-"""Tokens that denoising takes out, a single mask for each span (Lewis et al. 2020)."""
+"""Share of the tokens that denoising removes, with a single mask for each span (Lewis et al. 2020)."""
 MASKED, AS_MASK, AT_RANDOM = 0.15, 0.8, 0.1
 """Words that are asked for; of their tokens masked, exchanged (the others are left as they are; Devlin et al. 2019)."""
 SENTINELS = tuple(f"<extra_id_{i}>" for i in range(100))
@@ -27,7 +27,7 @@ HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 class Asked(NamedTuple):
-    """A source and its target, tokens."""
+    """Token ids: what the encoder reads, and what the decoder must write."""
 
     source: list[int]
     target: list[int]
@@ -50,7 +50,7 @@ def spans_of(length: int, share: float, mean: float, draw: np.random.Generator) 
 
 
 def fill_spans(tokens: Sequence[int], sentinels: Sequence[int], end: int, draw: np.random.Generator) -> Asked:
-    """Span corruption: spans stand as numbered sentinels in the source, the target is each with its span."""
+    """Span corruption (T5): the source has a numbered sentinel for each span, the target each sentinel and its span."""
     source: list[int] = []
     target: list[int] = []
     at = 0
@@ -62,7 +62,7 @@ def fill_spans(tokens: Sequence[int], sentinels: Sequence[int], end: int, draw: 
 
 
 def put_right(tokens: Sequence[int], mask: int, end: int, draw: np.random.Generator) -> Asked:
-    """Denoising: each span stands as one mask in the source, the target is the whole text."""
+    """Denoising (BART): the source has one mask for each span, the target is the whole text."""
     source: list[int] = []
     at = 0
     for start, stop in spans_of(len(tokens), INFILL, SPAN, draw):
@@ -78,7 +78,7 @@ def go_on(tokens: Sequence[int], end: int, draw: np.random.Generator) -> Asked:
 
 
 class Masked(NamedTuple):
-    """A text with masks, and what is asked: `places` in it and the tokens there."""
+    """Token ids with masks; `places`: indices of the tokens to predict, `targets`: those tokens."""
 
     tokens: Numbers
     places: Numbers
@@ -88,7 +88,11 @@ class Masked(NamedTuple):
 def mask_words(
     tokens: Numbers, words: Numbers, mask: int, vocabulary: int, keep: set[int], draw: np.random.Generator
 ) -> Masked:
-    """Whole words are chosen until MASKED of the tokens are; `words`: the word of each token, `keep`: never chosen."""
+    """Masks whole words until MASKED of the tokens are chosen (BERT, whole word masking).
+
+    `tokens`, `words` [L]: token ids, and the number of each token's word; `mask`: the mask's id; `vocabulary`: ids
+    below it may be drawn at random; `keep`: ids that are never chosen.
+    """
     free = ~np.isin(tokens, list(keep))
     wanted = max(1, round(MASKED * int(free.sum())))
     chosen = np.zeros(len(tokens), bool)

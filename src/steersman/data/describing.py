@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers: turns, lengths, languages, flags, sources, personal data."""
+"""Describes a data set in numbers: turns, lengths, languages, flags, sources, personal data."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from steersman.data.dataset import DatasetInfo, stream_records
 from steersman.messages import Conversation
 
 LOOKED_AT = 2000
-"""Records in which languages and personal data are looked for: evenly through the set."""
+"""Number of records, spread evenly over the set, that are searched for languages and personal data."""
 AT = (0, 5, 25, 50, 75, 95, 100)
 """Percentiles of lengths."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Counts of a data set; `languages` and `personal` are of `looked` records."""
+    """Counts of a data set. `languages` and `personal` count only the `looked` records that were searched."""
 
     records: int
     characters: int
     turns: Mapping[int, int]
+    """Number of turns -> dialogues that have so many."""
     answers: tuple[int, ...]
     """Characters of answers at the percentiles `AT`."""
     questions: tuple[int, ...]
     bins: tuple[tuple[int, int], ...]
-    """(characters from, answers) in powers of two."""
+    """Histogram of answers' lengths: (least number of characters, a power of two; number of answers)."""
     looked: int
     languages: Mapping[str, int]
     personal: Mapping[str, int]
     flags: Mapping[str, int]
     sources: Mapping[str, int]
-    """What `meta` says of how records were made."""
+    """How records were made, by their `meta` -> number of records."""
 
     def to_json(self) -> dict[str, Any]:
         out = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -47,6 +48,7 @@ class Description:
 
 
 def describe(info: DatasetInfo, tick: Callable[[int], None]) -> Description:
+    """Read the whole set once; `tick` is called with the number of records read so far."""
     from steersman.data.pii.masking import mask  # lists of names take a second
 
     every = max(1, info.count // LOOKED_AT)

@@ -30,7 +30,7 @@ class Part:
     info: DatasetInfo
     weight: float = 1.0
     cap: int = 0
-    """Most records of it; 0: all it has."""
+    """Most records to take from it; 0: no limit."""
 
     @property
     def most(self) -> int:
@@ -38,7 +38,7 @@ class Part:
 
 
 def shares(parts: Sequence[Part], count: int = 0) -> list[int]:
-    """How many records of each part: in proportion to the weights, `count` together; 0: as many as the parts have.
+    """How many records to take from each part: `count` in all (0: all that the parts have), by the weights.
 
     Raises ValueError where a part has fewer than its share of `count`.
     """
@@ -63,7 +63,7 @@ def shares(parts: Sequence[Part], count: int = 0) -> list[int]:
 
 
 def whole(exact: Sequence[float], most: Sequence[int], wanted: int) -> list[int]:
-    """Whole numbers near `exact`, `wanted` together, none above `most`: by the largest remainders."""
+    """Round `exact` to whole numbers that add up to `wanted`, none above `most`: largest remainders are rounded up."""
     out = [min(limit, int(x + 1e-9)) for x, limit in zip(exact, most, strict=True)]
     for i in sorted(range(len(out)), key=lambda i: out[i] - exact[i]):
         if sum(out) < wanted and out[i] < most[i]:
@@ -78,7 +78,7 @@ def _order(name: str, n: int, seed: int) -> Numbers:
 
 
 def _places(path: Path, n: int) -> Numbers:
-    """Where each line of a file begins."""
+    """Byte offset of each line of a file, [n]."""
     out = np.zeros(n, np.int64)
     at = i = 0
     with open(path, "rb") as file:
@@ -103,7 +103,7 @@ def _taken(parts: Sequence[Part], counts: Sequence[int], seed: int) -> tuple[Num
 
 
 def mixed(parts: Sequence[Part], counts: Sequence[int], seed: int, tick: Callable[[int], None]) -> Iterator[Parsed]:
-    """The mixture's records; ids that two sets have are told apart by the set's name."""
+    """The mixture's records in order. Where two sets have the same id, the set's name is added to it."""
     of, place = _taken(parts, counts, seed)
     seen = shelves.Numbers[str]()
     files = [open(p.info.path, "rb") for p in parts]  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Texts that messengers write into a chat log besides people's words: placeholders of media, system notices."""
+"""Patterns of what messengers write into chat logs beside people's words: placeholders of media, system notices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Records of any file -> questions of a kind of task, before they are put into prompts.
+"""Turns records of any file into questions of a kind of task, which are put into prompts later.
 
-A record's fields are those that the kind names, or others that the user maps to them. Records that are text-to-text
-already (`published_tasks`) are taken as they are. What is left out or cut is counted by reason.
+A record has the fields that the kind names, or others that the user maps to them. Records that hold a prompt and its
+answer already (`published_tasks`) are taken as they are, and called ready. What is left out or cut is counted by
+reason.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ class Question:
     values: Mapping[str, str]
     language: str
     answers: tuple[str, ...]
-    """Right answers; the first is learned. Of a closed kind the value that the data has."""
+    """Right answers, of which the first is learned; for a kind with labels the label as the data writes it."""
     choices: tuple[str, ...] = ()
     """The record's own label set."""
     kind: str = ""
-    """Of a ready record: what it says its kind is."""
+    """Kind that a ready record names for itself."""
     number: int | None = None
-    """Which of the choices is right, counted as the file does, from 0 or 1."""
+    """Number of the right choice as the file gives it; whether it counts from 0 or 1 is found out later."""
 
     @property
     def ready(self) -> str:
@@ -62,12 +63,12 @@ class Taking:
     fields: Mapping[str, str] = field(default_factory=dict)
     """The kind's field -> the record's, with dots for fields within fields."""
     where: Mapping[str, str] = field(default_factory=dict)
-    """Only records with these values."""
+    """Field -> value; only records with these values are taken."""
     lists: Mapping[str, str] = field(default_factory=dict)
-    """Field whose text is a list -> what stands between its items."""
+    """Field whose text is a list -> the separator of its items."""
     most_characters: int = 1000
-    """A field longer than that is cut at its end, or around the answer that stands in it; an answer is never cut, its
-    record is left out."""
+    """A longer field is cut at its end, or around the answer if it must hold that. An answer is never cut: a record
+    with a longer one is left out."""
 
 
 @dataclass
@@ -86,7 +87,8 @@ def questions(records: Iterable[Record], kind: Kind | None, taking: Taking, coun
 
 
 def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
-    """With the choice for an answer's number, file by file; one that shows no way takes that of those before."""
+    """Questions whose answer was a number, with the choice instead. Each file is looked at for how it counts; one that
+    does not show it is taken to count as the files before."""
     first: int | None = None
     for _, of in itertools.groupby(found, key=lambda q: q.id.rpartition("-")[0]):
         first = yield from _numbered_in(of, first, counts)
@@ -95,8 +97,8 @@ def _numbered(found: Iterable[Question], counts: Counts) -> Iterator[Question]:
 def _numbered_in(
     found: Iterable[Question], before: int | None, counts: Counts
 ) -> Generator[Question, None, int | None]:
-    """A file counts from 0 if it says 0 before it says the number of choices, else from 1 if it says that; questions
-    wait until one of both is seen. ValueError where it says 0 after that."""
+    """A file counts from 0 if an answer is 0, from 1 if an answer is the number of choices, whichever comes first;
+    questions wait until then. ValueError where 0 comes after the other."""
     first: int | None = None
     waiting: list[Question] = []
     for q in found:
@@ -172,7 +174,8 @@ def _at(value: Any, path: str) -> Any:
 
 
 def _flattened(records: Iterable[Record], counts: Counts) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Records, and the questions of documents, by a name: the line, with the file where several are read as one."""
+    """(name, record) of every record, and of every question of a document; the name is its line, after the file where
+    several files are read as one."""
     for record in records:
         if record.error or not isinstance(record.value, dict | list):
             raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
@@ -259,8 +262,8 @@ def _text(value: Any) -> str:
 
 
 def _cut(text: str, name: str, taking: Taking, counts: Counts, inner: Sequence[str], key: str) -> str:
-    """The text, or what is left of it: its beginning, or where it must keep the first of `inner` that it has, a part
-    around that, at the beginning of a sentence if there is one."""
+    """The text, cut to `most_characters`: its beginning, or, if it contains one of `inner`, a part around the first
+    that it contains, which begins with a sentence where possible."""
     most = taking.most_characters
     places = [(at, at + len(one)) for one in inner if (at := text.find(one)) >= 0]
     if inner and not places:

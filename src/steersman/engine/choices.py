@@ -1,4 +1,4 @@
-"""Answers that are one of a few texts: a trie over their token ids, for any tokenizer and without a grammar."""
+"""Restricts an answer to one of a few texts, by a trie over their token ids; works with any tokenizer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END = -1
 
 
 class Choice:
-    """Where one answer stands among its texts; used as `Grammar` is."""
+    """The state of one answer: a place in the trie. It has the interface of `Grammar`."""
 
     def __init__(self, node: Trie, ends: Collection[int]) -> None:
         self._node, self._ends = node, ends
@@ -41,7 +41,8 @@ class Choice:
 
 
 def choice_of(texts: Sequence[Sequence[int]], ends: Collection[int]) -> Choice:
-    """`texts`: the token ids of each, without an end."""
+    """The state before the first token. `texts`: token ids of each text, without an end; `ends`: ids that end a
+    turn."""
     root: Trie = {}
     for ids in texts:
         node = root
@@ -57,5 +58,6 @@ def expression(choices: Sequence[str]) -> str:
 
 
 def regex_of(params: SamplingParams) -> str | None:
-    """What an engine that is told an expression is told."""
+    """The regular expression to send to an engine that supports them: of `params.choices` or its own; None for
+    neither."""
     return expression(params.choices) if params.choices else params.regex

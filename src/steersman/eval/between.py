@@ -16,7 +16,8 @@ import numpy as np
 
 from steersman.eval.judges import prefers
 from steersman.eval.length_control import Outcomes, length_controlled
-from steersman.eval.many import holm, sign_flip_p
+from steersman.eval.many import crossed_p, holm, sign_flip_p
+from steersman.eval.over_seeds import MIN_SEEDS
 from steersman.eval.power import Spread, smallest_shown, spread_of, spread_over_seeds
 from steersman.eval.runs import Key, Run
 from steersman.eval.strengths import Compared, bradley_terry
@@ -28,7 +29,6 @@ from steersman.stats import (
     length_controlled_win_rate,
     paired_bootstrap,
     proportion_interval,
-    student,
 )
 
 LEVEL = 0.95
@@ -135,9 +135,10 @@ def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
     by_prompt = difference.mean(axis=0)
     seeds, n = difference.shape
     if seeds > 1:
-        spread: Spread | None = spread_over_seeds(difference)
-        interval = crossed_mean(difference, settings.resamples, settings.seed)
-        p = _crossed_p(interval)
+        parts = _by_cluster(difference, sides.clusters)
+        spread: Spread | None = spread_over_seeds(parts) if min(parts.shape) > 1 else None
+        interval = crossed_mean(parts, settings.resamples, settings.seed)
+        p = crossed_p(parts)
     else:
         interval = _interval(sides, by_prompt, settings)
         spread = _spread(by_prompt, sides.clusters)
@@ -152,7 +153,7 @@ def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
         "clusters": groups if sides.clusters else None,
         "means": [float(sides.a.mean()), float(sides.b.mean())],
         "difference": interval.to_json(),
-        "word": word if groups >= MIN_PROMPTS else "no evidence",
+        "word": word if groups >= MIN_PROMPTS and (seeds == 1 or seeds >= MIN_SEEDS) else "no evidence",
         "wins": outcome.count(1),
         "ties": outcome.count(0),
         "losses": outcome.count(-1),
@@ -173,12 +174,18 @@ def _interval(sides: Sides, by_prompt: Any, settings: Settings) -> Interval:
 
 def _spread(by_prompt: Any, clusters: Sequence[str] | None) -> Spread | None:
     """Over clusters: that of their means, on the scale of the mean of all (clusters of about one size)."""
+    parts = _by_cluster(by_prompt[None], clusters)[0]
+    return spread_of(parts) if len(parts) > 1 else None
+
+
+def _by_cluster(values: Any, clusters: Sequence[str] | None) -> Any:
+    """[seeds, prompts] -> [seeds, clusters] of the same means over all: each seed's mean, and what a cluster adds."""
     if clusters is None:
-        return spread_of(by_prompt) if len(by_prompt) > 1 else None
+        return values
     inverse = np.unique(np.asarray(clusters), return_inverse=True)[1].reshape(-1)
-    sums, sizes = np.bincount(inverse, weights=by_prompt), np.bincount(inverse)
-    scaled = (sums - by_prompt.mean() * sizes) / sizes.mean()
-    return spread_of(scaled) if len(sizes) > 1 else None
+    sizes = np.bincount(inverse)
+    added = [np.bincount(inverse, weights=row - row.mean()) / sizes.mean() + row.mean() for row in values]
+    return np.stack(added)
 
 
 def _smallest(spread: Spread | None, prompts: int, seeds: int, power: float) -> float | None:
@@ -186,18 +193,6 @@ def _smallest(spread: Spread | None, prompts: int, seeds: int, power: float) -> 
         return None  # no prompt differs: nothing is known of how far they vary
     found = smallest_shown(spread, prompts, power, seeds, LEVEL)
     return found if math.isfinite(found) else None
-
-
-def _crossed_p(interval: Interval) -> float:
-    """Two-sided p-value of an interval that is symmetric in Student's t with many degrees: the level at which it would
-    just hold 0."""
-    half = (interval.high - interval.low) / 2
-    if not math.isfinite(half):
-        return 1.0
-    if half == 0:
-        return float(interval.value == 0)
-    t = abs(interval.value) / half * student(1000.0, LEVEL)
-    return math.erfc(t / math.sqrt(2))
 
 
 def _over_tasks(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

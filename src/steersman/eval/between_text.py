@@ -16,6 +16,10 @@ def _interval(of: Mapping[str, Any], sign: bool = False) -> str:
     return f"{_number(of['value'], sign)} [{_number(of['low'], sign)} to {_number(of['high'], sign)}]"
 
 
+def _points(bound: float | None) -> str:
+    return "?" if bound is None else f"{bound:+.0f}"
+
+
 def text(result: Mapping[str, Any]) -> str:
     out = [f"{result['n']} prompts that all runs answer"]
     out += [f"  {n} of {run} alone" for run, n in result["answered_by_one_alone"].items() if n]
@@ -27,7 +31,8 @@ def text(result: Mapping[str, Any]) -> str:
     for measure, strengths in result.get("strengths", {}).items():
         out += ["", f"strengths by {measure} (Bradley-Terry, 400 points are odds of ten to one)"]
         out += [
-            f"  {name}: {of['value']:+.0f} [{of['low']:+.0f} to {of['high']:+.0f}]" for name, of in strengths.items()
+            f"  {name}: {of['value']:+.0f} [{_points(of['low'])} to {_points(of['high'])}]"
+            for name, of in strengths.items()
         ]
     for measure, rates in result.get("at_equal_length", {}).items():
         first = next(iter(result["runs"]))

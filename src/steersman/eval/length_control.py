@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steersman.stats import Interval
+from steersman.stats import Interval, wilson
 
 RIDGE = 0.1
 """Penalty on a model's coefficients, as in `stats`."""
@@ -59,6 +59,13 @@ def length_controlled(
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples).astype(np.float64)
     again = np.array([_rates(owner, at, x, y, weights) for weights in drawn])
     low, high = np.nanquantile(again, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    for m, of in enumerate(models.values()):  # drawn again, these would always give the same
+        count = len(set(of.prompts))
+        if count == 1:
+            low[m], high[m] = -np.inf, np.inf
+        elif set(of.wins) in ({0}, {1}):
+            least, most = wilson(of.wins[0] * count, count, level)
+            low[m], high[m] = min(low[m], least), max(high[m], most)
     return {
         name: Interval(float(rates[m]), float(low[m]), float(high[m]), len(of.prompts))
         for m, (name, of) in enumerate(models.items())

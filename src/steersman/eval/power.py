@@ -83,13 +83,14 @@ def _beyond(shift: float, bar: float, degrees: float) -> float:
     """P(T > bar) for Student's t with this noncentrality: the normal integrated over the estimate of its deviation."""
     if degrees >= MANY:
         return 1 - NormalDist().cdf(bar - shift)
-    # T = (Z + shift) / sqrt(V / degrees), V chi-squared; at the midpoints of V's quantile bins, by its density
-    v = np.linspace(1e-9, degrees + 12 * math.sqrt(2 * degrees) + 40, 4001)
-    log_density = (degrees / 2 - 1) * np.log(v) - v / 2
+    # T = (Z + shift) / (C / sqrt(degrees)), C chi: unlike chi-squared's, its density is finite from 1 degree on
+    edges = np.linspace(0.0, math.sqrt(degrees) + 9, 4001)
+    c = (edges[1:] + edges[:-1]) / 2
+    log_density = (degrees - 1) * np.log(c) - c**2 / 2
     weight = np.exp(log_density - log_density.max())
-    weight /= weight.sum()
-    tail = np.array([1 - NormalDist().cdf(bar * math.sqrt(x / degrees) - shift) for x in v[weight > 1e-12]])
-    return float((tail * weight[weight > 1e-12]).sum() / weight[weight > 1e-12].sum())
+    c, weight = c[weight > 1e-12], weight[weight > 1e-12]
+    tail = np.array([1 - NormalDist().cdf(bar * x / math.sqrt(degrees) - shift) for x in c])
+    return float((tail * weight).sum() / weight.sum())
 
 
 def prompts_needed(

@@ -1,4 +1,4 @@
-"""A pretrained model as a page: its curves beside those of other models of the same text, and what it goes on with."""
+"""Draws a page of a pretrained model: its curves beside those of other models of the same text, and its samples."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def draw(
 ) -> None:
     """Write the page to `path`, atomically.
 
-    `metrics`: the manifest's; `runs`: lines of metrics.jsonl of this model, which comes first, and of those it is shown
-    beside, each line with "tokens_read".
+    `metrics`: of the manifest; `runs`: name -> lines of metrics.jsonl, each with "tokens_read": this model first, then
+    those to compare it with.
     """
     t = WORDS[language]
     key = "bpb" if "bpb" in metrics else "loss"

@@ -2,7 +2,9 @@
 
 P(a beats b) = sigmoid(theta_a - theta_b), a tie half of each. Fitted by Newton's method with a small ridge, which keeps
 a model that never lost finite; strengths sum to 0. Intervals resample whole prompts, since one prompt's comparisons are
-not independent. `points` are on Elo's scale: 400 points are odds of ten to one.
+not independent. A model that won all its comparisons wins all when they are drawn again: its interval is open above and
+begins where Wilson's bound of so many prompts puts it; so for one that lost all. `points` are on Elo's scale: 400 are
+odds of ten to one.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steersman.stats import Interval
+from steersman.stats import Interval, wilson
 
 RIDGE = 0.01
 POINTS = 400 / math.log(10)
@@ -59,6 +61,7 @@ def bradley_terry(
     drawn = (counts @ flat).reshape(resamples, len(names), len(names))
     thetas = np.stack([_fit(w, theta) for w in drawn])
     low, high = np.quantile(thetas, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    _open(wins, low, high, (of_prompt.sum(axis=2) + of_prompt.sum(axis=1) > 0).sum(axis=0), level)
     seen = wins + wins.T
     out = {name: _interval(theta[i], low[i], high[i], round(seen[i].sum())) for name, i in place.items()}
     if len(prompts) < 2:
@@ -68,6 +71,19 @@ def bradley_terry(
 
 def _interval(value: float, low: float, high: float, n: int) -> Interval:
     return Interval(float(POINTS * value), float(POINTS * low), float(POINTS * high), n)
+
+
+def _open(wins: Floats, low: Floats, high: Floats, prompts: npt.NDArray[np.int64], level: float) -> None:
+    """Widen the bounds of models that won or lost all; `prompts` [M]: those on which each was compared."""
+    for i in range(len(wins)):
+        won, lost = wins[i].sum(), wins[:, i].sum()
+        if won and lost:
+            continue
+        share, changed = wilson(float(prompts[i]), float(prompts[i]), level)[0], wins.copy()
+        changed[i] = share * wins[i] + (1 - share) * wins[:, i]
+        changed[:, i] = share * wins[:, i] + (1 - share) * wins[i]
+        bound = _fit(changed)[i]
+        low[i], high[i] = (min(low[i], bound), math.inf) if won else (-math.inf, max(high[i], bound))
 
 
 def chance(a: float, b: float) -> float:

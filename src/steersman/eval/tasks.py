@@ -147,7 +147,8 @@ def summed_up(
             held = held_to(difference, measured.margin)
             if failed:
                 held = kept_from(failed[a], measured.compared, held)
-            pairs.append(TaskPair(labels[a], labels[b], difference, word_of(difference), (a, b), held))
+            word = word_of(difference, len(set(measured.ids)))
+            pairs.append(TaskPair(labels[a], labels[b], difference, word, (a, b), held))
     means = {labels[name]: bootstrap_mean(values, groups, resamples, seed) for name, values in scores.items()}
     compared = measured.compared if failed else ()
     return TaskResult(measured.name, n, means, tuple(pairs), measured.kind, measured.margin, failed, compared)
@@ -173,11 +174,11 @@ def paired(
     return paired_bootstrap(ours, theirs, groups, resamples, seed, expanded=True)
 
 
-def word_of(difference: Interval) -> str:
-    """The verdict's word for a difference of scores."""
+def word_of(difference: Interval, prompts: int | None = None) -> str:
+    """The verdict's word for a difference of scores; `prompts`: how many differ, where some were asked repeatedly."""
     from steersman.eval.verdict import MIN_PROMPTS
 
-    if difference.n < MIN_PROMPTS:
+    if (difference.n if prompts is None else prompts) < MIN_PROMPTS:
         return "no evidence"
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"
 

@@ -184,9 +184,9 @@ def _plain_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def decide(difference: Interval, win_rate: Interval) -> Word:
-    """The word for a comparison, by the rule at the top of this file."""
-    if min(difference.n, win_rate.n) < MIN_PROMPTS:
+def decide(difference: Interval, win_rate: Interval, prompts: float = math.inf) -> Word:
+    """The word for a comparison, by the rule at the top of this file; `prompts`: of those asked, how many differ."""
+    if min(difference.n, win_rate.n, prompts) < MIN_PROMPTS:
         return "no evidence"
     if difference.low > 0 and win_rate.high >= 0.5:
         return "better"
@@ -212,7 +212,7 @@ def compare(
     for side in (a, b):
         if (found := len(side.answers)) != len(prompts):
             raise ValueError(f"answers of {side.name}: expected {len(prompts)}, one per prompt, got {found}")
-    groups = _groups(prompts)
+    groups, different = _groups(prompts), _different(prompts)
     by_rules = a.scores is not None and b.scores is not None
     ours, theirs = _decisive(a, by_rules, b.name), _decisive(b, by_rules, a.name)
     margin = tie_margin if by_rules else 0.0
@@ -234,8 +234,8 @@ def compare(
         a.label,
         b.label,
         judge="rules" if by_rules else "reward model",
-        word=decide(difference, win_rate()),
-        word_adjusted=decide(paired(ours, theirs, strict), win_rate(strict)),
+        word=decide(difference, win_rate(), different),
+        word_adjusted=decide(paired(ours, theirs, strict), win_rate(strict), different),
         n=len(prompts),
         wins=outcome.count(1),
         ties=outcome.count(0),
@@ -258,6 +258,10 @@ def compare(
 def _groups(prompts: Sequence[Conversation]) -> list[str] | None:
     ids = [p.id or f"#{i}" for i, p in enumerate(prompts)]
     return ids if len(set(ids)) < len(ids) else None
+
+
+def _different(prompts: Sequence[Conversation]) -> int:
+    return len(set(_groups(prompts) or range(len(prompts))))
 
 
 def _decisive(model: ModelAnswers, by_rules: bool, other: str) -> list[float]:
@@ -344,7 +348,6 @@ def verdict(
     """Compare each model with the models that its maker names, summarise each, and collect cautions.
 
     `known`: cautions found before answering, such as test prompts that were trained on.
-
     `judge` names the rule judge (shown to readers), `kl_ceiling` is in nats per answer, `simulated_rankings` says
     that the reward model learned from a rule judge and not from people. Raises ValueError as `compare` does.
     """
@@ -352,22 +355,19 @@ def verdict(
     if len(named) < len(models):
         raise ValueError(f"verdict: expected different model names, got {', '.join(m.name for m in models)}")
     wanted = [(m.name, b) for m in models for b in m.maker.against if b in named]
-    options: dict[str, Any] = {
-        "tie_margin": config.tie_margin,
-        "resamples": config.bootstrap,
-        "seed": seed,
-        "comparisons": len(wanted),
-    }
-    pairs = tuple(compare(named[a], named[b], prompts, **options) for a, b in wanted)
+    options: dict[str, Any] = {"tie_margin": config.tie_margin, "resamples": config.bootstrap, "seed": seed}
+    pairs = tuple(compare(named[a], named[b], prompts, comparisons=len(wanted), **options) for a, b in wanted)
     summaries = tuple(summarise(m, prompts, config.bootstrap, seed) for m in models)
     result = Verdict(len(prompts), judge, config.tie_margin, summaries, pairs)
-    return dataclasses.replace(result, cautions=(*known, *_cautions(result, kl_ceiling, simulated_rankings)))
+    return dataclasses.replace(
+        result, cautions=(*known, *_cautions(result, _different(prompts), kl_ceiling, simulated_rankings))
+    )
 
 
-def _cautions(result: Verdict, kl_ceiling: float, simulated: bool) -> tuple[Caution, ...]:
+def _cautions(result: Verdict, prompts: int, kl_ceiling: float, simulated: bool) -> tuple[Caution, ...]:
     found: list[Caution] = []
-    if result.n < SMALL_N:
-        found.append(Caution("few" if result.n >= MIN_PROMPTS else "too_few", {"n": result.n, "least": MIN_PROMPTS}))
+    if prompts < SMALL_N:
+        found.append(Caution("few" if prompts >= MIN_PROMPTS else "too_few", {"n": prompts, "least": MIN_PROMPTS}))
     if any(p.judge == "reward model" for p in result.pairs):
         kind = wording.reward_judge(result).replace(" ", "_")
         found.append(Caution(f"reward_judge{kind}", {"by": wording.optimisers(result)}))

@@ -1,4 +1,4 @@
-"""Rows through transformers' own forward pass, a dialogue at a time: for models that must not be packed.
+"""Computes a row by transformers' own forward pass, a dialogue at a time, for models that cannot take packed rows.
 
 A tree's trunk is computed again for each of its branches. Logits come from the model itself, so they include its
 scales, caps and biases.
@@ -17,7 +17,8 @@ from steersman.families.traits import backbone
 
 
 def _paths(row: Row) -> Iterator[Tensor]:
-    """Indices into the row of each dialogue: a trunk with one of its branches, or a trunk alone; not the padding."""
+    """For each dialogue of the row its indices [L]: a trunk with one of its branches, or a trunk alone; padding is left
+    out."""
     end = len(row.ids) - row.padding
     for number in torch.unique_consecutive(row.document[:end]).tolist():
         here = (row.document[:end] == number).nonzero()[:, 0]

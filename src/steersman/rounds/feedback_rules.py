@@ -10,7 +10,7 @@
                                             private is not learned from at all
 
 A target is a demonstration, a preferred answer or one labelled good. Each record is used by one rule, or dropped with
-a reason.
+a reason. Likes and dislikes are learned by KTO (`train/preference.py`) or by the reward model's binary loss.
 
 Why so: decision 67 in docs/LOG.md.
 """

@@ -1,4 +1,4 @@
-"""What routes of accounts are handed, and the note that any route leaves of what somebody did."""
+"""Dependencies of the routes for accounts, and `audit`, by which any route writes to the audit log."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ async def _visitor(request: Request) -> Person | None:
 
 
 Visitor = Annotated[Person | None, Depends(_visitor)]
-"""Who asks for what is open to all; None: nobody is signed in."""
+"""The person who asks on a route that is open to all; None: nobody is signed in."""
 
 
 def audit(ctx: Context, who: Person, action: str, about: str = "", **details: str | int | bool) -> None:
-    """Note what somebody did. Numbers, names of models and settings; no texts that people wrote. Blocks briefly."""
+    """Write a line to the audit log: who did what to what. `details` are numbers and names of models or settings, never
+    texts that people wrote. Blocks for a short write to the store; does nothing on a server without accounts."""
     if ctx.team is not None:
         ctx.store.audit.add(who.id, action, about, **details)

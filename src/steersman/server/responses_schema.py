@@ -1,4 +1,5 @@
-"""The part of OpenAI's Responses request that Steersman answers; what would change it is refused."""
+"""The part of OpenAI's Responses request that Steersman supports; other parameters that would change an answer are
+refused."""
 
 from __future__ import annotations
 
@@ -174,7 +175,7 @@ Included = Literal[
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
 ]
-"""Parts of items that answers here do not have, which clients ask for in any case."""
+"""Values of `include` that are accepted, since clients always send them; answers here have no such parts."""
 
 
 class ResponsesRequest(BaseModel):
@@ -219,7 +220,10 @@ def users_of(request: ResponsesRequest) -> list[str | None]:
 def to_asked(
     request: ResponsesRequest, before: list[Any], system_prompt: str, max_tokens: int, temperature: float
 ) -> Asked:
-    """`before`: the items of the responses that this one goes on from. ApiError where content cannot be said."""
+    """The request as a dialogue with settings and tools. `before`: items of the earlier responses that it continues.
+
+    Raises ApiError (400) for content, tools or settings that the model cannot take.
+    """
     turns: list[Message] = []
     for i, item in enumerate([*before, *request.items]):
         _add(turns, item, f"input[{max(0, i - len(before))}]")

@@ -1,7 +1,7 @@
-"""What people said at the desk: labels added and read, managers' decisions, and what of it training gets.
+"""Labels given at the desk: adding and reading them, managers' decisions, and which of them are used for training.
 
 Of one person's labels of a task the last counts. A manager's decision (`adjudicated`) counts in place of everybody's,
-and names those that it overrules. A gold item's labels measure labelers and are never handed to training.
+and names those that it overrules. Labels of gold items measure labelers and are never used for training.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class DeskLabel:
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody says of a task."""
+    """A person's answer to a task, before it is stored."""
 
     labeler: str
     said: str = LABEL
@@ -101,7 +101,8 @@ def add_flags(session: Session, ranking: str, labeler: str, flags: Sequence[Flag
 
 
 def submit(session: Session, task_id: str, what: Submission, objective: str) -> DeskLabel:
-    """Add a label and give the task back. NotYours where the labeler was not given the task (a manager may decide)."""
+    """Add a label and release the task. Raises NotYours where the task was not given to the labeler (managers
+    excepted)."""
     expect(what.said in (LABEL, BAD_PROMPT, SKIP), f"said: expected {LABEL}, {BAD_PROMPT} or {SKIP}")
     expect(not (what.adjudicated and what.said == SKIP), "said: expected a decision, not a skip")
     comment = clean_text(what.comment, "comment", limit=COMMENT_LIMIT, empty=True)
@@ -270,14 +271,15 @@ def to_demonstration(task: DeskTaskRow, row: DeskLabelRow) -> Conversation:
 
 
 def feedback_kinds(kinds: Iterable[str]) -> list[str]:
-    """The desk's kinds of tasks that give feedback of these kinds."""
+    """Kinds of desk tasks whose labels become feedback of these kinds."""
     gives = {EDIT: ("edit",), FLAG: ("flag",), VOTE: ("like", "dislike")}
     wanted = set(kinds)
     return [kind for kind in OF_ANSWERS if wanted & set(gives[kind])]
 
 
 def origin_of(text: str, suggested: Mapping[str, str], claimed: str) -> tuple[str, str]:
-    """(who wrote a turn, the version that suggested it): the stored suggestions decide, a claim of change is taken."""
+    """(who wrote a turn, the model version that suggested it). The stored suggestions decide; that a person changed one
+    is believed."""
     if text.strip() in suggested:
         return SUGGESTED, suggested[text.strip()]
     if claimed in (SUGGESTED, CHANGED) and suggested:
@@ -300,7 +302,7 @@ def with_origins(value: Mapping[str, Any], suggested: Mapping[str, str]) -> dict
 
 
 def records(session: Session, by: str | None, ids: Collection[str]) -> Iterator[str]:
-    """Ids of labels that training may get, rankings excepted."""
+    """Ids of labels that may be used for training, rankings excepted."""
     query = (
         select(DeskLabelRow.task_id, DeskLabelRow.seq)
         .join(DeskTaskRow, DeskTaskRow.id == DeskLabelRow.task_id)
@@ -315,7 +317,7 @@ def records(session: Session, by: str | None, ids: Collection[str]) -> Iterator[
 
 
 def labeler_of(session: Session, task_id: str, seq: int) -> str | None:
-    """Who gave a label that is no ranking."""
+    """The labeler of a label that is not a ranking; None where there is none."""
     mine = (DeskLabelRow.task_id == task_id, DeskLabelRow.seq == seq, DeskLabelRow.ranking.is_(None))
     return session.scalar(select(DeskLabelRow.labeler).where(*mine))
 

@@ -13,6 +13,8 @@ the correction. With a withdrawn edit goes what was said of it. As an earlier tu
     edited, then disliked             the person's        no
     flagged, liked or not             the model's         no
 
+What a like or a dislike of that text becomes in training is decided in `rounds/feedback_rules.py`.
+
 Why so: decision 45 in docs/LOG.md.
 """
 

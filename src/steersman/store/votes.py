@@ -1,8 +1,8 @@
-"""What people thought of a model's answers, one vote a chat: a query on an open session.
+"""Votes on models: one for each chat, from the feedback on its answers. A query on an open session.
 
-The unit is the chat, because a chat stays with its model and its votes come from one person: the first of its answers
-that anybody judged counts, as it is judged now. Liked is a vote for the model; disliked, reported or rewritten is one
-against it. A wish for another answer alone is none.
+A chat counts once, because it stays with one model and its feedback comes from one person. Its vote is the present
+feedback on the first answer that anybody judged: a like is a vote for the model; a dislike, a report or an edit is one
+against it. Asking for another answer is no vote.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from steersman.store.standing import standing
 
 @dataclass(frozen=True, slots=True)
 class Vote:
+    """A chat's vote for (`liked`) or against the model version that answered it."""
+
     conversation_id: str
     policy_version: str
     liked: bool

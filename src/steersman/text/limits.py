@@ -1,7 +1,7 @@
-"""A chat template's program under limits of time and size, for every dialogue that it renders.
+"""Runs chat templates, which are programs, under limits of time and size.
 
-`text.trial` tries a template once, before it is used. What it does with other dialogues shows only when it renders
-them, so each rendering has limits as well: loops, calls and filters check the clock, and the size of every value
+`text.trial` tries a template once, before it is used. It may behave otherwise with other dialogues, so each rendering
+has limits as well: loops, calls and filters check the clock, and the size of every value
 that is assigned or passed on is checked. Where a result may be huge (a string repeated a billion times), its size is
 computed beforehand. No other process or signal is needed, so the limits hold in every thread.
 """
@@ -27,12 +27,12 @@ from steersman.text.trace import Log
 SECONDS = 5.0
 """Seconds of processor time for one rendering."""
 TEXT, TIMES = 1 << 20, 64
-"""A rendering may have TEXT characters, and TIMES the dialogue's own besides."""
+"""A rendering may have TEXT + TIMES * (characters of the dialogue) characters."""
 SOURCE = 1 << 20
 """Characters of a template."""
 BITS = 4096
 LONG = 1024
-"""Length from which a loop checks the clock in every round."""
+"""Number of items from which a loop checks the clock at each item."""
 FILTERS = ("center", "indent", "wordwrap", "batch", "slice", "tojson", "format", "replace", "join")
 WIDE = frozenset((*FILTERS, "ljust", "rjust", "zfill", "expandtabs"))
 """Filters and methods whose result may be larger than their input."""
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Exhausted(Exception):
-    """A template takes more time or space than its dialogue can need."""
+    """A template took more time or space than its dialogue can need."""
 
 
 class Meter(threading.local):

@@ -1,6 +1,6 @@
-"""Objectives beside the causal one: encoder-decoders fill spans, put text right or go on with it; encoders name words.
+"""Pretraining of encoder-decoders (span corruption, denoising, prefix LM) and encoders (masked words).
 
-A row of the corpus is asked one of them, at its share at that place of the run; held-out rows are asked each.
+Each row of the corpus gets one objective, drawn by the shares at that step of the run; held-out rows get each of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def objectives_of(config: PretrainConfig) -> tuple[dict[str, float], dict[str, f
 
 @dataclass(frozen=True)
 class MaskedRows:
-    """Rows for an encoder: ids [B, L], and the places in their flat order that are asked for."""
+    """Rows for an encoder: ids [B, L]; `places` [N]: indices into the flattened ids of the masked tokens; `targets`
+    [N]: those tokens."""
 
     ids: Tensor
     places: Tensor
@@ -53,7 +54,7 @@ class MaskedRows:
 
 
 def masked_logprobs(model: Any, rows: MaskedRows) -> Tensor:
-    """[N] float32: log p of each token asked for. The head computes those alone."""
+    """[N] float32, nats: log p of each masked token; the head is computed at their places alone."""
     ids = rows.ids.to(model.device)
     states = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     states, targets = states.flatten(0, 1)[rows.places.to(ids.device)], rows.targets.to(ids.device)
@@ -64,7 +65,7 @@ def masked_logprobs(model: Any, rows: MaskedRows) -> Tensor:
 
 
 class Asking:
-    """How rows are asked, and how well a model answers on held-out ones."""
+    """Makes the objectives of training rows, and measures the loss on held-out rows."""
 
     key = "eval_loss"
 
@@ -78,7 +79,8 @@ class Asking:
         self.entries = len(tokenizer)
 
     def hold_out(self, texts: Mapping[str, Iterable[str]], shares: Mapping[str, float]) -> None:
-        """Rows of held-out text, of each source by its share."""
+        """Keep `eval_tokens` of held-out text as rows, of each source by its share. ValueError where there is not one
+        row."""
         rows, length = [], self.config.context
         for source, share in shares.items():
             wanted = max(1, round(self.config.eval_tokens * share / length)) * length
@@ -99,6 +101,7 @@ class Asking:
         self.held = np.array(rows)
 
     def passes(self, reading: Reading, config: PretrainConfig, recipe: Recipe, batch: int) -> list[Any]:
+        """The forward passes of optimizer step `batch`: rows with their objectives, at most `pass_tokens` each."""
         count = recipe.batch_tokens // config.context
         tokens, _ = reading.lines(batch * count, count)
         done = min(1.0, batch / recipe.steps)
@@ -130,7 +133,7 @@ class Asking:
 
     @torch.no_grad()
     def quick(self) -> dict[str, Any]:
-        """Nats per token asked for: of each objective, and their mean by the shares at the end."""
+        """Held-out loss, nats per target token: of each objective, and their mean by the last shares."""
         found = {}
         names = sorted({*self.first, *self.last})
         with activity("held-out loss", len(names), "objective") as shown:
@@ -152,7 +155,7 @@ class Asking:
 
 
 def outputs(model: Any, one: Any) -> Tensor:
-    """log p of what a pass asks for."""
+    """[N] float32, nats: log p of the target tokens of a pass that `Asking.passes` made."""
     if isinstance(one, MaskedRows):
         found: Tensor = parallel.call(model, masked_logprobs, model, one)
         return found

@@ -176,13 +176,14 @@ def _f1(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def of_search(queries: Floats, documents: Floats, right: Sequence[set[int]], loss: float = float("nan")) -> Measured:
-    """Whether one of the right documents comes first, and 1 / its place among the first 10."""
+    """Whether one of the right documents comes first, and 1 / its place among the first 10; wrong ones that are as near
+    come before it, or vectors that are all alike would find everything."""
     first, places = [], []
     for start in range(0, len(queries), 512):
         scores = queries[start : start + 512] @ documents.T
         for row, line in enumerate(scores):
             best = max(line[i] for i in right[start + row])
-            place = int((line > best).sum()) + 1
+            place = int((line >= best).sum()) - sum(line[i] == best for i in right[start + row]) + 1
             first.append(float(place == 1))
             places.append(1 / place if place <= 10 else 0.0)
     values = {

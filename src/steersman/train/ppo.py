@@ -46,7 +46,7 @@ from steersman.train.minibatches import Minibatch, pack
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.order import without_end
 from steersman.train.ppo_state import State
-from steersman.train.ppo_update import lr_share, policy_learns, pretraining_rows, terms_of, update
+from steersman.train.ppo_update import lr_share, policy_learns, pretraining_rows, steps_of, terms_of, update
 from steersman.train.scores import HeldOut, Scored, choose, evaluate, experience_of, figures_of, score
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
@@ -113,7 +113,7 @@ def run(
         state.resume(session.folder)
         alarms = learn(session, state, material)
         save(session, sft)
-        steps = state.iteration * config.epochs * config.minibatches
+        steps = state.iteration * steps_of(config)
         judge = "validator" if validator else "reward"
         report = {
             **fitted.counts(),
@@ -128,6 +128,10 @@ def run(
             "cautions": [*filter(None, [unjudged]), *cautions(steps, session.path), *fitted.cautions("ppo")],
         }
         report["cautions"] += held_out.cautions("ppo")
+        if not policy_learns(config, config.iterations - 1):
+            report["cautions"] += [
+                "the policy learned in no iteration: ppo.critic_warmup_iterations is not below their number"
+            ]
         kept = [KEPT_SFT] if report["kept"] == SFT else []
         notes = [*kept, *([state.stopped] if state.stopped else []), *alarms.values()]
         return session.finish(report, tuple(dict.fromkeys(notes)))
@@ -386,8 +390,8 @@ def check(config: PpoConfig, material: Material) -> None:
         raise ValueError(
             f"ppo.advantage = {advantage.method} has no critic: expected ppo.critic_warmup_iterations of 0"
         )
-    if (config.optimizer.step_kl or config.critic.step) and config.epochs * config.minibatches < 2:
+    if (config.optimizer.step_kl or config.critic.step) and steps_of(config) < 2:
         raise ValueError(
             "ppo.step_kl and ppo.critic_step measure an iteration's first steps before its last: expected ppo.epochs "
-            "times ppo.minibatches of 2 or more"
+            "times ppo.minibatches of 2 or more, and a prompt for each minibatch"
         )

@@ -82,9 +82,10 @@ def update(actors: Actors, state: State, minibatch: Minibatch, experience: Exper
         now.ended = now.ended or (learns and state.rates["policy"].exceeded(totals["policy"]))
     if terms.learns and terms.pretraining is not None:
         ((row, weight),) = parallel.share([next(terms.pretraining)])
-        logprobs, _ = response_logprobs(actors.policy, row)
-        (-weight * config.loss.ptx_coef * logprobs.mean()).backward()  # type: ignore[no-untyped-call]
-        state.policy.gather()
+        if learns:  # else the next iteration's first step would have its gradient
+            logprobs, _ = response_logprobs(actors.policy, row)
+            (-weight * config.loss.ptx_coef * logprobs.mean()).backward()  # type: ignore[no-untyped-call]
+            state.policy.gather()
     if learns:
         state.policy.step(terms.lr_share * state.rates["policy"].share)
     if state.critic is not None:
@@ -171,9 +172,14 @@ def pretraining_rows(
     return (to_device(build_row([trees[i] for i in groups[n]]), actors.policy.device) for n in order)
 
 
-def policy_steps(config: PpoConfig, state: State) -> int:
-    """Optimizer steps that the policy has taken so far."""
+def steps_of(config: PpoConfig) -> int:
+    """Optimizer steps of an iteration: fewer than epochs times minibatches where the prompts do not suffice."""
     prompts = config.rollouts.prompts_per_iteration
     size = -(-prompts // config.minibatches)
-    taken = max(0, state.iteration - config.critic.warmup_iterations) * config.epochs * -(-prompts // size)
+    return config.epochs * -(-prompts // size)
+
+
+def policy_steps(config: PpoConfig, state: State) -> int:
+    """Optimizer steps that the policy has taken so far."""
+    taken = max(0, state.iteration - config.critic.warmup_iterations) * steps_of(config)
     return taken + (state.now.steps if state.now and policy_learns(config, state.iteration) else 0)

@@ -33,6 +33,7 @@ from steersman.train.rankings import (
     NOTHING,
     FrozenStates,
     RankedTree,
+    apart,
     frozen_states,
     pair_report,
     sources,
@@ -102,6 +103,7 @@ def prepare(
     dpo = isinstance(config, DpoConfig)
     training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
     held, _ = to_ranked_trees(template, held_out, context)
+    training += apart([r for r in held_out if not r.pairs()], [r for r in held_out if r.pairs()])  # they test nothing
     used = [r for r in training if (r.pairs() if dpo else any(kto_labels(r)))]
     items = [to_ranked_tree(template, r, context) for r in used]
     # likes and dislikes alone have no pairs to hold out, and are enough for KTO

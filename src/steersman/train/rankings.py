@@ -81,14 +81,18 @@ def apart(rankings: Sequence[Ranking], held: Sequence[Ranking]) -> list[Ranking]
 def split_holdout(rankings: Sequence[Ranking], fraction: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
     """(training, held out) by prompt: rankings of one prompt never straddle. The same for every stage of a seed.
 
-    Without those of labelers who are not believed (weight 0), of whom a note is made.
+    Without those of labelers who are not believed (weight 0), of whom a note is made. Single answers with a label test
+    nothing, so that none is held out: they come last in training, without those to prompts that are held out.
     """
+    labelled, rankings = [r for r in rankings if label_of(r)], [r for r in rankings if not label_of(r)]
     keys = sorted({_prompt_key(r) for r in rankings})
-    if left := sum(r.weight == 0 for r in rankings):
-        say(f"note: {left} of {len(rankings)} rankings are of labelers with weight 0 and left out: rank --agreement")
-        rankings = [r for r in rankings if r.weight > 0]
+    if left := sum(r.weight == 0 for r in (*rankings, *labelled)):
+        every = len(rankings) + len(labelled)
+        say(f"note: {left} of {every} rankings are of labelers with weight 0 and left out: rank --agreement")
+        rankings, labelled = ([r for r in some if r.weight > 0] for some in (rankings, labelled))
     held = {keys[i] for i in shuffled(len(keys), f"{seed}/reward/holdout")[: round(len(keys) * fraction)]}
-    return [r for r in rankings if _prompt_key(r) not in held], [r for r in rankings if _prompt_key(r) in held]
+    held_out = [r for r in rankings if _prompt_key(r) in held]
+    return [r for r in rankings if _prompt_key(r) not in held] + apart(labelled, held_out), held_out
 
 
 def _prompt_key(ranking: Ranking) -> str:

@@ -1,8 +1,8 @@
-"""Learning rates that follow what the steps do, not what a base model happens to bear.
+"""Learning rates that adapt to how far the steps move the model.
 
-Adam's first steps have one length whatever the gradient: the same rate moves one base by a tenth of a nat and throws
-another by ten. So the length of an iteration's steps is measured where it matters, in nats per answer for the policy
-and in deviations of the returns for the critic, and the rate follows.
+Adam's first steps have one length whatever the gradient: the same rate moves one base model by a tenth of a nat and
+another by ten nats. So the length of an iteration's steps is measured where it matters, in nats per answer for the
+policy and in deviations of the returns for the critic, and the rate follows.
 
 Why so: decisions 48 and 59 in docs/LOG.md.
 """
@@ -22,26 +22,28 @@ TOO_FAR = 4.0
 
 @dataclass
 class Trust:
-    """How far one model may be moved by an iteration's updates, and the share of its peak rate that does it.
+    """How far an iteration's updates may move a model (`wanted`), and the share of its peak rate that moves it so far.
 
-    Distances are squared lengths: a rate twice as high moves four times as far.
+    Distances (KL, squared deviations) grow with the square of the rate: twice the rate moves four times as far.
     """
 
     wanted: float
-    """0: the rate is as it is set."""
+    """KL in nats per answer, or squared deviations of the returns; 0: the rate does not adapt."""
     share: float = 1.0
 
     @staticmethod
     def begin(wanted: float) -> Trust:
+        """At the start of a run: a small share, or the whole rate where nothing is wanted."""
         return Trust(wanted, START if wanted else 1.0)
 
     def exceeded(self, moved: float) -> bool:
+        """Whether updates that have moved the model by `moved` must end for this iteration."""
         return self.wanted > 0 and moved > TOO_FAR * self.wanted
 
     def settle(self, moved: float | None, scheduled: float) -> None:
-        """Set the share for the next iteration, whose updates moved the model by `moved` before; None: not at all.
+        """Set the share for the next iteration after updates that moved the model by `moved`; None: there were none.
 
-        `scheduled`: the iteration's share of the peak rate by the schedule, which goes on beside this one.
+        `scheduled`: the iteration's share of the peak rate by the schedule; both shares multiply the rate.
         """
         if self.wanted > 0 and moved is not None:
             wanted = self.wanted * scheduled**2

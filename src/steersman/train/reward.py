@@ -39,7 +39,6 @@ from steersman.train.rankings import (
     NOTHING,
     FrozenStates,
     RankedTree,
-    apart,
     frozen_states,
     label_of,
     pair_report,
@@ -172,15 +171,15 @@ def prepare(
     """Raises ValueError where there is nothing to learn from or to hold out, for some objective."""
     config = origin.config
     check_objectives(rankings, config.objectives)
-    labelled = [r for r in rankings if label_of(r) and r.weight > 0]  # they have no pairs to be tested on
-    training, held_out = split_holdout([r for r in rankings if not label_of(r)], config.holdout_fraction, origin.seed)
+    training, held_out = split_holdout(rankings, config.holdout_fraction, origin.seed)
+    labelled, training = [r for r in training if label_of(r)], [r for r in training if not label_of(r)]
     if member == 0:  # the validator learns from what the others are tested on, and is tested on what they learn from
         told = [r for r in training if r.pairs()]
         training, held_out = held_out, told if config.objectives else told[:TESTED]
         labelled = []
     items, ties = to_ranked_trees(template, training, context)
     if not config.objectives:
-        items += [to_ranked_tree(template, r, context) for r in apart(labelled, held_out)]
+        items += [to_ranked_tree(template, r, context) for r in labelled]
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
         raise ValueError(

@@ -47,7 +47,7 @@ PADS = ("<pad>", "<|pad|>", "[PAD]", "<|endoftext|>", "<|finetune_right_pad_id|>
 SHARD = "5GB"
 """Most in one file of weights."""
 LOADED, SAVED = 100e6, 200e6
-"""Bytes per second at least, from or to a usual disk: the time to go of the first time."""
+"""Least bytes per second from and to a usual disk, for the ETA before anything was measured."""
 TEXT_PART = {
     r"^(model\.)?language_model\.model\.": "model.",
     r"^model\.language_model\.": "model.",
@@ -138,7 +138,7 @@ def read_tokenizer(folder: Path) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _tokens(folder: Path, *_version: int) -> tuple[int, dict[int, str]]:
-    """Rows that an embedding needs for the folder's tokenizer, and the tokens that were added to it, by their ids."""
+    """(rows that an embedding needs for the folder's tokenizer, its added tokens by id)."""
     tokenizer = read_tokenizer(folder)
     added = {i: str(token) for i, token in tokenizer.added_tokens_decoder.items()}
     return max(tokenizer.get_vocab().values(), default=-1) + 1, added

@@ -1,7 +1,7 @@
-"""Personal data found through a whole dialogue, and put out of sight: `[PHONE_1]` for the first phone number, everywhere.
+"""Masks personal data in a whole record: `[PHONE_1]` stands for its first phone number wherever that occurs.
 
-The same words get the same mark throughout a record, so that a dialogue stays one. What stood there is handed back
-beside the masked record, for whoever keeps it under a key (`vault`) or counts it; without that it is gone.
+Equal words get the same mark throughout a record, so that the dialogue still makes sense. The masked words are returned
+beside the record, to be counted or kept encrypted (`vault`); what nobody keeps is lost.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from steersman.data.formats import Parsed
 from steersman.data.pii import KINDS, Span, find, language, persons
 from steersman.data.pii.finding import settled
+from steersman.data.pii.firms import FIRM
 from steersman.messages import Conversation, Message
 from steersman.parts import ToolCall
 from steersman.types import Feedback, Ranking
@@ -26,28 +27,27 @@ MARK = re.compile(r"\[(NAME|PHONE|ID|CARD|IBAN|ADDRESS|EMAIL|ORDER)_(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """A record without personal data, and what its marks stand for."""
+    """A masked record, and what its marks stand for."""
 
     record: Parsed
     kept: Mapping[str, str]
-    """Mark -> the words in its place, as they stood first."""
+    """Mark -> the words it stands for, as first written."""
     counts: Mapping[str, int]
     """Kind -> number of places masked."""
 
 
 def find_in_turns(turns: Sequence[str], kinds: Iterable[str] = KINDS) -> list[list[Span]]:
-    """Personal data in each turn; a turn is read with the one before it, and names found in one are found in all."""
+    """Personal data in each turn. A turn is read together with the one before it; a name found once is masked in
+    all."""
     wanted = tuple(kinds)
     tongue = language(" ".join(turns))
-    found = [find(text, turns[i - 1] if i else "", wanted, tongue) for i, text in enumerate(turns)]
-    if "name" not in wanted:
-        return found
+    found = [find(text, turns[i - 1] if i else "", (*wanted, FIRM), tongue) for i, text in enumerate(turns)]
     known = sorted(
         {text[s.start : s.end] for text, spans in zip(turns, found, strict=True) for s in spans if s.kind == "name"}
     )
     if known:
         found = [settled([*spans, *persons.again(text, known)]) for text, spans in zip(turns, found, strict=True)]
-    return found
+    return [[span for span in spans if span.kind != FIRM] for spans in found]
 
 
 class _Marks:
@@ -80,7 +80,7 @@ class _Marks:
 
 
 def mask(record: Parsed, kinds: Iterable[str] = KINDS) -> Masked:
-    """The record with personal data replaced in everything that people or tools said, and in its meta data."""
+    """The record with personal data masked in all turns, calls and results of tools, answers and `meta`."""
     texts: list[str] = []
 
     def note(text: str) -> str:
@@ -99,7 +99,8 @@ def unmask(record: Parsed, kept: Mapping[str, str]) -> Parsed:
 
 
 def mapped(record: Parsed, change: Callable[[str], str]) -> Parsed:
-    """The record with `change` applied to each of its texts: turns, thoughts, calls and results of tools, answers, meta."""
+    """The record with `change` applied to each of its texts: turns, thoughts, calls and results of tools, answers,
+    meta."""
     if isinstance(record, str):
         return change(record)
     if isinstance(record, Conversation):

@@ -1,4 +1,4 @@
-"""What a text says, as data: dates, amounts, order numbers, periods, statuses; its length, language and shape.
+"""Reads facts out of a text: dates, amounts, order numbers, periods, statuses; also its length, language and shape.
 
 Pure functions on strings, for both languages. They read any answer, not only those of our templates.
 """
@@ -49,20 +49,21 @@ NUMERIC_KINDS = ("date", "money", "days", "years", "order", "percent", "contact"
 
 
 class Mention(NamedTuple):
-    """A fact in a text: its comparable form and where it begins."""
+    """A fact in a text: its normal form, for comparing, and the index at which it begins."""
 
     raw: str
     start: int
 
 
 def normal(text: str) -> str:
-    """Number words before 'days' and 'years' become digits, thousands lose their comma."""
+    """The text with number words before 'days' and 'years' as digits, and without commas in thousands."""
     text = _PERIOD_WORD.sub(lambda m: _NUMBER_WORDS[m[1].lower()], text)
     text = _HAN_PERIOD.sub(lambda m: _HAN_NUMBERS[m[1]], text)
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
 
 
 def dates(text: str) -> list[Mention]:
+    """Dates in order of their places, as MM-DD."""
     found = {}
     for pattern, order in _DATES:
         for match in pattern.finditer(text):
@@ -98,6 +99,7 @@ def find(text: str, phrase: str) -> int:
 
 
 def says(cue: cues.Cues, language: str, text: str) -> bool:
+    """Whether the cue's pattern of that language is found in the text."""
     return re.search(cue[language], text, re.I) is not None
 
 
@@ -107,11 +109,13 @@ def _before(text: str, start: int) -> str:
 
 
 def negated(text: str, start: int, language: str) -> bool:
+    """Whether the clause before `start` denies what follows."""
     return re.search(cues.NEGATED[language], _before(text, start), re.I) is not None
 
 
 def statuses(text: str, language: str) -> tuple[set[str], set[str]]:
-    """(claimed, denied) statuses of an order. Wishes, conditions and the future claim nothing."""
+    """(statuses of an order that the text claims, those that it denies). Wishes, conditions and the future claim
+    nothing."""
     claimed, denied = set(), set()
     for status, cue in cues.STATUS.items():
         for match in re.finditer(cue[language], text, re.I):
@@ -133,7 +137,7 @@ def language_share(text: str, language: str) -> float:
 
 
 def count_length(text: str, language: str) -> int:
-    """Words in English; in Chinese every sign that is neither space nor punctuation."""
+    """Number of words in English; in Chinese of characters that are neither space nor punctuation."""
     body = re.sub(r"^\s*\d+[.、)]\s*", "", text, flags=re.M)
     return len(body.split()) if language == "en" else len(re.findall(r"[^\W_]", body))
 
@@ -143,7 +147,7 @@ def sentences(text: str) -> list[str]:
 
 
 def grams(text: str, language: str, run: int = 5) -> list[str]:
-    """Overlapping word triples, in Chinese runs of so many signs."""
+    """Overlapping word triples; in Chinese overlapping runs of `run` characters."""
     if language == "en":
         units = re.findall(r"[\w$']+", text.lower())
         return [" ".join(units[i : i + 3]) for i in range(len(units) - 2)]
@@ -158,13 +162,14 @@ def repetition(text: str, language: str) -> float:
 
 
 def overlap(text: str, other: str, language: str) -> float:
-    """Share of the text's grams that stand in `other`, in [0, 1]; longer runs, as facts are said in few ways."""
+    """Share of the text's `grams` that also occur in `other`, in [0, 1]; with longer runs, since facts have few
+    wordings."""
     found, there = grams(text, language, 8), set(grams(other, language, 8))
     return sum(g in there for g in found) / len(found) if found else float(text.strip() in other)
 
 
 def is_word_list(text: str, language: str) -> bool:
-    """Whether a text is a string of key words: too few little words, or in Chinese many very short pieces."""
+    """Whether a text is only a list of key words: too few function words, or in Chinese many very short pieces."""
     if language == "en":
         words = re.findall(r"[a-z']+", text.lower())
         return len(words) >= 8 and sum(w in cues.FUNCTION_WORDS for w in words) / len(words) < 0.16

@@ -61,7 +61,7 @@ LINES: dict[str, tuple[str, str]] = {
 
 
 def fill(template: str, slots: Mapping[str, Value | str], language: Language) -> str:
-    """Put values into a template. Two numbers that would touch in Chinese are parted by a comma."""
+    """The template with values in its slots. Two numbers that would touch in Chinese get a comma between them."""
     out = ""
     for literal, name, _, _ in string.Formatter().parse(template):
         out += literal
@@ -85,7 +85,7 @@ def _facts(case: Case, names: Iterable[str]) -> list[str]:
 
 
 def system_message(case: Case, rng: random.Random) -> Message:
-    """Shop, customer, facts, policies, in one of several layouts."""
+    """A system message with shop, customer, facts and policies, in one of several layouts."""
     facts, rules = _facts(case, case.lines), _facts(case, case.policies)
     shop, name = case.slots["shop"].say(case.language), case.slots["name"].say(case.language)
     layout = rng.randrange(4)
@@ -111,7 +111,8 @@ def system_message(case: Case, rng: random.Random) -> Message:
 
 
 def user_turns(case: Case, rng: random.Random) -> tuple[list[Message], str]:
-    """The dialogue up to the customer's last turn, explicit wishes appended, and the template's id."""
+    """(the dialogue up to the customer's last turn, which ends with explicit wishes if there are any; the template's
+    id)."""
     template = rng.choice(templates(case.language, "user", case.spec.user or case.name, case.split))
     turns = [fill(turn, case.slots, case.language) for turn in template.text.split(TURN)]
     asks = [
@@ -157,7 +158,7 @@ VOICES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A demonstration's text, who wrote it and out of which templates."""
+    """A demonstration's text, the fictional agent who wrote it and the ids of the templates used."""
 
     text: str
     voice: Voice
@@ -266,7 +267,7 @@ def pick_voice(rng: random.Random) -> Voice:
 
 
 def answer(case: Case, voice: Voice, rng: random.Random) -> Answer:
-    """A correct answer in a voice's habits that keeps the limit; where luck fails, the shortest of many tries."""
+    """A correct answer in a voice's style, within the case's limit of length; the shortest of many tries if none is."""
     limit = case.wish("max_len") or (45 if case.answer_language == "en" else 90)
     tries: list[Answer] = []
     for attempt in range(120):
@@ -280,5 +281,5 @@ def answer(case: Case, voice: Voice, rng: random.Random) -> Answer:
 
 
 def squeeze(text: str) -> str:
-    """Text without differences of case and space, for telling prompts apart."""
+    """The text in lower case and with single spaces, for comparing prompts."""
     return re.sub(r"\s+", " ", text).strip().lower()

@@ -1,7 +1,8 @@
-"""Wording by which the judge recognises acts and manners. Tables only; `judge.py` and `claims.py` hold the logic.
+"""Patterns by which the judge recognises what an answer does and how it is phrased. Tables only; the logic is in
+`judge.py` and `claims.py`.
 
-Every table has one pattern per language. They are meant to be wide: an answer need not use the words of the
-demonstrations, but it must say the thing.
+Every table has one pattern per language. The patterns are broad: an answer need not use the words of the
+demonstrations, but must say the same.
 """
 
 from __future__ import annotations

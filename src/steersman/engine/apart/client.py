@@ -1,6 +1,6 @@
-"""`ApartEngine`: an `Engine` whose computing is done in the engine's process.
+"""`ApartEngine`: an `Engine` that sends its requests to the engine's process over a socket.
 
-Answers that have no text yet and calls are asked for once more when that process died and was started again; an answer
+If that process dies and is started again, calls and answers without any text yet are asked for once more. An answer
 that had begun fails with `Gone`, since another one would go on differently.
 """
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     import torch
 
 WAIT_SECONDS = 60.0
-"""Seconds that a request waits for the engine's process to be there (again)."""
+"""Seconds that a request waits until the engine's process can be reached (again)."""
 LOOK_SECONDS = 0.05
 """Seconds between looks at which answers were cancelled."""
 TRIES = 3
 BLOCK = 256
-"""Tokens whose texts are fetched together."""
+"""Number of tokens whose texts are fetched in one message."""
 
 
 Told = Callable[[int, Any], None]
 
 
 class Pending:
-    """One request, and what has come of it."""
+    """One request, and what the engine has sent for it so far."""
 
     def __init__(self, cancelled: threading.Event | None = None) -> None:
         self.came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
@@ -55,11 +55,11 @@ class Pending:
 
 
 class Life:
-    """One connection: from when it was made until the engine's process, or this one, ends it."""
+    """One connection to the engine's process, until either side closes it."""
 
     def __init__(self, connection: Connection, told: Told, released: queue.SimpleQueue[int]) -> None:
-        """`released`: holders that let go, told in the reading thread: who lets go may be the garbage collector, in the
-        midst of anything."""
+        """`released`: queue of engines that nobody uses any more. The reading thread passes them on, since the garbage
+        collector, which may find them, runs at any moment and must not send."""
         self._connection, self._told, self._released = connection, told, released
         self._sending, self._ids = threading.Lock(), itertools.count(1)
         self._pending: dict[int, Pending] = {}
@@ -77,7 +77,7 @@ class Life:
         return id_, pending
 
     def end(self, kind: str, id_: int) -> None:
-        """Cancel an answer, which then ends with the text so far, or close it, which nobody reads any more."""
+        """Cancel an answer, which then ends with the text so far, or close one that nobody reads any more."""
         if id_ in self._pending:
             with contextlib.suppress(Gone):
                 self._send(kind, id_)
@@ -111,7 +111,7 @@ class Life:
         self._told(0, None)
 
     def _pass_on(self) -> None:
-        """What others have left: answers that were cancelled, and engines that nobody holds any more."""
+        """Tell the engine's process which answers were cancelled and which engines nobody uses any more."""
         for id_, pending in list(self._pending.items()):
             if pending.cancelled is not None and pending.cancelled.is_set():
                 pending.cancelled = None
@@ -131,7 +131,7 @@ class Life:
 
 
 class Link:
-    """This process's way to the engine's, which may die and come back. Thread-safe."""
+    """Connects to the engine's process, again whenever that was restarted. Thread-safe."""
 
     def __init__(self, address: str, key: bytes, wait: float = WAIT_SECONDS) -> None:
         self._address, self._key, self._wait = address, key, wait
@@ -149,7 +149,7 @@ class Link:
         return self._life is not None and not self._life.over
 
     def life(self) -> Life:
-        """The present connection, made where there is none. Raises Gone where that takes too long."""
+        """The present connection; connects if there is none. Raises Gone after `wait` seconds without one."""
         with self._lock:
             fresh = self._life is None or self._life.over
             if self._life is None or self._life.over:
@@ -171,14 +171,15 @@ class Link:
         raise Gone("this process ends")
 
     def close(self) -> None:
-        """Nothing is asked any more, and who waits for the process to come back fails."""
+        """Send no further request; those that wait for the process to come back fail with Gone."""
         self._closed.set()
         if self._life is not None:
             self._life.close()
 
 
 class ApartEngine:
-    """An `Engine` of the engine's process. Open as long as this object lives; `pinned`: it never gives way there."""
+    """An `Engine` in the engine's process, open as long as this object lives. `pinned`: it is never unloaded for
+    another."""
 
     def __init__(self, link: Link, wanted: Wanted, *, pinned: bool = True) -> None:
         self._link, self._wanted = link, wanted
@@ -195,7 +196,7 @@ class ApartEngine:
             weakref.finalize(self, link.released.put, self._holder)
 
     def _opened(self, again: bool = False) -> tuple[Life, About]:
-        """The connection over which the engine is open, opened where it is not."""
+        """(connection, facts about the engine), after opening the engine over this connection if it is not open yet."""
         with self._opening:
             life = self._link.life()
             if life is not self._life or again:
@@ -204,8 +205,8 @@ class ApartEngine:
             return life, self._about
 
     def _ask(self, kind: str, *given: Any, cancelled: threading.Event | None = None) -> tuple[Life, int, Any]:
-        """(connection, request's id, what came first): `begun` or a value. Asked again where the process died or the
-        engine gave way meanwhile."""
+        """(connection, request's id, first message: `begun` or a value). The request is sent again if the process died
+        or the engine was unloaded meanwhile."""
         again = False
         for left in reversed(range(TRIES)):
             life, _ = self._opened(again)
@@ -267,7 +268,7 @@ class ApartEngine:
     def answers(
         self, prompt: Prompt, params: SamplingParams, cancelled: threading.Event | None = None
     ) -> Generator[tuple[int, str | Completion]]:
-        """See `Engine.answers`. Raises its refusals at once, and Gone where the process dies after the first text."""
+        """See `Engine.answers`. Refusals are raised at once; Gone if the process dies after the first text."""
         cancelled = cancelled or threading.Event()
         life, id_, (_, pending) = self._ask("answers", prompt, params, cancelled=cancelled)
         return self._answers(life, id_, pending, prompt, params, cancelled)
@@ -303,11 +304,11 @@ class ApartEngine:
             life.end("close", id_)
 
     def down(self) -> str:
-        """Why nothing is answered now; '' where answers are."""
+        """Why requests cannot be answered now; '' where they can."""
         return "" if self._link.up else "the engine's process is being started again"
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
-        """By way of a file, since the weights of a model are too much for a message."""
+        """See `Engine.load_weights`. Weights go through a file, since they are too large for a message."""
         from safetensors.torch import save_file
 
         with tempfile.TemporaryDirectory(prefix="steersman-") as folder:

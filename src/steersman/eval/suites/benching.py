@@ -1,5 +1,5 @@
-"""`steersman bench`: models, in folders or behind endpoints, on suites; each result with its interval, by group and
-part, and every model against the first, with a word that holds for all comparisons together (Holm).
+"""`steersman bench`: runs suites on models in folders or behind endpoints. Each result has its interval, by group and
+part; each model is compared with the first, with a verdict corrected for all comparisons of the call (Holm).
 
     items.jsonl     every prompt, answer and score: what `steersman compare-answers` reads too
     bench.json      the results
@@ -31,7 +31,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """A suite, as far as it was asked, and every model's answers."""
+    """A suite with the items that were asked, and every model's answers to them."""
 
     suite: Suite
     answers: Mapping[str, Answers]
@@ -45,7 +45,10 @@ def run(
     inputs: Mapping[str, str],
     resamples: int = 10_000,
 ) -> dict[str, Any]:
-    """Ask all, into the folder `output`; returns the result. The same call goes on where it was interrupted."""
+    """Let every model answer every suite and write the folder `output`; returns the content of bench.json.
+
+    The same call goes on where it was interrupted.
+    """
     recorded = dataclasses.asdict(manner) | {"suites": [s.name for s in suites], "models": [m.name for m in models]}
     folder = StageFolder(output, "bench", recorded, inputs)
     fitted = [fitting(suite, models, manner) for suite in suites]
@@ -127,7 +130,7 @@ def _task(of: Measured, resamples: int, seed: int) -> dict[str, Any]:
 
 
 def mean_of(scores: Sequence[float], resamples: int, seed: int) -> Interval:
-    """Of right and wrong answers a proportion's interval, of other scores a mean's."""
+    """The mean with its interval: a proportion's where all scores are 0 or 1, else by bootstrap."""
     if all(s in (0.0, 1.0) for s in scores):
         return proportion_interval(scores, None, resamples, seed)
     return bootstrap_mean(scores, None, resamples, seed, expanded=True)
@@ -158,7 +161,7 @@ def _model(suite: Suite, answers: Answers, resamples: int, seed: int) -> dict[st
 
 
 def _pair(of: Measured, a: str, b: str, resamples: int, seed: int) -> dict[str, Any]:
-    """`a` against `b`: difference, word, p-value, and the smallest difference that so many prompts show."""
+    """`a` against `b`: difference, verdict, p-value, and the smallest difference that this number of prompts shows."""
     ours, theirs = of.answers[a].scores, of.answers[b].scores
     difference = paired(ours, theirs, None, resamples, seed)
     word = "better" if difference.low > 0 else "worse" if difference.high < 0 else "no evidence"

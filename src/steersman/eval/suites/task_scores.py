@@ -15,7 +15,7 @@ from steersman.eval.tasks import TaskScores
 def task_scores(
     tasks: Sequence[Suite], models: Mapping[str, Evaluated], folder: Path, config: Config
 ) -> list[TaskScores]:
-    """What `eval.tasks` measures; answers lie in `folder`, by task and model."""
+    """Scores of every model on every task of `eval.tasks`; answers are kept in `folder`, by task and model."""
     settings = config.eval
     manner = Manner(settings.max_tokens, settings.temperature, settings.batch_prompts, config.project.seed)
     askers = {name: Folder(name, model.folder, config.model) for name, model in models.items()}

@@ -1,4 +1,5 @@
-"""Rankings: people order the samples, in the terminal or on the page; the rule judge may stand in for them."""
+"""The stage of rankings: people order the samples, in the terminal or on the page, or the rule judge does
+(simulated)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from steersman.rounds.stages.sample import wanted
 
 
 def by_judge(space: Workspace) -> int:
-    """Let the rule judge rank unranked tasks, unless people have ranked some. Returns the number of rankings."""
+    """Let the rule judge rank all unranked tasks, unless people have ranked some; returns the number of its
+    rankings."""
     from steersman.rounds.judging import simulate
     from steersman.store import Store
 
@@ -19,7 +21,7 @@ def by_judge(space: Workspace) -> int:
 
 
 def todo(space: Workspace, round_: int) -> str | None:
-    """The command with which people rank, or that learns what they ranked; None where imported rankings suffice."""
+    """The next command: to rank, or to learn from the rankings; None where imported rankings suffice."""
     from steersman.data.dataset import find
     from steersman.rounds.overview import ranking_counts
 

@@ -1,4 +1,4 @@
-"""What a prompt takes while it comes in, beside keys and values: for plans; nothing is allocated by it."""
+"""Predicts the memory that reading a prompt takes beside keys and values. For plans; it allocates nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from steersman.families.shape import Shape
 from steersman.kernels import ops as kernels
 
 PREFILL_TOKENS, CHUNK_TOKENS = 4096, 256
-"""Most tokens prefilled together in a step, and the same while a stream is being read."""
+"""Most tokens prefilled in a step: while no stream is running, and while one is."""
 
 QUANTISING = 9
-"""Bytes a number while keys or values become int8: float32 twice, and the result."""
+"""Bytes for each number while keys or values are converted to int8: float32 twice, and the result."""
 
 
 def working_bytes(shape: Shape, dtype: torch.dtype, device: torch.device, int8: bool = False) -> int:
-    """Of the largest chunk: states of the layer that is computed, and the kernels' room or the masks of attention; and
-    the tables of rotations, which grow with the first long prompt."""
+    """Bytes for the largest chunk of a prompt: states of one layer, buffers of the kernels (or attention masks without
+    them), and the tables of rotary positions, which grow with the first long prompt. `int8`: keys and values are
+    int8."""
     rows = min(PREFILL_TOKENS, shape.context)
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     # the stream, its norm and what a half of the layer adds; q, k and v as projected, as rotated and what is attended
