@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import tiny as t
 from families import Family, greedy, make_folder
@@ -80,7 +81,7 @@ def test_what_has_no_gradients_or_no_score_is_refused_by_name(tmp_path: Path) ->
 
 
 def test_ends_that_the_model_names_end_answers_here_too(tiny: Path, tmp_path: Path) -> None:
-    """Llama 3 and Qwen name several in generation_config.json; what else stands there is said where it is not applied."""
+    """Llama 3 and Qwen name several in generation_config.json; what is not applied is said."""
     folder = Path(shutil.copytree(tiny, tmp_path / "m"))
     ids = t.tokenizer()("Where is my order?")["input_ids"]
     third = greedy(folder, ids, 3)[2]
@@ -140,3 +141,33 @@ def test_exaones_pattern_of_layers_is_read(pattern: Any, tmp_path: Path) -> None
     torch.testing.assert_close(
         response_logprobs(ours, build_row(forest), 0.7)[0], expected(plain, forest, 0.7), atol=3e-5, rtol=1e-5
     )
+
+
+def test_numbers_that_stand_for_others_are_not_taken_for_weights(tiny: Path, tmp_path: Path) -> None:
+    """Eight bits without a scale, an unknown quantisation: transformers reads both as if they were weights."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "m"))
+    tensors = load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}):
+        (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
+        with pytest.raises(ValueError, match=r"quantization_config\.quant_method: .* is not known to transformers"):
+            load_causal(folder)
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
+    with pytest.raises(ValueError, match="GPTQ"):
+        load_causal(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    name = "model.layers.0.mlp.up_proj.weight"
+    for kind in (torch.int8, torch.uint8, torch.int32):
+        changed = tensors | {name: (tensors[name] * 50).to(kind)}
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=rf"{name}: whole numbers \(.*no quantization_config says"):
+            load_causal(folder)
+    mixed = {
+        key: x.to((torch.float16, torch.float64, torch.bfloat16)[i % 3]) for i, (key, x) in enumerate(tensors.items())
+    }
+    save_file(mixed, folder / "model.safetensors", metadata={"format": "pt"})
+    for key, x in load_causal(folder, "float32").state_dict().items():
+        if key in mixed:
+            assert torch.equal(x, mixed[key].float()), key
