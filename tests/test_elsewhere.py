@@ -206,3 +206,40 @@ def test_a_loss_of_pairs_names_the_stage_and_mixtures_are_data(tmp_path: Path) -
 def test_a_comment_or_a_path_makes_no_other_trainer_of_a_file(tmp_path: Path) -> None:
     text = "# once openrlhf.cli.train_sft\nlearning_rate: 1e-5\npacking: true\ndataset_name: /data/openrlhf/x\n"
     assert adopt(written(tmp_path, "sft.yaml", text + "\n" * 200_000)).stage == "sft"
+
+
+def test_what_stages_share_is_the_first_ones(tmp_path: Path) -> None:
+    """As the recipes of a known handbook: DPO's model is what SFT made, which is made here."""
+    dpo = "model_name_or_path: org/base-1b-sft\nbeta: 0.05\nloss_type: sigmoid\nlearning_rate: 5.0e-7\nseed: 42\n"
+    two = written(tmp_path, "dpo.yaml", dpo)
+    one = written(tmp_path, "sft.yaml", FACTORY_SFT)
+    done = CliRunner().invoke(build(), ["init", str(tmp_path / "w"), "--from", str(two), "--from", str(one), "--json"])
+    assert done.exit_code == 0, done.output
+    config = load(tmp_path / "w/steersman.toml")
+    assert (config.model.base, config.project.seed, config.dpo.optimizer.lr) == ("org/base-1b", 42, 5e-7)
+    told = {line["key"]: line for line in json.loads(done.stdout)["from"][0]["lines"]}
+    assert told["model_name_or_path"]["settings"] == {}
+    assert told["model_name_or_path"]["why"] == "model.base is one for all stages and sft.yaml's"
+    again = written(tmp_path, "again.yaml", FACTORY_SFT)
+    bad = CliRunner().invoke(build(), ["init", str(tmp_path / "v"), "--from", str(one), "--from", str(again)])
+    assert (bad.exit_code, "are both of sft; expected one file a stage" in bad.stderr) == (2, True)
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", f"{FACTORY_SFT}learning_rate: 1e-5\n"),
+        ("b.json", '{"stage": "sft", "learning_rate": 1e-4, "learning_rate": 1e-5}'),
+        ("c.sh", "llamafactory-cli train --stage sft --learning_rate 1e-4 --learning_rate 1e-5\n"),
+    ],
+)
+def test_a_setting_that_is_there_twice_is_not_guessed(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ValueError, match="learning_rate' is there twice; expected it once"):
+        adopt(written(tmp_path, name, text))
+
+
+def test_a_method_that_is_not_here_is_a_caution(tmp_path: Path) -> None:
+    text = FACTORY_SFT.replace("finetuning_type: lora", "finetuning_type: oft")
+    done = CliRunner().invoke(build(), ["init", str(tmp_path / "w"), "--from", str(written(tmp_path, "a.yaml", text))])
+    assert "caution: line 4: finetuning_type: oft: no such method here; all weights learn" in done.stdout

@@ -229,3 +229,24 @@ def test_what_real_dialogues_and_news_were_misread_in(text: str, expected: list[
 )
 def test_what_messages_written_by_hand_were_misread_in(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("400-810-8888这个电话打了十几遍，我的号是13926158043", [("phone", "13926158043")]),
+        ("让我打0755-28780808总机，我先生李宁接的", [("name", "李宁")]),
+        ("李宁的跑鞋、王老吉和张裕都要，送领导张裕民", [("name", "张裕民")]),
+        ("The number on the back of the card is 0800 169 6565, mine is 07911 234876", [("phone", "07911 234876")]),
+        (
+            "Call 1-888-280-4331, says Mr Dell; the Calvin Klein shirts and the Eileen Fisher sweater shrank",
+            [("name", "Dell")],
+        ),
+        ("Die 0180 5 252033 ist teuer, meine ist 089/6781188", [("phone", "089/6781188")]),
+        ("Dr. Oetker Backpulver, der Tom Tailor Pulli und Maria Philips", [("name", "Maria Philips")]),
+        ("Wendy from your Wendy's is lovely, ask for Henry Ford", [("name", "Wendy"), ("name", "Henry Ford")]),
+    ],
+)
+def test_firms_are_nobody(text: str, expected: list[tuple[str, str]]) -> None:
+    (found,) = find_in_turns([text])
+    assert [(span.kind, text[span.start : span.end]) for span in found] == expected

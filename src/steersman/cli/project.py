@@ -14,8 +14,8 @@ from steersman import config_file, config_rewrite, locks
 from steersman.artifact.files import atomic_write, rewrite
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.cli.framework import PROJECT, JsonOption, SetOption, add, emit
-from steersman.elsewhere.adopt import STAGES, Adopted, adopt, applied
-from steersman.elsewhere.counterparts import LOST, TOKENS
+from steersman.elsewhere.adopt import STAGES, Adopted, adopt, applied, together
+from steersman.elsewhere.counterparts import LOST, NO_METHOD, TOKENS
 
 FromOption = Annotated[
     list[Path] | None,
@@ -73,7 +73,7 @@ def init(
     folder = _free_folder(folder)
     start = {"project": {"language": language}, "model": {"dtype": "auto"}}
     config = config_file.from_dict(start, "--language")
-    taken = [adopt(source, stage, devices, tokens) for source in sources or ()]
+    taken = together([adopt(source, stage, devices, tokens) for source in sources or ()])
     for found in taken:
         config = applied(config, found)
     if name:
@@ -110,7 +110,11 @@ def _came(found: Adopted) -> list[str]:
     return [
         f"{found.path}: {found.program}, {found.stage}: {n['lines']} settings, {n['converted']} taken over, "
         f"{n['same']} so here anyway, {n['no_counterpart']} without a counterpart",
-        *(f"caution: line {t.line}: {t.key}: {t.value}: {t.why}" for t in found.lines if LOST in t.why),
+        *(
+            f"caution: line {t.line}: {t.key}: {t.value}: {t.why}"
+            for t in found.lines
+            if LOST in t.why or NO_METHOD in t.why
+        ),
         *map(str, found.lines),
     ]
 

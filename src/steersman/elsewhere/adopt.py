@@ -6,8 +6,8 @@ Why so: decision 65 in docs/LOG.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,35 @@ def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
             f"{', '.join(list(values)[:6])}"
         )
     raise ValueError(f"{given.path}: which stage it is of is not said; name it: --stage {' | '.join(STAGES)}")
+
+
+def together(every: Sequence[Adopted]) -> list[Adopted]:
+    """Files of several stages: what all stages share (the base, the seed) is the earliest stage's, and so told.
+
+    Later files name as their model what the stage before made. ValueError for two files of one stage.
+    """
+    order = sorted(range(len(every)), key=lambda i: STAGES.index(every[i].stage))
+    first: dict[str, Adopted] = {}
+    out = list(every)
+    for at, one in ((i, every[i]) for i in order):
+        for other in every[:at]:
+            if other.stage == one.stage:
+                raise ValueError(f"{one.path} and {other.path} are both of {one.stage}; expected one file a stage")
+        given = {n: first[n] for n, value in one.settings.items() if n in first and first[n].settings[n] != value}
+        lines = [_given_before(told, given) for told in one.lines]
+        settings = {name: value for name, value in one.settings.items() if name not in given}
+        out[at] = replace(one, settings=settings, lines=lines)
+        first = dict.fromkeys(settings, out[at]) | first
+    return out
+
+
+def _given_before(told: Told, given: Mapping[str, Adopted]) -> Told:
+    lost = [name for name in told.settings if name in given]
+    if not lost:
+        return told
+    whose = "; ".join(f"{name} is one for all stages and {given[name].path.name}'s" for name in lost)
+    kept = {name: value for name, value in told.settings.items() if name not in given}
+    return replace(told, settings=kept, why=f"{told.why}; {whose}".removeprefix("; "))
 
 
 def applied(config: Config, found: Adopted) -> Config:

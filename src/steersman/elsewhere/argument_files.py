@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ TRAINERS = re.compile(
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?[-=]([^}]*))?\}|(\w+))")
 """$NAME, ${NAME} and ${NAME:-what it is otherwise}."""
 ASSIGNED = re.compile(r"(?:export\s+)?(\w+)=(.*)", re.S)
+ONCE = "twice; expected it once: which of the values is meant is not guessed"
 LAUNCHER = ("--num_processes", "--nproc_per_node", "--nproc-per-node", "--num_gpus")
 WHOLE = ("deepspeed", "fsdp_config", "accelerator_config", "rope_scaling", "model_init_kwargs", "vllm_config")
 """Keys whose value is a table of its own, which is not taken apart."""
@@ -80,8 +82,13 @@ def read(path: Path) -> Given:
 
 
 def _json(path: Path, text: str) -> Iterator[Entry]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if twice := [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]:
+            raise ValueError(f"'{twice[0]}' is there {ONCE}")
+        return dict(pairs)
+
     try:
-        tree = json.loads(text)
+        tree = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from None
     lines = text.split("\n")
@@ -104,18 +111,22 @@ def _yaml(path: Path, text: str) -> Iterator[Entry]:
     if not isinstance(root, yaml.MappingNode) or not isinstance(tree, Mapping):
         raise ValueError(f"{path}: expected settings as 'name: value' (YAML, JSON) or '--name value', found none")
     marks: dict[str, int] = {}
-    _mark(root, "", marks)
+    _mark(path, root, "", marks)
     for key, value in _flat("", tree):
         yield Entry(marks.get(key, 1), key, value)
 
 
-def _mark(node: yaml.MappingNode, above: str, marks: dict[str, int]) -> None:
+def _mark(path: Path, node: yaml.MappingNode, above: str, marks: dict[str, int]) -> None:
     """The line of every key, by its dotted name."""
+    own: set[str] = set()
     for key, value in node.value:
         name = f"{above}{key.value}"
+        if name in own and key.value != "<<":
+            raise ValueError(f"{path}:{key.start_mark.line + 1}: '{name}' is there {ONCE} (before: {marks[name]})")
+        own.add(name)
         marks[name] = key.start_mark.line + 1
         if isinstance(value, yaml.MappingNode):
-            _mark(value, f"{name}.", marks)
+            _mark(path, value, f"{name}.", marks)
 
 
 def _flat(above: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -198,6 +209,9 @@ def _of_command(path: Path, command: list[tuple[int, str]], variables: Mapping[s
             values[len(entries) - 1].append(word)
         else:
             words.append(word)
+    for i, entry in enumerate(entries):
+        if before := next((e for e in entries[:i] if e.key == entry.key), None):
+            raise ValueError(f"{path}:{entry.line}: '--{entry.key}' is there {ONCE} (before: {before.line})")
     out = [Entry(e.line, e.key, _value(values[i])) for i, e in enumerate(entries)]
     for entry in out:
         if f"--{entry.key}" in LAUNCHER and str(entry.value).isdigit():

@@ -19,7 +19,7 @@ USUAL: dict[str, dict[str, Any]] = {
 }
 """What each takes where the file says nothing."""
 TRL_RATES = {"sft": 2e-5, "reward": 1e-4, "dpo": 1e-6, "kto": 1e-6, "ppo": 3e-6}
-LOSS, LOST = "the loss of this stage", "no such loss here"
+LOSS, LOST, NO_METHOD = "the loss of this stage", "no such loss here", "no such method here"
 TOKENS = 256
 """Tokens of a dialogue that are assumed where nobody says: a step is measured in dialogues there, in tokens here."""
 
@@ -275,7 +275,7 @@ def adapters(t: Taken) -> None:
         return
     if method != "lora":
         known = method == "full"
-        t.tell(kind or use, {f"{at}.lora_rank": 0} if known else {}, "" if known else f"{method} has no counterpart")
+        t.tell(kind or use, {f"{at}.lora_rank": 0} if known else {}, "" if known else f"{NO_METHOD}; all weights learn")
         return
     usual = USUAL[t.program]["rank"]
     names = ("lora_rank", "lora_r", "peft_config.r", "lora.r")

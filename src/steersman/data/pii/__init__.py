@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steersman.data.pii import addresses, beside, numbers_found, persons
+from steersman.data.pii import addresses, beside, firms, numbers_found, persons
 from steersman.data.pii.finding import HAN, KINDS, Span, settled
 
 __all__ = ["KINDS", "Span", "find", "language"]
@@ -41,10 +41,13 @@ def find(text: str, before: str = "", kinds: Iterable[str] = KINDS, of: str = ""
         found += numbers_found.phones(text, tongue, before)
         found += numbers_found.orders(text, before)
         found += numbers_found.plates(text)
+        found += firms.hotlines(text, tongue, before)
     elif re.search(r"[A-Z]{5}", text):
         found += numbers_found.orders(text, before)
     found += numbers_found.emails(text)
     found += addresses.addresses(text, tongue)
     found += persons.names(text, before, tongue)
     found += beside.beside(text, tongue)
+    found = [span for span in found if not firms.is_ware(text, span)]
+    found += firms.brands(text, [span for span in found if span.kind == "name"])
     return [span for span in settled(found) if span.kind in wanted]

@@ -17,6 +17,7 @@ from typing import Any
 from steersman.data.formats import Parsed
 from steersman.data.pii import KINDS, Span, find, language, persons
 from steersman.data.pii.finding import settled
+from steersman.data.pii.firms import FIRM
 from steersman.messages import Conversation, Message
 from steersman.parts import ToolCall
 from steersman.types import Feedback, Ranking
@@ -40,15 +41,13 @@ def find_in_turns(turns: Sequence[str], kinds: Iterable[str] = KINDS) -> list[li
     all."""
     wanted = tuple(kinds)
     tongue = language(" ".join(turns))
-    found = [find(text, turns[i - 1] if i else "", wanted, tongue) for i, text in enumerate(turns)]
-    if "name" not in wanted:
-        return found
+    found = [find(text, turns[i - 1] if i else "", (*wanted, FIRM), tongue) for i, text in enumerate(turns)]
     known = sorted(
         {text[s.start : s.end] for text, spans in zip(turns, found, strict=True) for s in spans if s.kind == "name"}
     )
     if known:
         found = [settled([*spans, *persons.again(text, known)]) for text, spans in zip(turns, found, strict=True)]
-    return found
+    return [[span for span in spans if span.kind != FIRM] for spans in found]
 
 
 class _Marks:
