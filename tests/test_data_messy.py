@@ -130,3 +130,39 @@ def test_speakers_in_a_field_of_another_name(tmp_path: Path) -> None:
     text = '[{"messages": [{"type": "visitor", "message": "Hi"}, {"type": "visitor", "message": "You there?"}, '
     found, _ = read(tmp_path / "a.json", (text + '{"type": "operator", "message": "Yes."}]}]').encode())
     assert said(found) == [[("user", "Hi\n\nYou there?"), ("assistant", "Yes.")]]
+
+
+def test_dialogues_on_one_line_and_rows_that_name_no_chat(tmp_path: Path) -> None:
+    rows = [["id", "对话"], ["1", "用户：怎么开发票 客服：在订单详情申请 用户：谢谢"]]
+    found, _ = read(tmp_path / "a.csv", table(rows).encode())
+    assert said(found) == [[("user", "怎么开发票"), ("assistant", "在订单详情申请")]]
+    rows = [["序号", "时间", "角色", "内容", ""]]
+    for day, words in (("01", ("有货吗", "有的")), ("02", ("怎么退", "申请就行"))):
+        rows += [["1", f"2024-05-{day} 09:0{i}", who, words[i], ""] for i, who in enumerate(("客户", "客服"))]
+    found, _ = read(tmp_path / "b.txt", table(rows, "\t").encode())
+    assert said(found) == [[("user", "有货吗"), ("assistant", "有的")], [("user", "怎么退"), ("assistant", "申请就行")]]
+    assert all(record.id for record in found.records if isinstance(record, Conversation))
+
+
+def test_one_side_is_called_by_its_role(tmp_path: Path) -> None:
+    log = "2024-05-01 09:03:11  tb张三丰:\n  有L码吗\n2024-05-01 09:03:40  旗舰店:小美:\n  亲，有的\n"
+    found, notes = read(tmp_path / "a.txt", log.encode("gb18030"))
+    assert said(found) == [[("user", "有L码吗"), ("assistant", "亲，有的")]]
+    assert any("tb张三丰 is read as the user, 旗舰店:小美 as the assistant" in note for note in notes)
+    with pytest.raises(ValueError, match=r"--speakers.*张三 \(1\), 小美 \(1\)"):
+        read(tmp_path / "b.txt", "张三 2024/5/1 9:03\n有货吗\n\n小美 2024/5/1 9:04\n有\n".encode())
+
+
+def test_flags_beside_words_that_lie_deeper(tmp_path: Path) -> None:
+    lines = [
+        f'{{"conversationId": "a", "isFromCustomer": {flag}, "message": {{"text": "{text}"}}, "ts": {at}}}\n'
+        for flag, text, at in (("true", "Where is it?", 1714550400), ("false", "On its way.", 1714550460))
+    ]
+    found, _ = read(tmp_path / "a.jsonl", "".join(lines).encode())
+    assert said(found) == [[("user", "Where is it?"), ("assistant", "On its way.")]]
+    rows = [["Conversation ID", "Part type", "Author type", "Body"]]
+    rows += [["9", "initial", "lead", "<p>Refunds?</p>"], ["9", "note", "admin", "<p>check plan</p>"]]
+    rows += [["9", "comment", "admin", "<p>Within 30 days.</p>"], ["9", "close", "admin", ""]]
+    found, _ = read(tmp_path / "b.csv", table(rows).encode())
+    assert said(found) == [[("user", "Refunds?"), ("assistant", "Within 30 days.")]]
+    assert found.changed["internal notes left out of tickets"] == 1

@@ -62,7 +62,8 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     if not isinstance(record, Mapping):
         return None
     record = usual(record) or record
-    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key]) or key == "body"}
+    keys = {plain(str(key)): key for key in reversed(list(record)) if not empty(record[key])}
+    keys |= {n: key for key in record if (n := plain(str(key))) in SAID and not keys.keys() & set(SAID)}
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
@@ -71,6 +72,9 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
     if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
+    alone = "side" not in record and found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
+    if alone and is_side(record[found[1]]) and not any(n in keys for n in (*NAMES["question"], *NAMES["id"])):
+        found[0] = found[1]  # of one chat, whose messages name none
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
         return None
     other = any(name in keys and keys[name] not in found for role in ("answer", "messages") for name in NAMES[role])
@@ -148,7 +152,9 @@ def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], lis
 
 def tells(value: Any) -> bool:
     """Whether a record is a message, or a question with its answer, that names its conversation."""
-    return _row(value) is not None or exchange(value) is not None
+    row = _row(value)
+    columns = None if row is None else columns_of_messages(row)
+    return (columns is not None and columns[0] != columns[1]) or exchange(value) is not None
 
 
 def pages(value: Record) -> dict[str, list[Any]]:
@@ -164,7 +170,7 @@ def _named(item: Any) -> str:
     """The conversation that a message names; '' where it names none, or a person alone, who may be its author."""
     row = _row(item) if isinstance(item, Mapping) else None
     columns = None if row is None else columns_of_messages(row)
-    if row is None or columns is None or (row is item and plain(str(columns[0])) in PEOPLE):
+    if row is None or columns is None or columns[0] == columns[1] or (row is item and plain(str(columns[0])) in PEOPLE):
         return ""
     return str(row[columns[0]])
 
@@ -210,6 +216,7 @@ class Rows:
         assert found is not None
         counted, dated = self._times(row)
         group, who, text = (str(row[key]) for key in found)
+        group = f"{self.file}" if found[0] == found[1] else group
         column, of_desk = plain(str(found[1])), "side" in row
         side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
         text = body_of({"body": text}) if of_desk or side != who or WRITTEN.search(text) else text.strip()
@@ -217,7 +224,7 @@ class Rows:
             side = SYSTEM
         if (role := role_of(side, row, text, self._notes)) is None:
             return
-        people = plain(str(found[0])) in PEOPLE
+        people = plain(str(found[0])) in PEOPLE or found[0] == found[1]
         self._count += 1
         number = self._groups.get_or(group, self._count)
         said = (number, line, role, text, counted, *dated, people, group, self.file)
@@ -259,7 +266,8 @@ class Rows:
                 self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]
             name = group if number == 1 else f"{group}-{number}"
-            yield piece[0].line, {"id": name, "messages": answered(turns, self._notes), DESK: True}
+            named = {"id": name} if group else {}
+            yield piece[0].line, {**named, "messages": answered(turns, self._notes), DESK: True}
 
 
 def _known(name: str, first: str) -> str:

@@ -25,7 +25,9 @@ ROLES: dict[str, Role | str] = {
     **dict.fromkeys(
         ("人工客服", "智能客服", "在线客服", "坐席", "座席", "商家", "卖家", "店铺", "店小二"), "assistant"
     ),
-    **dict.fromkeys(("大夫", "咨询师", "waiter", "supporter", "therapist", "wizard"), "assistant"),
+    **dict.fromkeys(
+        ("大夫", "咨询师", "旗舰店", "专卖店", "专营店", "waiter", "supporter", "therapist", "wizard"), "assistant"
+    ),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
@@ -42,7 +44,7 @@ SPEAKER_KEYS = (
     *("role", "from", "speaker", *EVENTS[:3], "author_role", *EVENTS[3:], "agent", "actor_type", "speaker_role"),
     *("speaker_type", "participant_role", "角色", "说话人"),
 )
-TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容", "words", "sentence", "msg")
+TEXT_KEYS = ("content", "value", "text", "message", "parts", "utterance", "内容", "words", "sentence", "msg", "body")
 PART_KEYS = ("text", "value", "thinking", "reasoning", "refusal", "content")
 """Fields of a part that contain its text."""
 IMAGE_TYPES = ("image_url", "image", "input_image", "image_file")
