@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 
 from client_agents import AGENTS
+from client_apps import APPS
 from client_parts import ASKED, CHAT, SCHEMA, USAGE, Form, call, said, tool
 
 FORMS: dict[str, dict[str, Form]] = {
@@ -143,7 +144,7 @@ FORMS: dict[str, dict[str, Form]] = {
     },
 }
 
-FORMS |= AGENTS
+FORMS |= AGENTS | APPS
 
 
 def read(path: str, lines: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
+from steersman.server.openai_schema import ChatRequest, to_prompt
 from steersman.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -43,7 +44,8 @@ def test_a_request_is_answered_as_the_client_reads_it(client: TestClient, name: 
     [
         ({"reasoning_effort": "high"}, "reasoning_effort"),  # Open WebUI, LibreChat, LobeChat, where somebody sets it
         ({"reasoning": {"effort": "high"}}, "reasoning"),
-        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),  # Dify's switch for thinking
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs"),  # Dify's switch for thinking
+        ({"enable_thinking": True}, "enable_thinking"),  # Cherry Studio's
         ({"functions": [{"name": "f", "parameters": {}}]}, "functions"),  # Dify's older kind of tools
         ({"num_ctx": 4096}, "num_ctx"),  # Open WebUI, of Ollama alone
     ],
@@ -51,3 +53,27 @@ def test_a_request_is_answered_as_the_client_reads_it(client: TestClient, name: 
 def test_what_is_refused_is_named(client: TestClient, changed: dict[str, object], param: str) -> None:
     answer = client.post(f"/v1/{CHAT}", json={"model": "tiny", "messages": [said("user", "Hi")]} | changed)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    "said_off",
+    [
+        {"enable_thinking": False},
+        {"thinking": {"type": "disabled"}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"reasoning_effort": "none"},
+    ],
+)
+def test_no_thoughts_are_no_more_than_asked_for(client: TestClient, said_off: dict[str, object]) -> None:
+    answer = client.post(f"/v1/{CHAT}", json={"model": "tiny", "messages": [said("user", "Hi")]} | said_off)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_result_of_a_call_that_is_named_by_id_alone() -> None:
+    """Qwen-Agent's, whose thoughts FastGPT calls `reasoning_text`."""
+    _, body = FORMS["Qwen-Agent"]["tools"]
+    request = ChatRequest.model_validate(body | {"model": "tiny"})
+    assert to_prompt(request, "").messages[-1].tool_call_id == "call_1"
+    _, body = FORMS["FastGPT"]["tools"]
+    request = ChatRequest.model_validate(body | {"model": "tiny"})
+    assert "Hm." in [message.thinking for message in to_prompt(request, "").messages]

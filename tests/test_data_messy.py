@@ -130,3 +130,62 @@ def test_speakers_in_a_field_of_another_name(tmp_path: Path) -> None:
     text = '[{"messages": [{"type": "visitor", "message": "Hi"}, {"type": "visitor", "message": "You there?"}, '
     found, _ = read(tmp_path / "a.json", (text + '{"type": "operator", "message": "Yes."}]}]').encode())
     assert said(found) == [[("user", "Hi\n\nYou there?"), ("assistant", "Yes.")]]
+
+
+def test_dialogues_on_one_line_and_rows_that_name_no_chat(tmp_path: Path) -> None:
+    rows = [["id", "对话"], ["1", "用户：怎么开发票 客服：在订单详情申请 用户：谢谢"]]
+    found, _ = read(tmp_path / "a.csv", table(rows).encode())
+    assert said(found) == [[("user", "怎么开发票"), ("assistant", "在订单详情申请")]]
+    rows = [["序号", "时间", "角色", "内容", ""]]
+    for day, words in (("01", ("有货吗", "有的")), ("02", ("怎么退", "申请就行"))):
+        rows += [["1", f"2024-05-{day} 09:0{i}", who, words[i], ""] for i, who in enumerate(("客户", "客服"))]
+    found, _ = read(tmp_path / "b.txt", table(rows, "\t").encode())
+    assert said(found) == [[("user", "有货吗"), ("assistant", "有的")], [("user", "怎么退"), ("assistant", "申请就行")]]
+    assert all(record.id for record in found.records if isinstance(record, Conversation))
+
+
+def test_one_side_is_called_by_its_role(tmp_path: Path) -> None:
+    log = "2024-05-01 09:03:11  tb张三丰:\n  有L码吗\n2024-05-01 09:03:40  旗舰店:小美:\n  亲，有的\n"
+    found, notes = read(tmp_path / "a.txt", log.encode("gb18030"))
+    assert said(found) == [[("user", "有L码吗"), ("assistant", "亲，有的")]]
+    assert any("tb张三丰 is read as the user, 旗舰店:小美 as the assistant" in note for note in notes)
+    with pytest.raises(ValueError, match=r"--speakers.*张三 \(1\), 小美 \(1\)"):
+        read(tmp_path / "b.txt", "张三 2024/5/1 9:03\n有货吗\n\n小美 2024/5/1 9:04\n有\n".encode())
+
+
+def test_flags_beside_words_that_lie_deeper(tmp_path: Path) -> None:
+    lines = [
+        f'{{"conversationId": "a", "isFromCustomer": {flag}, "message": {{"text": "{text}"}}, "ts": {at}}}\n'
+        for flag, text, at in (("true", "Where is it?", 1714550400), ("false", "On its way.", 1714550460))
+    ]
+    found, _ = read(tmp_path / "a.jsonl", "".join(lines).encode())
+    assert said(found) == [[("user", "Where is it?"), ("assistant", "On its way.")]]
+    rows = [["Conversation ID", "Part type", "Author type", "Body"]]
+    rows += [["9", "initial", "lead", "<p>Refunds?</p>"], ["9", "note", "admin", "<p>check plan</p>"]]
+    rows += [["9", "comment", "admin", "<p>Within 30 days.</p>"], ["9", "close", "admin", ""]]
+    found, _ = read(tmp_path / "b.csv", table(rows).encode())
+    assert said(found) == [[("user", "Refunds?"), ("assistant", "Within 30 days.")]]
+    assert found.changed["internal notes left out of tickets"] == 1
+
+
+def test_columns_whose_names_are_only_alike(tmp_path: Path) -> None:
+    rows = [["通话流水号", "坐席工号", "说话人", "开始时间", "文本"], ["C1", "8001", "客户", "00:00:04", "我要报修"]]
+    rows += [["C1", "8001", "坐席", "00:00:08", "已登记"]]
+    found, _ = read(tmp_path / "a.csv", table(rows).encode())
+    assert said(found) == [[("user", "我要报修"), ("assistant", "已登记")]]
+    rows = [["Case ID", "Sent By", "Message Text", "Sent At"], ["7", "Customer", "Vegan?", "5/1/2024 10:00 AM"]]
+    rows += [["7", "Support Agent", "Yes.", "5/1/2024 10:02 AM"], ["7", "System", "Closed", "5/1/2024 10:03 AM"]]
+    assert said(read(tmp_path / "b.csv", table(rows).encode())[0]) == [[("user", "Vegan?"), ("assistant", "Yes.")]]
+
+
+def test_sheets_with_the_same_columns_are_read_together(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for name in ("一月", "二月", "说明"):
+        sheet = book.create_sheet(name)
+        head = ["会话ID", "角色", "内容"] if name != "说明" else ["字段", "含义"]
+        for row in (head, [name, "用户", "在吗"][: len(head)], [name, "客服", "在的"][: len(head)]):
+            sheet.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    found, notes = read(tmp_path / "a.xlsx", (tmp_path / "whole.xlsx").read_bytes())
+    assert said(found) == [[("user", "在吗"), ("assistant", "在的")]] * 2
+    assert any("sheet '一月', '二月' are read; others are not: '说明'" in note for note in notes)

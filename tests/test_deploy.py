@@ -1,6 +1,6 @@
 """Files in deploy/ against each other and against what `serve` takes: ports, places, users, names of settings.
 
-That the images build and run was tried by hand: docs/DEPLOY.md.
+They are started by test_deploy_started.py; that the images build was tried by hand: docs/DEPLOY.md.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from round_space import allow_judges, answered
 from server_double import FakeEngine
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.rounds import all_rounds, jobs, uploads
+from steersman.rounds.all_rounds import unsaid
 from steersman.rounds.other_process import ask
 from steersman.server.app import create_app
 from steersman.store import Store, by_day
@@ -283,3 +284,10 @@ def test_settings_are_described_and_changed(client: TestClient, root: Path) -> N
     assert "coef = 0.5  # as agreed" in file.read_text()
     assert client.get("/api/rounds/settings/store").status_code == 404
     assert client.put("/api/rounds/settings/serve", json={"values": {"port": 1}}).status_code == 400
+
+
+def test_what_a_stage_tells_is_not_noted_again() -> None:
+    told = "held-out accuracy 70.0 %\nnote: 440 rankings are simulated by a rule judge, not made by people"
+    notes = ("440 of 440 rankings are simulated by a rule judge, not made by people", "erased since")
+    assert unsaid(notes, told) == ["erased since"]
+    assert unsaid(notes, "") == list(notes)

@@ -24,6 +24,7 @@ ANSWER_HOURS = 72
 """Longest time after a question at which an answer still belongs to it."""
 PEEK = 400
 NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
+SHOP = re.compile(r"[^\s:：]{1,20}[:：][^\s:：]{1,12}[:：]")
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
 """Pattern of a possible name at the start of a line without a stamp."""
@@ -236,6 +237,8 @@ def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
 
 def _stamped(number: int, when: When, match: re.Match[str], style: _Style, known: frozenset[str]) -> Said | None:
     rest = match["rest"].strip()
+    if SHOP.fullmatch(rest):  # a shop and who of it, above the message: 旗舰店:小美:
+        return Said(number, when, rest[:-1], "")
     named = NAMED.match(rest)
     if named and name_key(named["who"]) in known:
         return Said(number, when, named["who"].strip(), named["rest"].strip())

@@ -61,7 +61,7 @@ def speakers_of(text: str) -> Speakers | None:
 def role_called(name: str) -> str:
     """'user' or 'assistant' of a speaker who is called so, alone or with a name beside it (客服小美, Agent Smith)."""
     key = name_key(name)
-    words = (key, re.split(r"[\s_\-(（:：|]", key)[0], *((key[:2], key[-2:]) if HAN.match(key) else ()))
+    words = (key, re.split(r"[\s_\-(（:：|]", key)[0], *((key[:2], key[-2:], key[-3:]) if HAN.search(key) else ()))
     roles = (ROLES.get(word) for word in words if word not in ALSO_NAMES)
     return next((role for role in roles if role in ("user", "assistant")), "")
 
@@ -69,6 +69,8 @@ def role_called(name: str) -> str:
 def by_roles(counts: Counter[str], name: str, reading: Reading) -> Speakers:
     """The sides of a log's speakers by what they are called. ValueError with the names where that does not tell."""
     sides = [{n for n in counts if role_called(n) == role} for role in ("user", "assistant")]
+    if len(counts) == 2 and sum(map(len, sides)) == 1:
+        sides = [side or counts.keys() - sides[1 - i] for i, side in enumerate(sides)]
     if not all(sides) or 2 * sum(counts[n] for side in sides for n in side) < counts.total():
         raise ValueError(f"{name}: {ask_speakers(listed(counts))}")
     users, assistants = (" and ".join(sorted(side)[:SIDES_SHOWN]) for side in sides)
@@ -77,8 +79,9 @@ def by_roles(counts: Counter[str], name: str, reading: Reading) -> Speakers:
 
 
 def ask_speakers(found: str) -> str:
+    example = "'*,@firm.example'" if "@" in found else "Customer,Agent"
     return (
-        "expected two names as --speakers USER,ASSISTANT, the user's first, such as Customer,Agent; the log has: "
+        f"expected two names as --speakers USER,ASSISTANT, the user's first, such as {example}; the log has: "
         f"{found or 'nobody'}"
     )
 

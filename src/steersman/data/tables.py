@@ -200,7 +200,7 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
 
 def _holds_chat(row: Any) -> bool:
     """Whether a cell of a row is a dialogue, or JSON with a message or a chat, whatever the columns are called."""
-    if transcript_cells.field_of(row) is not None:
+    if transcript_cells.field_of(row) is not None or columns_of_messages(row) is not None:
         return True
     cells = row.values() if isinstance(row, dict) else ()
     within = any(isinstance(parsed_json(cell), dict) for cell in cells)

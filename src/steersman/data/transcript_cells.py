@@ -18,13 +18,14 @@ from steersman.data.formats.exports import DESK
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import plain
 from steersman.data.formats.transcripts import GLAIVE, cued
+from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Line, Record
 from steersman.data.reading import Reading, silent
 from steersman.data.speakers import ANYBODY, Speakers, by_roles, name_key, speakers_of
 
 HOLDS = re.compile(
-    r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?)(?:_(?:text|content|body|log))?"
-    r"|(?:.*)(?:会话|聊天|对话|沟通|通话|咨询)(?:内容|记录|详情|明细|文本)"
+    r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?|comments|thread|history|correspondence)(?:_(?:text|content|body|log))?"
+    r"|(?:.*)(?:会话|聊天|对话|沟通|通话|咨询|跟进|处理|回复)(?:内容|记录|详情|明细|文本)?"
 )
 """Pattern of a field's name, in the form of `plain`, that may hold a whole dialogue."""
 USERS = re.compile(
@@ -38,6 +39,11 @@ STAFF = re.compile(
 """Patterns of fields that name who takes part."""
 
 
+_ROLES = "|".join(re.escape(name) for name, role in ROLES.items() if role in ("user", "assistant") and len(name) > 1)
+BEGINS = re.compile(rf"\s+(?=(?:{_ROLES})\s?[:：])", re.I)
+"""Pattern of what stands before a speaker who is called by a role."""
+
+
 @functools.lru_cache(maxsize=4096)
 def _may_hold(name: str) -> bool:
     return HOLDS.fullmatch(plain(name)) is not None
@@ -48,10 +54,10 @@ def field_of(record: Any) -> str | None:
     if not isinstance(record, Mapping):
         return None
     for key, text in record.items():
-        if isinstance(text, str) and "\n" in text.strip() and _may_hold(str(key)):
-            lines = _lines(text)
-            if (chatlog.looks_like(lines) or chatlog.calls_roles(lines)) and not (cued(text) or GLAIVE.match(text)):
-                return str(key)
+        lines = _lines(text) if isinstance(text, str) and _may_hold(str(key)) else []
+        talk = len(lines) > 1 and (chatlog.looks_like(lines) or chatlog.calls_roles(lines))
+        if talk and not (cued(text) or GLAIVE.match(text)):
+            return str(key)
     return None
 
 
@@ -77,7 +83,10 @@ def gathered(records: Iterator[Record], name: str, reading: Reading) -> Iterator
 
 
 def _lines(text: str) -> list[Line]:
-    return [Line(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    """The messages' lines; of a dialogue on one line they begin at the speakers' roles."""
+    text = text.strip()
+    lines = text.split("\n") if "\n" in text else BEGINS.sub("\n", text).split("\n")
+    return [Line(i, line) for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterator[Record]:

@@ -5,6 +5,7 @@ Read from files alone (verdict.json, decision.json, manifests), so that a page c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,6 +111,7 @@ def _stage(space: Workspace, number: int, state: Any) -> dict[str, Any]:
     stage = registry.get(state.stage)
     made = read_manifest(space.stage_dir(stage.name, number)) if state.manifest else None
     settings = dict(made.config) if made else configs.to_dict(stage.settings(space.config)) if stage.section else {}
+    told = stage.tell(made.metrics) if made else ""
     return {
         "stage": stage.name,
         "verb": stage.verb,
@@ -122,10 +124,15 @@ def _stage(space: Workspace, number: int, state: Any) -> dict[str, Any]:
         "damage": state.damage,
         "changed": [*state.changed, *state.settings],
         "created": made.created if made else None,
-        "notes": list(made.notes) if made else [],
-        "told": stage.tell(made.metrics) if made else "",
+        "notes": unsaid(made.notes, told) if made else [],
+        "told": told,
         "settings": _flat(settings),
     }
+
+
+def unsaid(notes: Sequence[str], told: str) -> list[str]:
+    """The notes that `told` does not hold, whatever counts they begin with."""
+    return [note for note in notes if re.sub(r"\A\d+(?: of \d+)?\s", "", note) not in told]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -24,6 +24,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "reasoning_effort": ("none",),
+    "enable_thinking": (False,),
+    "thinking": ({"type": "disabled"},),
+    "chat_template_kwargs": ({}, {"enable_thinking": False}, {"thinking": False}),
     "verbosity": ("medium",),
 }
 """Unsupported parameter -> values that have no effect and are accepted."""
@@ -130,11 +133,16 @@ class ChatMessageIn(BaseModel):
     refusal: Text | None = None
     reasoning_content: Text | None = None
     reasoning: Text | None = None
-    """The same, as some servers call it."""
+    reasoning_text: Text | None = None
+    """The same, as some servers and FastGPT call it."""
     reasoning_details: list[Any] | None = None
     """The same in parts, some of them encrypted: no model is shown them."""
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
+    id: Text | None = None
+    """Of a tool's result: its call's, as Qwen-Agent has it; of other messages nobody asks."""
+    extra: dict[str, Any] | None = None
+    """Qwen-Agent's notes to itself: no model is shown them."""
     annotations: Annotated[list[Annotation], Field(fail_fast=True)] | None = None
 
     def message(self, where: str) -> Message:
@@ -146,10 +154,11 @@ class ChatMessageIn(BaseModel):
             said = [Words(self.content or self.refusal or "")]
         calls = tuple(call.model_dump(exclude_none=True) for call in self.tool_calls or ())
         if role == "tool":
-            return Message(role, said, tool_call_id=self.tool_call_id or "", name=self.name or "")
+            return Message(role, said, tool_call_id=self.tool_call_id or self.id or "", name=self.name or "")
         if role == "assistant":
             said += [one.citation(f"{where}.annotations[{i}]") for i, one in enumerate(self.annotations or ())]
-            return Message(role, said, thinking=self.reasoning_content or self.reasoning or "", tool_calls=calls)
+            thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or ""
+            return Message(role, said, thinking=thoughts, tool_calls=calls)
         return Message(role, said)
 
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.fields import parsed_json, plain
+from steersman.data.formats.sides import flagged
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
@@ -87,7 +88,7 @@ def message(record: Record) -> Record | None:
     elif ("role" in person or deeper or str(person.get("type")).casefold() in SIDES) and (role := _role(person)):
         side = SYSTEM if str(m.get("type")).casefold() in TOLD else role
     elif deeper:
-        side = _side(m.get("direction"))
+        side = _side(m.get("direction")) or next((f for k, v in record.items() if (f := flagged(str(k), v))), "")
     else:
         return None
     if not side:
@@ -108,7 +109,7 @@ def _opened(record: Record) -> Record:
 
 def is_internal(item: Record) -> bool:
     """Whether a message was for colleagues alone."""
-    marks = {str(key).casefold(): str(value).strip().casefold() for key, value in item.items()}
+    marks = {plain(str(key)): str(value).strip().casefold() for key, value in item.items()}
     no, yes = ("false", "0", "no"), ("true", "1", "yes")
     hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
     hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")

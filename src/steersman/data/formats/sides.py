@@ -11,7 +11,7 @@ from steersman.data.formats.fields import plain
 _USERS = "customer|client|user|visitor|buyer|guest|客户|顾客|用户|买家|访客"
 _STAFF = "agent|waiter|staff|seller|servicer|operator|employee|support|admin|bot|me|self|客服|坐席|座席|商家|卖家"
 FLAG = re.compile(
-    rf"(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_from_?|sent_by_?|是否)(?:{_USERS}|{_STAFF})"
+    rf"(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_?from_?|sent_?by_?|是否)(?:{_USERS}|{_STAFF})"
     rf"(?:_?(?:message|msg|reply|消息|发送|发言|回复))?|(?:{_USERS}|{_STAFF})_?(?:send|sent|发送|发言)"
 )
 """Pattern of such a field's name, in the form of `plain`."""
