@@ -65,6 +65,8 @@ def test_clusters_count_beside_several_seeds() -> None:
         assert copied["difference"][key] == pytest.approx(plain["difference"][key], abs=1e-9)
     assert copied["p"] == pytest.approx(plain["p"])
     assert copied["smallest_shown"] == pytest.approx(plain["smallest_shown"])
+    for key in ("low", "high"):
+        assert copied["length_controlled"][key] == pytest.approx(plain["length_controlled"][key], abs=0.08)
     ignored = crossed_mean(np.repeat(ten, 8, axis=1), 4000, 17)
     assert copied["difference"]["low"] < ignored.low
 

@@ -166,3 +166,26 @@ def test_flags_beside_words_that_lie_deeper(tmp_path: Path) -> None:
     found, _ = read(tmp_path / "b.csv", table(rows).encode())
     assert said(found) == [[("user", "Refunds?"), ("assistant", "Within 30 days.")]]
     assert found.changed["internal notes left out of tickets"] == 1
+
+
+def test_columns_whose_names_are_only_alike(tmp_path: Path) -> None:
+    rows = [["通话流水号", "坐席工号", "说话人", "开始时间", "文本"], ["C1", "8001", "客户", "00:00:04", "我要报修"]]
+    rows += [["C1", "8001", "坐席", "00:00:08", "已登记"]]
+    found, _ = read(tmp_path / "a.csv", table(rows).encode())
+    assert said(found) == [[("user", "我要报修"), ("assistant", "已登记")]]
+    rows = [["Case ID", "Sent By", "Message Text", "Sent At"], ["7", "Customer", "Vegan?", "5/1/2024 10:00 AM"]]
+    rows += [["7", "Support Agent", "Yes.", "5/1/2024 10:02 AM"], ["7", "System", "Closed", "5/1/2024 10:03 AM"]]
+    assert said(read(tmp_path / "b.csv", table(rows).encode())[0]) == [[("user", "Vegan?"), ("assistant", "Yes.")]]
+
+
+def test_sheets_with_the_same_columns_are_read_together(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for name in ("一月", "二月", "说明"):
+        sheet = book.create_sheet(name)
+        head = ["会话ID", "角色", "内容"] if name != "说明" else ["字段", "含义"]
+        for row in (head, [name, "用户", "在吗"][: len(head)], [name, "客服", "在的"][: len(head)]):
+            sheet.append(row)
+    book.save(tmp_path / "whole.xlsx")
+    found, notes = read(tmp_path / "a.xlsx", (tmp_path / "whole.xlsx").read_bytes())
+    assert said(found) == [[("user", "在吗"), ("assistant", "在的")]] * 2
+    assert any("sheet '一月', '二月' are read; others are not: '说明'" in note for note in notes)

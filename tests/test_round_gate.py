@@ -106,3 +106,14 @@ def test_a_decision_says_how_many_disliked_answers_come_back_with_either() -> No
     ]
     assert check.held
     assert "1 of 3 disliked answers come back, 2 with served: not shown to be worse" in check.text
+
+
+def test_a_margin_of_nothing_and_a_task_that_measured_nothing_stop_it() -> None:
+    found = judged(1, 0.3)
+    settings = replace(SETTINGS, margins={"safty": 0.1})
+    (stopped,) = [check for check in conditions(found, "ppo", "served", settings) if not check.held]
+    assert stopped.text.startswith("round.margins: safty: no axis or task of that name; expected one of ")
+    nothing = dict.fromkeys(("value", "low", "high"), float("nan"))
+    pair = {"names": ["ppo", "served"], "difference": nothing, "word": "no evidence", "held": "unknown"}
+    found |= {"tasks": [{"name": "safety", "kind": "safety", "pairs": [pair]}]}
+    assert not passes(found, replace(SETTINGS, margins={"safety": 0.1}))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import tiny as t
 from families import Family, greedy, make_folder
@@ -74,3 +78,96 @@ def test_what_has_no_gradients_or_no_score_is_refused_by_name(tmp_path: Path) ->
     ctrl = make_folder(Family("CTRL", "ctrl", "chatml", GPT | {"dff": 48}), t.tokenizer(), tmp_path / "ctrl")
     with pytest.raises(ValueError, match="'ctrl' is no reward model or critic"):
         load_scalar(ctrl, "float32")
+
+
+def test_ends_that_the_model_names_end_answers_here_too(tiny: Path, tmp_path: Path) -> None:
+    """Llama 3 and Qwen name several in generation_config.json; what is not applied is said."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "m"))
+    ids = t.tokenizer()("Where is my order?")["input_ids"]
+    third = greedy(folder, ids, 3)[2]
+    settings = {
+        "eos_token_id": [2, third, 10**6],
+        "repetition_penalty": 1.05,
+        "do_sample": True,
+        "top_k": 20,
+        "top_p": 1.0,
+    }
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    own = {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": 8, "top_k": None}
+    theirs = plain.generate(torch.tensor([ids]), **own)[0, len(ids) :].tolist()
+    assert theirs[-1] == third
+    for backend in ("local", "reference"):
+        said: list[str] = []
+        engine = load_engine(folder, dtype="float32", backend=backend, say=said.append)
+        (answer,) = engine.generate([ids], SamplingParams(max_tokens=8, temperature=0))[0]
+        assert (list(answer.token_ids), answer.finish_reason) == (theirs, "stop")
+        assert "its own generation settings (repetition_penalty 1.05, top_k 20) are not applied" in said[0]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": "x"}))
+    with pytest.raises(ValueError, match=r"generation_config\.json: eos_token_id: expected ids of tokens, got 'x'"):
+        load_engine(folder, dtype="float32")
+
+
+def test_a_cap_on_gemma_3s_logits_is_computed(tmp_path: Path) -> None:
+    """The local engine would leave it out, so the reference engine answers."""
+    sizes = {
+        "final_logit_softcapping": 3.0,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    }
+    folder = make_folder(Family("capped", "gemma3_text", "chatml", sizes), t.tokenizer(), tmp_path / "m")
+    said: list[str] = []
+    engine: Any = load_engine(folder, dtype="float32", say=said.append)
+    assert "since it has final_logit_softcapping = 3.0" in said[-1]
+    ids = t.tokenizer()("Where is my order?")["input_ids"]
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        log_p = plain(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    theirs = log_p.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(engine.prompt_logprobs(ids).logprobs), theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", [0, None, "LG"])
+def test_exaones_pattern_of_layers_is_read(pattern: Any, tmp_path: Path) -> None:
+    """0 is what transformers itself writes where no layer has a window (EXAONE 4.0 1.2B); the 32B's is a text."""
+    window = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+    window = window if pattern == "LG" else {"sliding_window": None, "layer_types": ["full_attention"] * 2}
+    folder = make_folder(Family("EXAONE", "exaone4", "chatml", window), t.tokenizer(), tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window_pattern": pattern}))
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    forest = trees()
+    ours = use_packed_rows(load_causal(folder, "float32"))
+    torch.testing.assert_close(
+        response_logprobs(ours, build_row(forest), 0.7)[0], expected(plain, forest, 0.7), atol=3e-5, rtol=1e-5
+    )
+
+
+def test_numbers_that_stand_for_others_are_not_taken_for_weights(tiny: Path, tmp_path: Path) -> None:
+    """Eight bits without a scale, an unknown quantisation: transformers reads both as if they were weights."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "m"))
+    tensors = load_file(folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}):
+        (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
+        with pytest.raises(ValueError, match=r"quantization_config\.quant_method: .* is not known to transformers"):
+            load_causal(folder)
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
+    with pytest.raises(ValueError, match="GPTQ"):
+        load_causal(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    name = "model.layers.0.mlp.up_proj.weight"
+    for kind in (torch.int8, torch.uint8, torch.int32):
+        changed = tensors | {name: (tensors[name] * 50).to(kind)}
+        save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=rf"{name}: whole numbers \(.*no quantization_config says"):
+            load_causal(folder)
+    mixed = {
+        key: x.to((torch.float16, torch.float64, torch.bfloat16)[i % 3]) for i, (key, x) in enumerate(tensors.items())
+    }
+    save_file(mixed, folder / "model.safetensors", metadata={"format": "pt"})
+    for key, x in load_causal(folder, "float32").state_dict().items():
+        if key in mixed:
+            assert torch.equal(x, mixed[key].float()), key

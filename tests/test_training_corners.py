@@ -89,3 +89,12 @@ def test_answers_that_are_all_bad_are_learned_by_kto_wherever_they_fall(tiny: Pa
     assert metrics["n_prompts"] < 4, "of 4 prompts held out some have no preference"
     assert metrics["n_train_prompts"] + metrics["n_prompts"] == 16
     assert torch.isfinite(torch.tensor(metrics["accuracy"]["value"]))
+
+
+def test_likes_that_no_head_learns_from_are_said(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranked = [dataclasses.replace(r, objective="kind") for r in stages.rankings()]
+    likes = [dataclasses.replace(liked(i), objective="kind") for i in (20, 21)]
+    stages.run_reward(tiny, tmp_path / "reward", [*ranked, *likes], objectives={"kind": 1.0}, epochs=1)
+    assert "2 single answers with a label are left out" in capsys.readouterr().err

@@ -90,9 +90,7 @@ def bootstrap_mean(
     expanded: bool = False,
 ) -> Interval:
     """Percentile bootstrap of the mean of `values` [N]; with `groups` [N] whole groups are resampled.
-
     `expanded`: by as much as the percentiles are too narrow for so few groups (`expanded_level`).
-
     Same seed, same result. Values that are all equal give an interval of width 0 (two groups or more).
     """
     x = _vector(values, "values")
@@ -191,19 +189,16 @@ def expected_calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
 
 
 def length_controlled_win_rate(
-    wins: Values,
-    length_difference: Values,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    wins: Values, longer: Values, resamples: int = 2000, seed: int = 0, level: float = 0.95, groups: Groups = None
 ) -> Interval:
     """Win rate at equal length: P(win) = sigmoid(theta + phi * tanh(d / std(d))) read at d = 0.
 
-    `wins` [N] is 0, 0.5 (tie) or 1; `length_difference` [N] is length of ours minus length of theirs. The idea of
+    `wins` [N] is 0, 0.5 (tie) or 1; `longer` [N] is length of ours minus length of theirs. The idea of
     length-controlled AlpacaEval (Dubois et al. 2024, without its per-prompt difficulty). Where d does not vary the
-    plain win rate remains. A small ridge keeps the fit finite; all wins or all losses take Wilson's bounds.
+    plain win rate remains. A small ridge keeps the fit finite; all wins or all losses take Wilson's bounds. With
+    `groups` [N] whole groups are resampled.
     """
-    y, d = _vector(wins, "wins"), _vector(length_difference, "length_difference")
+    y, d = _vector(wins, "wins"), _vector(longer, "longer")
     if len(y) != len(d):
         raise ValueError(f"length_controlled_win_rate: expected {len(y)} length differences, got {len(d)}")
     if len(y) and (y.min() < 0 or y.max() > 1):
@@ -214,25 +209,32 @@ def length_controlled_win_rate(
     x = np.tanh(d / spread) if spread > 0 else np.zeros_like(d)
     start = _fit_logistic(x[None], y[None], np.zeros((1, 2)))
     value = float(_sigmoid(start[0, 0]))
-    if len(y) == 1:
-        return Interval(value, -math.inf, math.inf, 1)
+    owner = np.unique([] if groups is None else np.asarray(groups), return_inverse=True)[1].reshape(-1).astype(np.int64)
+    count = int(owner.max(initial=-1)) + 1 or len(y)
+    if count == 1:
+        return Interval(value, -math.inf, math.inf, len(y))
     if y[0] in (0.0, 1.0) and bool((y == y[0]).all()):
-        low, high = wilson(float(y[0]) * len(y), len(y), level)
+        low, high = wilson(float(y[0]) * count, count, level)
         return Interval(value, min(low, value), max(high, value), len(y))
-    low, high = _percentiles(_sigmoid(_thetas(x.tobytes(), y.tobytes(), resamples, seed)), level)
+    low, high = _percentiles(_sigmoid(_thetas(x.tobytes(), y.tobytes(), resamples, seed, owner.tobytes())), level)
     return Interval(value, low, high, len(y))
 
 
 @functools.lru_cache(maxsize=64)
-def _thetas(x_: bytes, y_: bytes, resamples: int, seed: int) -> Floats:
+def _thetas(x_: bytes, y_: bytes, resamples: int, seed: int, owner_: bytes) -> Floats:
     """theta of `length_controlled_win_rate` in each resample; kept as `_means` are."""
-    x, y = np.frombuffer(x_), np.frombuffer(y_)
+    x, y, owner = np.frombuffer(x_), np.frombuffer(y_), np.frombuffer(owner_, dtype=np.int64)
     start = _fit_logistic(x[None], y[None], np.zeros((1, 2)))
     rng = np.random.default_rng(seed)
     thetas = []
     for size in _chunks(resamples, len(y)):
+        begin = np.repeat(start, size, axis=0)
+        if count := int(owner.max(initial=-1)) + 1:
+            drawn = rng.multinomial(count, np.full(count, 1 / count), size)
+            thetas.append(_fit_logistic(x[None], y[None], begin, drawn[:, owner])[:, 0])
+            continue
         picked = rng.integers(0, len(y), (size, len(y)))
-        thetas.append(_fit_logistic(x[picked], y[picked], np.repeat(start, size, axis=0))[:, 0])
+        thetas.append(_fit_logistic(x[picked], y[picked], begin)[:, 0])
     out = np.concatenate(thetas)
     out.setflags(write=False)
     return out
@@ -306,8 +308,8 @@ def student_curve(degrees: float) -> tuple[Floats, Floats]:
     return angles, np.cos((angles[1:] + angles[:-1]) / 2) ** (degrees - 1)
 
 
-def _fit_logistic(x: Floats, y: Floats, start: Floats) -> Floats:
-    """Ridge-penalised Newton for R regressions at once: x, y [R, N], start [R, 2] -> (theta, phi) [R, 2].
+def _fit_logistic(x: Floats, y: Floats, start: Floats, counts: Any = 1.0) -> Floats:
+    """Ridge-penalised Newton for R regressions at once: x, y, counts [R, N], start [R, 2] -> (theta, phi) [R, 2].
 
     Steps are clipped at 1, which keeps Newton from overshooting where the sample is nearly separable; the
     penalised likelihood is strictly concave, so the solution does not depend on the start.
@@ -315,7 +317,7 @@ def _fit_logistic(x: Floats, y: Floats, start: Floats) -> Floats:
     beta = start.copy()
     for _ in range(60):
         p = _sigmoid(beta[:, :1] + beta[:, 1:] * x)
-        residual, weight = y - p, p * (1 - p)
+        residual, weight = counts * (y - p), counts * p * (1 - p)
         gradient0 = residual.sum(1) - RIDGE * beta[:, 0]
         gradient1 = (residual * x).sum(1) - RIDGE * beta[:, 1]
         h00 = weight.sum(1) + RIDGE

@@ -293,7 +293,7 @@ def test_what_is_lost_is_said_before(team: Callable[..., TeamSite], language: st
     row.get_by_role("button", name=re.compile("^Delete: " if en else "^删除")).click()
     dialog = page.get_by_role("dialog")
     button(dialog, "Delete" if en else "删除").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("1 pieces of feedback" if en else "1 条反馈")
+    expect(dialog.get_by_role("alert")).to_contain_text("1 piece of feedback" if en else "1 条反馈")
     looks_right(page, size)
     assert len(site.store.conversations([chloe])) == 2
     button(dialog, "Delete all the same" if en else "仍然删除").click()
@@ -307,7 +307,7 @@ def test_what_is_lost_is_said_before(team: Callable[..., TeamSite], language: st
         assert SCRIPT in told.read("everything.json").decode()
     page.locator("form", has=page.get_by_role("link")).locator("input[type=password]").fill(PASSWORD)
     button(page, "Delete my account" if en else "删除我的账户").click()
-    expect(dialog).to_contain_text("1 chats" if en else "1 个对话")
+    expect(dialog).to_contain_text("1 chat" if en else "1 个对话")
     looks_right(page, size)
     button(dialog, "Delete my account" if en else "删除我的账户").click()
     page.wait_for_url("**/login")

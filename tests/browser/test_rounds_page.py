@@ -160,13 +160,13 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
         pass
     page.unroute_all(behavior="ignoreErrors")  # one may be under way
     expect(rate).to_have_value("0.002")  # what is looked at again takes nothing away that was typed
-    button(page, "Save 1 changes").click()
+    button(page, "Save 1 change").click()
     expect(page.get_by_text("Saved in steersman.toml.")).to_be_visible()
     assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
     expect(button(page, "Save 0 changes")).to_be_disabled()
     rate.fill("-1")
     rounds.refusals = True
-    button(page, "Save 1 changes").click()
+    button(page, "Save 1 change").click()
     expect(page.get_by_role("alert")).to_contain_text("reward.optimizer.lr: expected at least 0, got -1")
     assert violations(page) == []
     button(page, re.compile("^Show all")).click()

@@ -24,8 +24,8 @@ from steersman.data.reading import Reading, silent
 from steersman.data.speakers import ANYBODY, Speakers, by_roles, name_key, speakers_of
 
 HOLDS = re.compile(
-    r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?)(?:_(?:text|content|body|log))?"
-    r"|(?:.*)(?:会话|聊天|对话|沟通|通话|咨询)(?:内容|记录|详情|明细|文本)?"
+    r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?|comments|thread|history|correspondence)(?:_(?:text|content|body|log))?"
+    r"|(?:.*)(?:会话|聊天|对话|沟通|通话|咨询|跟进|处理|回复)(?:内容|记录|详情|明细|文本)?"
 )
 """Pattern of a field's name, in the form of `plain`, that may hold a whole dialogue."""
 USERS = re.compile(

@@ -25,24 +25,28 @@ REFERENCE = re.compile(r"[\w.\\$:!'\[\]@#]+")
 
 
 def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
-    """Rows of the first sheet with rows (or of --sheet); other sheets with rows are named in a note."""
+    """Rows of the first sheet with rows and of those with its columns (or of --sheet); others are named in a note."""
     with part.seekable() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings on styles and extensions that are not read
         with _whole(part.name):
             book = _opened(file)
-        sheet = _sheet(part, reading, book)
-        rows = (
-            Record(number, _texts_of(cells, written, reading), "")
-            for number, cells, written in _rows(book[sheet], part.name)
-            if any(value is not None and str(value).strip() for value in written)
-        )
-        for record in records_of(rows, part, reading, f"'{sheet}', row", pad=True):
-            cells = record.value.items() if isinstance(record.value, dict) else ()
-            if (name := next((name for name, text in cells if isinstance(text, Unstored)), None)) is not None:
-                why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
-                yield Record(record.line, None, record.raw, f"expected text, {why}")
-            else:
-                yield record
+        for sheet in _sheets(part, reading, book):
+            yield from _of_sheet(book[sheet], part, reading)
+
+
+def _of_sheet(sheet: Any, part: Part, reading: Reading) -> Iterator[Record]:
+    rows = (
+        Record(number, _texts_of(cells, written, reading), "")
+        for number, cells, written in _rows(sheet, part.name)
+        if any(value is not None and str(value).strip() for value in written)
+    )
+    for record in records_of(rows, part, reading, f"'{sheet.title}', row", pad=True):
+        cells = record.value.items() if isinstance(record.value, dict) else ()
+        if (name := next((name for name, text in cells if isinstance(text, Unstored)), None)) is not None:
+            why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
+            yield Record(record.line, None, record.raw, f"expected text, {why}")
+        else:
+            yield record
 
 
 class Unstored(str):
@@ -96,20 +100,28 @@ def _computes(formula: str) -> bool:
     return ended
 
 
-def _sheet(part: Part, reading: Reading, book: Any) -> str:
-    """The sheet to read."""
+def _sheets(part: Part, reading: Reading, book: Any) -> list[str]:
+    """The sheets to read: the named one, or the first with rows and those that begin with the same row."""
     sheets = [sheet for sheet in book.worksheets if hasattr(sheet, "reset_dimensions")]
     if reading.sheet:
         if reading.sheet not in [sheet.title for sheet in sheets]:
             raise ValueError(f"--sheet {reading.sheet}: expected one of {', '.join(s.title for s in sheets)}")
-        return reading.sheet
-    filled = [sheet.title for sheet in sheets if len(list(itertools.islice(_filled(sheet, part.name), 2))) == 2]
+        return [reading.sheet]
+    tops = {str(sheet.title): list(itertools.islice(_filled(sheet, part.name), 2)) for sheet in sheets}
+    filled = {name: rows[0] for name, rows in tops.items() if len(rows) == 2}
     if not filled:
         raise ValueError(f"{part.name}: expected a sheet with a row of names and rows below, found none")
-    if len(filled) > 1:
-        others = ", ".join(f"'{name}'" for name in filled[1:])
-        reading.tell(f"note: {part.name}: sheet '{filled[0]}' is read; others are not: {others}; name one with --sheet")
-    return str(filled[0])
+    first = next(iter(filled.values()))
+    same = [name for name, row in filled.items() if row == first and len(first) > 1]
+    read = same or [next(iter(filled))]
+    others = ", ".join(f"'{name}'" for name in filled if name not in read)
+    if others:
+        names = ", ".join(f"'{name}'" for name in read)
+        are = "is" if len(read) == 1 else "are"
+        reading.tell(f"note: {part.name}: sheet {names} {are} read; others are not: {others}; name one with --sheet")
+    elif len(read) > 1:
+        reading.tell(f"note: {part.name}: {len(read)} sheets with the same columns are read")
+    return read
 
 
 def _opened(file: IO[bytes]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 from steersman.distributed import parallel
@@ -12,6 +13,7 @@ from steersman.engine.backends.local.forward import Decoder
 from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.backends.rounded import round_layers
 from steersman.engine.backends.vllm import VllmEngine
+from steersman.engine.own_settings import ends_of, not_applied
 from steersman.engine.protocol import Engine
 from steersman.engine.serving import Serving
 from steersman.families.known import family_of
@@ -61,6 +63,11 @@ def load(
     loaded = load_causal(folder, "bfloat16" if serving.bits else dtype, trust)  # which holds config.json against bounds
     if backend == "auto" and (reason := _not_local(loaded.config)):
         say(f"{serving.name}: answered by the reference engine, a sequence at a time, since {reason}")
+    if settings := not_applied(loaded):
+        say(
+            f"{serving.name}: its own generation settings ({settings}) are not applied: a request says how to sample, "
+            "or serve.temperature"
+        )
     return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
 
 
@@ -76,6 +83,7 @@ def _not_local(config: Any) -> str:
 def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
     """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
     backend, name = serving.backend, serving.name
+    serving = dataclasses.replace(serving, ends=serving.ends | ends_of(model))
     if backend == "auto":
         backend = "reference" if _not_local(model.config) else "local"
     if serving.bits == 4 and backend == "local":
@@ -92,7 +100,13 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
         use_plain_attention(own)
         own = round_layers(own, serving.bits) if serving.bits else own
         return ReferenceEngine(
-            own, tokenizer, model_name=name, version=serving.version, thinking=serving.thinking, today=serving.today
+            own,
+            tokenizer,
+            model_name=name,
+            version=serving.version,
+            thinking=serving.thinking,
+            today=serving.today,
+            ends=serving.ends,
         )
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 from steersman.engine.detokenize import ByteText, DecodedText, Growing, TokenBytes, Unescaped, Words
@@ -17,7 +18,7 @@ from steersman.types import Conversation
 class Prompts:
     """Encodes prompts and decodes answers for one tokenizer; `vocabulary`: the model's number of tokens, if known.
     Without a chat template it takes text and ids only, which an answer continues, or, with `apart`, answers by a text
-    of its own (an encoder-decoder)."""
+    of its own (an encoder-decoder). `ends`: tokens that end an answer besides the tokenizer's and the template's."""
 
     def __init__(
         self,
@@ -26,11 +27,12 @@ class Prompts:
         thinking: str = "keep",
         today: bool = True,
         apart: bool = False,
+        ends: Collection[int] = (),
     ) -> None:
         self._tokenizer, self._vocabulary, self._apart = tokenizer, vocabulary, apart
         self._bytes = TokenBytes(tokenizer)
         self.template = Template(tokenizer, thinking, today) if tokenizer.chat_template else None
-        self.ends: set[int] = {tokenizer.eos_token_id} - {None}
+        self.ends: set[int] = {tokenizer.eos_token_id, *ends} - {None}
         """Tokens that end an answer."""
         if self.template is not None:
             self.ends |= self.template.ends

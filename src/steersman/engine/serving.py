@@ -36,6 +36,8 @@ class Serving:
     """As `model.thinking` of a workspace's settings."""
     today: bool = True
     """A chat template that writes a date writes today's, not the day of `steersman.text.template.DAY`."""
+    ends: frozenset[int] = frozenset()
+    """Tokens that end an answer besides the tokenizer's and the template's."""
 
 
 class Loading(TypedDict, total=False):

@@ -158,7 +158,9 @@ def _pair(sides: Sides, measure: str, settings: Settings) -> dict[str, Any]:
         "ties": outcome.count(0),
         "losses": outcome.count(-1),
         "win_rate": proportion_interval(wins, sides.clusters, settings.resamples, settings.seed).to_json(),
-        "length_controlled": length_controlled_win_rate(wins, sides.lengths, 2000, settings.seed).to_json(),
+        "length_controlled": length_controlled_win_rate(
+            wins, sides.lengths, 2000, settings.seed, LEVEL, sides.clusters
+        ).to_json(),
         "length": float(np.mean(sides.lengths)),
         "p": p,
         "smallest_shown": _smallest(spread, groups, seeds, settings.power),

@@ -226,7 +226,7 @@ def compare(
         return proportion_interval(wins, groups, resamples, seed, level)
 
     strict = 1 - (1 - LEVEL) / comparisons
-    length_difference = [float(x - y) for x, y in zip(a.tokens, b.tokens, strict=True)]
+    longer = [float(x - y) for x, y in zip(a.tokens, b.tokens, strict=True)]
     difference = paired(ours, theirs)
     return PairVerdict(
         a.name,
@@ -243,7 +243,7 @@ def compare(
         a_score=_mean(ours),
         b_score=_mean(theirs),
         win_rate=win_rate(),
-        length_controlled=length_controlled_win_rate(wins, length_difference, min(resamples, 2000), seed, LEVEL),
+        length_controlled=length_controlled_win_rate(wins, longer, min(resamples, 2000), seed, LEVEL, groups),
         difference=difference,
         axes={k: paired(_axis(a, k), _axis(b, k)) for k in axes_of(a)} if by_rules else {},
         reward=paired(a.reward, b.reward) if a.reward is not None and b.reward is not None else None,

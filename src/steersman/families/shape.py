@@ -54,6 +54,8 @@ def _unusual(config: Any, activations: tuple[str, ...]) -> str:
     own = getattr(config, "hidden_activation", None) or config.hidden_act
     if own not in activations:
         return f"hidden_act '{own}'"
+    if cap := getattr(config, "final_logit_softcapping", None):
+        return f"final_logit_softcapping = {cap}"
     return next((f"{name} = true" for name in ("attention_bias", "mlp_bias") if getattr(config, name, False)), "")
 
 

@@ -102,7 +102,12 @@ def conditions(verdict: Mapping[str, Any], candidate: str, against: str, setting
     ]
     for axis, interval in (pair.get("axes") or {}).items():
         found.append(_axis(axis, interval, settings.margins.get(axis, settings.axis_margin)))
-    return (*found, *_tasks(verdict.get("tasks") or (), candidate, pair, against, settings))
+    tasks = verdict.get("tasks") or ()
+    known = [*(pair.get("axes") or {}), *(task["name"] for task in tasks)]
+    for name in (name for name in settings.margins if name not in known):
+        why = f"no axis or task of that name; expected one of {', '.join(known) or 'none'}"
+        found.append(Check("margin", name, False, f"round.margins: {name}: {why}"))
+    return (*found, *_tasks(tasks, candidate, pair, against, settings))
 
 
 def _word(word: str | None, pair: Mapping[str, Any]) -> str:
@@ -152,7 +157,7 @@ def _tasks(
         kind, margin = str(task.get("kind", "task")), settings.margins.get(task["name"])
         if margin is not None:
             high = of["difference"]["high"]
-            worse = high is None or high < -margin
+            worse = high is None or not high >= -margin  # NaN is no evidence either
         else:
             worse = of["held"] == "no" if "held" in of else of["word"] == "worse"
         margin = float(task.get("margin") or 0.0) if margin is None else margin

@@ -26,7 +26,7 @@ from steersman.config import ModelConfig, RewardConfig
 from steersman.distributed import parallel
 from steersman.families.heads import name_heads
 from steersman.families.outputs import branch_heads, context_of, init_score_head
-from steersman.progress import activity
+from steersman.progress import activity, note
 from steersman.rl.losses import kwise_loss, label_loss
 from steersman.text.length import fit_rankings
 from steersman.text.template import Template
@@ -180,6 +180,8 @@ def prepare(
     items, ties = to_ranked_trees(template, training, context)
     if not config.objectives:
         items += [to_ranked_tree(template, r, context) for r in labelled]
+    elif labelled:
+        note(f"reward: {len(labelled)} single answers with a label are left out: no objective's head learns from them")
     held, _ = to_ranked_trees(template, held_out, context)
     if not items or not held:
         raise ValueError(

@@ -21,7 +21,7 @@ INDEX = "model.safetensors.index.json"
 LARGEST_JSON = 64 << 20
 DEEPEST = 24
 COUNT = re.compile(
-    r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window|max_position)|_(size|heads)$"
+    r"^(num_(?!nextn|kv_shared|mtp)|n_(layer|head|embd|positions)|d_model|head_dim|sliding_window$|max_position)|_(size|heads)$"
 )
 """Settings that are counts; 0 is allowed only where it is transformers' default."""
 MOST = {"layer": 4096, "expert": 4096, "label": 1 << 16, "head": 1 << 16, "mamba_chunk": 4096, "conv": 4096}
@@ -212,6 +212,8 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
     """
     config = read_object(file)
     wanted = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    whole = {name for name, x in model.state_dict().items() if not x.is_floating_point()}
+    check_quantised(config, file)
     rest = 0
     for name, tensor in stored.items():
         own = name
@@ -220,6 +222,11 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
         expected = wanted.pop(own, None) or wanted.pop(f"{model.base_model_prefix}.{own}", None)
         if expected is None:
             rest += math.prod(tensor.shape)
+        elif tensor.kind[0] in "IU" and own not in whole and "quantization_config" not in config:
+            raise ValueError(
+                f"{tensor.file}: {name}: whole numbers ({tensor.kind}), and no quantization_config says "
+                "what they stand for; expected BF16, F16 or F32, or the model as a GGUF file"
+            )
         elif expected != tensor.shape and tensor.kind not in ("U8", "I8", "I32"):  # packed by quantisation
             odd = set(expected) - set(tensor.shape)
             fields = [f"{where} = {value}" for where, _, value, _ in _settings(config) if _is_in(value, odd)]
@@ -234,6 +241,24 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
     if missing > 16 * (rest + 1024):
         lost = max((name for name in wanted if name not in head), key=lambda name: math.prod(wanted[name]))
         raise ValueError(f"{file} describes {lost} {list(wanted[lost])}, which the weights do not hold")
+
+
+def check_quantised(config: Mapping[str, Any], file: Path) -> None:
+    """ValueError for a quantisation that transformers does not know: it would take the packed numbers for weights."""
+    from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+
+    said = config.get("quantization_config")
+    if said is None:
+        return
+    method = said.get("quant_method") if isinstance(said, dict) else said
+    named = {"load_in_4bit", "load_in_8bit"} & (
+        said.keys() if isinstance(said, dict) else set()
+    )  # bitsandbytes, of old
+    if method not in AUTO_QUANTIZER_MAPPING and not (method is None and named):
+        raise ValueError(
+            f"{file}: quantization_config.quant_method: {str(method)[:40]!r} is not known to transformers; expected "
+            "the model in BF16, F16 or F32, or as a GGUF file"
+        )
 
 
 def _is_in(value: Any, sizes: set[int]) -> bool:

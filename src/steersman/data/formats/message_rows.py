@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -55,6 +57,23 @@ PEOPLE = tuple(_PEOPLE.split())
 """Columns that name a customer, whose messages are parted by time where no conversation is named."""
 _TIMES = "created_at created timestamp time datetime sent_at date created_date 时间 发送时间 消息时间 创建时间 日期"
 TIMES = tuple(_TIMES.split())
+LIKE = tuple(
+    re.compile(form)
+    for form in (
+        r"(?:interaction|conversation|conv|dialog(?:ue)?|chat|session|thread|ticket|case|call|engagement|incident)_?"
+        r"(?:id|no|number|ref)|(?:会话|对话|咨询|工单|聊天|服务|接待|通话)(?:记录)?(?:id|编号|号|标识|流水号)",
+        r"sent_by|participant|party|(?:消息|信息)?(?:发送|发言|说话)(?:方|者|人)(?:类型|角色|身份)?|(?:消息|发言)?(?:角色|身份|来源)",
+        r"(?:消息|聊天|会话|发送|对话|发言|转写|识别)?(?:内容|文本|正文|结果)|transcription|spoken_text",
+        r"(?:sent|start|message|created)_?(?:at|time|date|timestamp)|(?:消息|发送|发言|聊天|创建|开始)(?:时间|日期)",
+    )
+)
+"""Patterns of the names of such columns (conversation, speaker, text, time) where the speaker's value is a side."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _like(name: str) -> int:
+    """Which of LIKE a column's name is; -1 for others."""
+    return next((i for i, form in enumerate(LIKE) if form.fullmatch(name)), -1)
 
 
 def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
@@ -70,6 +89,10 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
+    if None in found:
+        like = {_like(name): key for name, key in reversed(keys.items())}
+        told = is_side(record[found[1] or like.get(1)]) if found[1] or 1 in like else False
+        found = [key or like.get(i) for i, key in enumerate(found)] if told else found
     if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
     alone = "side" not in record and found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
@@ -233,7 +256,8 @@ class Rows:
     def _times(self, row: Record) -> tuple[float | None, tuple[float | None, ...]]:
         """Seconds by the first column of time: counted since 1970, and of a date in each order."""
         keys = {plain(str(key)): key for key in reversed(list(row))}
-        text = next((str(row[keys[n]]).strip() for n in TIMES if n in keys and not empty(row[keys[n]])), "")
+        names = (*TIMES, *(name for name in keys if _like(name) == len(LIKE) - 1))
+        text = next((str(row[keys[n]]).strip() for n in names if n in keys and not empty(row[keys[n]])), "")
         counted = int(text) / (1000 if len(text) == 13 else 1) if text.isdigit() and len(text) in (10, 13) else None
         self._stamped = self._stamped and (counted is not None or not text)
         match = stamps.LEADING.match(text) if counted is None else None

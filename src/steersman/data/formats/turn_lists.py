@@ -12,7 +12,7 @@ from typing import Any
 from steersman.data.formats.fields import Fields, parsed_json, plain, said_in
 from steersman.data.formats.sides import flagged
 from steersman.data.formats.turns import ROLES as SPEAKERS
-from steersman.data.formats.turns import SPEAKER_KEYS, TEXT_KEYS, in_rows, speaks_both
+from steersman.data.formats.turns import SPEAKER_KEYS, TEXT_KEYS, in_rows, speaks_both, told_by_role
 
 Record = Mapping[str, Any]
 OTHERS = ("question", "answer", "text", "history", "context", "preference")
@@ -85,7 +85,10 @@ def _is_turns(value: Any, name: str) -> bool:
         return len({item[0].strip().casefold() for item in value} & SPEAKERS.keys()) > 1
     if not all(isinstance(item, Mapping) for item in value):
         return False
-    return all(map(_is_turn, value)) or (NAMED.fullmatch(plain(name)) is not None and all(map(speaks_both, value)))
+    said = all(any(isinstance(item.get(key), str) for key in TEXT_KEYS) for item in value)
+    if all(map(_is_turn, value)) or (said and told_by_role(value) is not value):
+        return True
+    return NAMED.fullmatch(plain(name)) is not None and all(map(speaks_both, value))
 
 
 def _is_turn(item: Record) -> bool:

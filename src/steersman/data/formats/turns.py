@@ -29,6 +29,8 @@ ROLES: dict[str, Role | str] = {
         ("大夫", "咨询师", "旗舰店", "专卖店", "专营店", "waiter", "supporter", "therapist", "wizard"), "assistant"
     ),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
+    **dict.fromkeys(("人工", "机器人客服", "商家客服", "客服人员", "kefu", "support agent", "live agent"), "assistant"),
+    **dict.fromkeys(("human agent", "shop", "merchant", "seller"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
     **dict.fromkeys(("tool_result", "function_result", "tool_output", "environment", "api"), "tool"),
@@ -86,7 +88,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
         value = value["messages"]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
-    value = _told_by_role(value)
+    value = told_by_role(value)
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
@@ -101,7 +103,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     return _speaking_systems(every, fields)
 
 
-def _told_by_role(turns: list[Any]) -> list[Any]:
+def told_by_role(turns: list[Any]) -> list[Any]:
     """Turns whose speaker stands in a field of another name, known by its values: in each a role, of both sides."""
     if not all(isinstance(t, Mapping) and t.keys().isdisjoint(SPEAKER_KEYS) for t in turns):
         return turns

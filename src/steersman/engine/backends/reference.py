@@ -11,7 +11,7 @@ import inspect
 import itertools
 import random
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,11 +44,12 @@ class ReferenceEngine:
         version: str,
         thinking: str = "keep",
         today: bool = True,
+        ends: Collection[int] = (),
     ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         apart = bool(model.config.is_encoder_decoder)
         self._places = not apart and "position_ids" in inspect.signature(model.forward).parameters
-        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart)
+        self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart, ends)
         self.model_name, self.policy_version = model_name, version
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
         self._lock = threading.Lock()

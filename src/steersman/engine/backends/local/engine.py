@@ -77,7 +77,8 @@ class LocalEngine:
 
     def __init__(self, decoder: Decoder, tokenizer: Any, serving: Serving) -> None:
         self.decoder = decoder
-        self._prompts = Prompts(tokenizer, decoder.shape.vocabulary, serving.thinking, serving.today)
+        size = decoder.shape.vocabulary
+        self._prompts = Prompts(tokenizer, size, serving.thinking, serving.today, ends=serving.ends)
         self.model_name, self.reuse, self.max_slots = serving.name, serving.reuse, serving.max_slots
         self._grammars = Grammars(tokenizer, self._prompts.ends, decoder.shape.vocabulary, self._prompts.said)
         self.prefixes = Prefixes(decoder.cache.budget // 4)
