@@ -47,6 +47,9 @@ ListOption = Annotated[
     list[str] | None,
     typer.Option("--list", metavar="NAME=SEPARATOR", help="A field whose text is a list, with what separates items."),
 ]
+BalanceOption = Annotated[
+    bool, typer.Option("--balance", help="Labels equally often: --most by their number each, or as the rarest.")
+]
 LongOption = Annotated[
     int, typer.Option("--most-characters", min=0, help="A longer field is cut at its end, a longer answer left out.")
 ]
@@ -125,9 +128,7 @@ def tasks_build(
     prompts: Annotated[int, typer.Option("--prompts", min=1, help="Prompts of a record in the training split.")] = 2,
     options: Annotated[int, typer.Option("--options", help="Label sets up to so many are listed in prompts.")] = 20,
     most: Annotated[int, typer.Option("--most", min=0, help="Records of all splits, drawn by the seed; 0: all.")] = 0,
-    balance: Annotated[
-        bool, typer.Option("--balance", help="Labels equally often: --most by their number each, or as the rarest.")
-    ] = False,
+    balance: BalanceOption = False,
     characters: LongOption = 1000,
     split: SplitOption = "auto",
     seed: SeedOption = None,
@@ -168,12 +169,13 @@ def tasks_build(
     lines += [f"  labels ({code}): {', '.join(of) if len(of) <= options else len(of)}" for code, of in few]
     lines += [f"  labels of {len(built.labels) - len(few)} more kinds"] if len(built.labels) > len(few) else []
     of_kinds = Counter(c.meta["task"]["kind"] for part in built.splits.values() for c in part)
-    data: dict[str, Any] = {
-        "datasets": [info.to_json() for info in infos],
-        "labels": built.labels,
+    data: dict[str, Any] = {"datasets": [info.to_json() for info in infos], "labels": built.labels}
+    data |= {
         "kinds": dict(of_kinds),
+        "read": counts.read,
+        "left_out": dict(counts.left_out),
+        "changed": dict(counts.changed),
     }
-    data |= {"read": counts.read, "left_out": dict(counts.left_out), "changed": dict(counts.changed)}
     emit(as_json, data, "\n".join(lines + _said(counts)))
 
 
