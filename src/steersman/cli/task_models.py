@@ -157,11 +157,10 @@ def tasks_build(
     found, counts = _read(sources, chosen, taking, encoding, 0)
     seed = space.config.project.seed if seed is None else seed
     how = _building(into, seed, parse_split(split), language, (prompts, options, most), LEAST if split == "auto" else 0)
-    how = dataclasses.replace(how, balance=_balanced(balance, chosen))
-    built = _built(found, chosen, how, counts)
+    built = _built(found, chosen, dataclasses.replace(how, balance=_balanced(balance, chosen)), counts)
     about = {"task": kind or "ready", "taking": dataclasses.asdict(taking), "language": language, "seed": seed}
     about |= {"prompts": prompts, "options": options, "most": most, "balance": balance, "split": split}
-    about |= {"changed": dict(counts.changed)}
+    about["changed"] = dict(counts.changed)
     splits = {split: of or None for split, of in built.splits.items()}
     infos = write_each(space, (into, "demonstrations"), splits, _origin(sources, counts, replace), about)
     lines = [f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos]
