@@ -11,6 +11,7 @@ import pytest
 from steersman.data.formats.exports import body_of
 from steersman.data.formats.markup import text_of
 from steersman.data.importing import parse_file
+from steersman.data.tables import titles_of
 from steersman.types import Conversation
 
 Q, A = "Where is my parcel 1234?", "It left on Monday."
@@ -91,3 +92,22 @@ def test_markup_of_a_few_words_leaves_the_lines() -> None:
     assert len(text_of("<div>x" * 30_000)) == 59_999  # half a minute where work per tag grows with those that are open
     mail = "P. Smith <p.smith@example.com> wrote:\n> old\nnew"
     assert body_of({"body": mail}) == mail
+
+
+def test_who_is_no_bot_is_who_else_the_row_says(tmp_path: Path) -> None:
+    rows = [
+        {"conversation_id": "1", "sender": who, "is_bot": False, "text": text}
+        for who, text in (("customer", Q), ("agent", A))
+    ]
+    assert said(tmp_path, rows) == [("user", Q), ("assistant", A)]
+
+
+def test_headings_stay_though_a_row_has_too_many_cells() -> None:
+    assert titles_of([["question", "answer"], ["a", "b"], ["a", "b", "c", "d"]]) == 0
+    assert titles_of([["Report", ""], ["question", "answer"], ["a", "b"]]) == 1
+
+
+def test_a_sentence_cut_into_words_on_demand_keeps_its_spaces(tmp_path: Path) -> None:
+    cut = "今天 天气 很 好 我们 出去 走走"
+    rows = [{"question": "分词：今天天气很好我们出去走走", "answer": cut}]
+    assert said(tmp_path, rows)[1] == ("assistant", cut)

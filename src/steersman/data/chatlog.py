@@ -237,11 +237,11 @@ def _begins(line: Line, style: _Style, known: frozenset[str]) -> Said | None:
 
 def _stamped(number: int, when: When, match: re.Match[str], style: _Style, known: frozenset[str]) -> Said | None:
     rest = match["rest"].strip()
-    if SHOP.fullmatch(rest):  # a shop and who of it, above the message: 旗舰店:小美:
-        return Said(number, when, rest[:-1], "")
     named = NAMED.match(rest)
     if named and name_key(named["who"]) in known:
         return Said(number, when, named["who"].strip(), named["rest"].strip())
+    if SHOP.fullmatch(rest):  # a shop and who of it, above the message: 旗舰店:小美:
+        return Said(number, when, rest[:-1], "")
     if style.spaced and (found := _known_first(rest, known)):
         return Said(number, when, *found)
     if notices.BOUNDARY.fullmatch(rest):

@@ -99,7 +99,12 @@ def records_of(rows: Iterator[Record], part: Part, reading: Reading, place: str,
 def titles_of(rows: Sequence[Sequence[str]]) -> int:
     """How many of a table's first rows are titles above its headings: rows of at most half as many cells."""
     widths = [sum(bool(cell.strip()) for cell in row) for row in rows]
-    return next((i for i, width in enumerate(widths) if width and 2 * max(widths[i:]) <= 3 * width), 0)
+    named = (width > 1 and _tells(column_names(list(row))) for width, row in zip(widths, rows, strict=True))
+    heads = (
+        known or (width and 2 * max(widths[i:]) <= 3 * width)
+        for i, (width, known) in enumerate(zip(widths, named, strict=True))
+    )
+    return next((i for i, found in enumerate(heads) if found), 0)
 
 
 def filled_down(records: Iterator[Record], reading: Reading) -> Iterator[Record]:

@@ -172,7 +172,7 @@ def tree_row(value: Any) -> Record | None:
         return None
     told = (flagged(str(key), value[key]) for key in value)
     named = (ROLES.get(str(value[keys[n]]).casefold()) for n in ("role", "author_type", "sender_type") if n in keys)
-    role = next((side for side in (*told, *named) if side in ("user", "assistant")), None)
+    role = next((side for side in (*named, *told) if side in ("user", "assistant")), None)
     if role is None:
         return None
     text = MENTIONS.sub("", value[said])

@@ -210,7 +210,8 @@ def _side(item: Record, record: Record) -> str | None:
     if item.get("type") in ("VoiceComment", "system_message") or channel in ("rule", "system"):
         return None
     for key, value in item.items():
-        if isinstance(value, bool) and (flag := flagged(str(key), value)) is not None:
+        tells = isinstance(value, bool) and (value or "bot" not in str(key).casefold())  # no bot may be an agent
+        if tells and (flag := flagged(str(key), value)) is not None:
             return flag
     if isinstance(direction := item.get("direction"), str):
         return DIRECTIONS.get(direction.casefold())

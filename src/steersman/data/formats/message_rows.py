@@ -93,7 +93,9 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
         like = {_like(name): key for name, key in reversed(keys.items())}
         told = is_side(record[found[1] or like.get(1)]) if found[1] or 1 in like else False
         found = [key or like.get(i) for i, key in enumerate(found)] if told else found
-    if found[1] is None or plain(str(found[1])) in ("author", "author_id", "sender"):
+    if found[1] is None or (
+        plain(str(found[1])) in ("author", "author_id", "sender") and not is_side(record[found[1]])
+    ):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
     alone = "side" not in record and found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
     if alone and is_side(record[found[1]]) and not any(n in keys for n in (*NAMES["question"], *NAMES["id"])):

@@ -45,7 +45,10 @@ def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Messag
 
 def _words_apart(turns: Sequence[Message]) -> bool:
     """Whether Chinese is written word by word with spaces between, as public sets of dialogues have it."""
-    text = "\n".join(m.text for m in turns)
+    said = [m.text for m in turns if m.role in ("user", "assistant")]
+    if any(len(HAN.findall(text)) >= LEAST_HAN and not APART.search(text) for text in said):
+        return False  # one turn alone: a sentence cut into words on demand
+    text = "\n".join(said)
     han = len(HAN.findall(text))
     return han >= LEAST_HAN and len(APART.findall(text)) >= OFTEN_APART * han
 
