@@ -18,6 +18,7 @@ from steersman.compute.packing import build_row
 from steersman.engine.load import load_engine
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
 from steersman.types import SamplingParams
+from steersman.weights.checks import check_quantised
 from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
 from test_families import expected
 from test_models import trees
@@ -148,7 +149,13 @@ def test_numbers_that_stand_for_others_are_not_taken_for_weights(tiny: Path, tmp
     folder = Path(shutil.copytree(tiny, tmp_path / "m"))
     tensors = load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}):
+    for kind in (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"load_in_8bit": True},
+        {"quant_method": "awq"},
+    ):
+        check_quantised({"quantization_config": kind}, folder / "config.json")
+    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}, {"quant_method": []}):
         (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
         with pytest.raises(ValueError, match=r"quantization_config\.quant_method: .* is not known to transformers"):
             load_causal(folder)
