@@ -97,7 +97,7 @@ def test_promotion_without_evidence_asks_first(space: Workspace, word: str, n: i
 
 
 def test_promote_names_what_can_be_promoted(space: Workspace) -> None:
-    assert "nothing yet" in run(space, "promote").stderr
+    assert "there are none yet" in run(space, "promote").stderr
     for stage in ("sft", "dpo"):
         artifact(space, stage)
     told = run(space, "promote")

@@ -169,8 +169,8 @@ def test_what_other_clients_send(http: TestClient, client: str) -> None:
         {"modalities": ["audio"]},
         {"audio": {"voice": "alloy"}},
         {"web_search_options": {}},
-        {"chat_template_kwargs": {"enable_thinking": False}},
-        {"thinking": {"type": "disabled"}},  # dify
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        {"thinking": {"type": "enabled"}},
         {"enabledSearch": True},
         {"best_of": 2},
         {"ignore_eos": True},

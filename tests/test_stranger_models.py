@@ -11,14 +11,17 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers import RobertaConfig, RobertaForCausalLM
 
 import tiny as t
 from families import Family, greedy, make_folder
 from steersman.compute.packing import build_row
+from steersman.engine.backends.reference import ReferenceEngine
 from steersman.engine.load import load_engine
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs
 from steersman.types import SamplingParams
-from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
+from steersman.weights.checks import check_quantised
+from steersman.weights.folders import load_causal, load_scalar, read_tokenizer, use_packed_rows
 from test_families import expected
 from test_models import trees
 
@@ -148,7 +151,13 @@ def test_numbers_that_stand_for_others_are_not_taken_for_weights(tiny: Path, tmp
     folder = Path(shutil.copytree(tiny, tmp_path / "m"))
     tensors = load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}):
+    for kind in (
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"load_in_8bit": True},
+        {"quant_method": "awq"},
+    ):
+        check_quantised({"quantization_config": kind}, folder / "config.json")
+    for kind in ({"quant_method": "modelopt"}, {"quant_method": 3}, {"quant_method": []}):
         (folder / "config.json").write_text(json.dumps(config | {"quantization_config": kind}))
         with pytest.raises(ValueError, match=r"quantization_config\.quant_method: .* is not known to transformers"):
             load_causal(folder)
@@ -171,3 +180,11 @@ def test_numbers_that_stand_for_others_are_not_taken_for_weights(tiny: Path, tmp
     for key, x in load_causal(folder, "float32").state_dict().items():
         if key in mixed:
             assert torch.equal(x, mixed[key].float()), key
+
+
+def test_models_that_count_places_from_another_number_are_left_to_it(tiny: Path) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    tokenizer = read_tokenizer(tiny)
+    config = RobertaConfig(vocab_size=len(tokenizer), is_decoder=True, max_position_embeddings=64, **shape)
+    engine = ReferenceEngine(RobertaForCausalLM(config).eval(), tokenizer, model_name="r", version="1")
+    assert not engine._places

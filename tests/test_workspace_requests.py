@@ -159,3 +159,11 @@ def test_a_canary_of_wrong_types_is_an_error(space: Workspace, key: str, value: 
     known["canaries"][0][key] = value
     path.write_text(json.dumps(known))
     assert "expected an object with a list 'canaries'" in ask(space, "canary", "status")["error"]
+
+
+def test_a_record_whose_own_id_looks_like_one_made_of_another_is_forgotten() -> None:
+    gone = {"set/1-3", "desk-7"}
+    assert [forget._of_one(made, gone) for made in ("set/1-3", "desk-7", "edit-desk-7", "1-3", "7")] == [
+        *[True] * 3,
+        *[False] * 2,
+    ]

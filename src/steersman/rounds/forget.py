@@ -105,7 +105,7 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
 def _without(space: Workspace, info: dataset.DatasetInfo, gone: Collection[str]) -> list[Path]:
     """The data set without the records. What was made of it still takes its place, by the hash that it had."""
     found = list(dataset.stream_records(info.path))
-    kept = [one for one in found if isinstance(one, str) or record_of(one.id) not in gone]
+    kept = [one for one in found if isinstance(one, str) or not _of_one(one.id, gone)]
     if len(kept) == len(found):
         return []
     if kept:
@@ -131,7 +131,11 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str]) -> l
     changed = {}
     for path in (folder / name for name in names if (folder / name).is_file()):
         rows = read_lines(path)
-        kept = _nameless(rows, gone) if path.name == INDEX else [r for r in rows if _record(r) not in gone]
+        kept = (
+            _nameless(rows, gone)
+            if path.name == INDEX
+            else [r for r in rows if not _of_one(str(r.get("id", "")), gone)]
+        )
         if kept != rows:
             changed[path] = kept
     old = read_manifest(folder)
@@ -144,9 +148,9 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str]) -> l
     return list(changed)
 
 
-def _record(row: dict[str, Any]) -> str:
-    """The record that a line of training data was made of."""
-    return record_of(str(row.get("id", "")))
+def _of_one(made: str, gone: Collection[str]) -> bool:
+    """Whether a line of training data is one of these records, or was made of one."""
+    return made in gone or record_of(made) in gone
 
 
 def _nameless(rows: list[dict[str, Any]], gone: Collection[str]) -> list[dict[str, Any]]:

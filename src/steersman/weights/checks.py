@@ -213,6 +213,7 @@ def check_shapes(model: Any, stored: Mapping[str, Stored], renamed: Mapping[str,
     config = read_object(file)
     wanted = {name: tuple(x.shape) for name, x in model.state_dict().items()}
     whole = {name for name, x in model.state_dict().items() if not x.is_floating_point()}
+    whole |= {name.removeprefix(f"{model.base_model_prefix}.") for name in whole}
     check_quantised(config, file)
     rest = 0
     for name, tensor in stored.items():
@@ -250,11 +251,10 @@ def check_quantised(config: Mapping[str, Any], file: Path) -> None:
     said = config.get("quantization_config")
     if said is None:
         return
-    method = said.get("quant_method") if isinstance(said, dict) else said
-    named = {"load_in_4bit", "load_in_8bit"} & (
-        said.keys() if isinstance(said, dict) else set()
-    )  # bitsandbytes, of old
-    if method not in AUTO_QUANTIZER_MAPPING and not (method is None and named):
+    said = said if isinstance(said, dict) else {"quant_method": said}
+    method = said.get("quant_method")
+    bits = said.get("load_in_4bit") or said.get("load_in_8bit")  # of bitsandbytes, old files do not name it
+    if str(method) not in AUTO_QUANTIZER_MAPPING and not (bits and method in (None, "bitsandbytes")):
         raise ValueError(
             f"{file}: quantization_config.quant_method: {str(method)[:40]!r} is not known to transformers; expected "
             "the model in BF16, F16 or F32, or as a GGUF file"

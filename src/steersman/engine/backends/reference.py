@@ -48,7 +48,8 @@ class ReferenceEngine:
     ) -> None:
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         apart = bool(model.config.is_encoder_decoder)
-        self._places = not apart and "position_ids" in inspect.signature(model.forward).parameters
+        counts = any(hasattr(part, "create_position_ids_from_input_ids") for part in model.modules())  # RoBERTa: from 2
+        self._places = not (apart or counts) and "position_ids" in inspect.signature(model.forward).parameters
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart, ends)
         self.model_name, self.policy_version = model_name, version
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
