@@ -109,7 +109,8 @@ def wrong() -> Iterator[Row]:
             rng = random.Random(f"typos/{number}")
             right = rng.choice(found)
             seen.add(right)
-            yield {"text": typing(right, rng), "corrected": right}
+            if (typed := typing(right, rng)) != right:
+                yield {"text": typed, "corrected": right}
 
 
 def titles() -> Iterator[Row]:
