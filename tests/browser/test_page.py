@@ -118,7 +118,7 @@ def test_stop_is_heard_before_the_first_word(site: Site) -> None:
     site.engine.turn = threading.Event()  # other answers come first
     page = site.open()
     site.ask(page, "hello")
-    expect(page.locator(".dots")).to_be_visible()
+    expect(page.locator(".dots, .cursor").first).to_be_visible()  # until it has an id, and from then on
     button(page, "Stop answering").click()
     expect(button(page, "Answer this")).to_be_visible()
     assert [m.role for m in site.messages(written=False)] == ["user"]
