@@ -1,4 +1,4 @@
-/* Attention of one position over a sequence's cache; head sizes are multiples of LANES. The query heads that share a
+/* Attention of one position over a sequence's cache; head sizes are multiples of 16. The query heads that share a
    key head are computed together, so that each key and value is read once for all of them. Keys and values are bfloat16,
    or int8 with a scale per row, which is taken into its score and into its chance. */
 
@@ -7,7 +7,7 @@
 
 #include "common.h"
 
-#define TOGETHER 4 /* query heads at once */
+#define TOGETHER (LANES / 4) /* query heads at once */
 #define KEYS 4     /* keys at once: TOGETHER * KEYS scores are one vector, those of head g at g * KEYS */
 #define CHUNK (2 * LANES)
 
@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) void fetch_line(const char **next, 
     *next += eight ? CHUNK : 2 * CHUNK;
 }
 
-/* 32 numbers in bfloat16; the upper half is zero where only `left` <= 16 are there */
+/* 2 * LANES numbers in bfloat16; the upper half is zero where only `left` <= LANES are there */
 #ifdef __AVX512BF16__
 typedef __m512i Pairs;
 static inline __attribute__((always_inline)) Pairs load_pairs(const bf16 *x, int64_t left) {
@@ -75,8 +75,13 @@ static inline __attribute__((always_inline)) void interleave(Pairs x, Pairs y, P
     out[0] = (Pairs){x.even, y.even}, out[1] = (Pairs){x.odd, y.odd};
 }
 static inline __attribute__((always_inline)) void in_order(const floats *x, floats *out) {
+#if LANES == 16
     out[0] = SHUFFLE(x[0], x[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     out[1] = SHUFFLE(x[0], x[1], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#else
+    out[0] = SHUFFLE(x[0], x[1], 0, 8, 1, 9, 2, 10, 3, 11);
+    out[1] = SHUFFLE(x[0], x[1], 4, 12, 5, 13, 6, 14, 7, 15);
+#endif
 }
 #endif
 
@@ -90,20 +95,29 @@ static inline __attribute__((always_inline)) floats scales_at(const float *scale
         memcpy(&four, scales + t, KEYS * sizeof *scales);
     else
         memcpy(&four, scales + t, (count - t) * sizeof *scales);
+#if LANES == 16
     return SHUFFLE(four, four, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+#else
+    return SHUFFLE(four, four, 0, 1, 2, 3, 0, 1, 2, 3);
+#endif
 }
 
+/* The first (0) or second (2) pair of every four lanes: of a and b in turns, lane by lane or pair by pair */
+#if LANES == 16
 #define QUADS(a, b, i, j, k, l) SHUFFLE(a, b, 4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3, 4 * j, 4 * j + 1, 4 * j + 2, \
     4 * j + 3, 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3, 4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3)
-/* The first (0) or second (2) pair of every four lanes: of a and b in turns, lane by lane or pair by pair */
 #define LANES_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 16, n + 1, n + 17, n + 4, n + 20, n + 5, n + 21, n + 8, n + 24, \
     n + 9, n + 25, n + 12, n + 28, n + 13, n + 29)
 #define PAIRS_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 1, n + 16, n + 17, n + 4, n + 5, n + 20, n + 21, n + 8, n + 9, \
     n + 24, n + 25, n + 12, n + 13, n + 28, n + 29)
+#else
+#define LANES_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 8, n + 1, n + 9, n + 4, n + 12, n + 5, n + 13)
+#define PAIRS_IN_TURN(a, b, n) SHUFFLE(a, b, n, n + 1, n + 8, n + 9, n + 4, n + 5, n + 12, n + 13)
+#endif
 
 /* sums[g][t] -> the sum over lanes of each, at g * KEYS + t */
 static inline __attribute__((always_inline)) floats sums_of(floats sums[TOGETHER][KEYS]) {
-    floats quads[TOGETHER], halves_[2];
+    floats quads[TOGETHER];
 #pragma GCC unroll 4
     for (int g = 0; g < TOGETHER; g++) {
         floats *s = sums[g];
@@ -111,12 +125,18 @@ static inline __attribute__((always_inline)) floats sums_of(floats sums[TOGETHER
         floats b = LANES_IN_TURN(s[2], s[3], 0) + LANES_IN_TURN(s[2], s[3], 2);
         quads[g] = PAIRS_IN_TURN(a, b, 0) + PAIRS_IN_TURN(a, b, 2);
     }
+#if LANES == 16
+    floats halves_[2];
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         floats a = quads[2 * i], b = quads[2 * i + 1];
         halves_[i] = QUADS(a, b, 0, 1, 4, 5) + QUADS(a, b, 2, 3, 6, 7);
     }
     return QUADS(halves_[0], halves_[1], 0, 2, 4, 6) + QUADS(halves_[0], halves_[1], 1, 3, 5, 7);
+#else
+    floats a = quads[0], b = quads[1];
+    return SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+#endif
 }
 
 /* scores [count / KEYS][TOGETHER][KEYS] = q . keys * scale, -inf beyond `count`; q and keys are rows of d. Returns the
@@ -153,9 +173,15 @@ static inline __attribute__((always_inline)) floats dot_keys(const bf16 *q, Rows
 
 /* Every lane of a head -> its largest, or its sum */
 static inline __attribute__((always_inline)) floats over_head(floats x, int sum) {
+#if LANES == 16
     floats y = SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
     x = sum ? x + y : larger(x, y);
     y = SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+#else
+    floats y = SHUFFLE(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+    x = sum ? x + y : larger(x, y);
+    y = SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+#endif
     return sum ? x + y : larger(x, y);
 }
 
@@ -218,8 +244,10 @@ static inline __attribute__((always_inline)) void attend_group(const bf16 *q, Ro
                                                                float *out, const char *next, int eight) {
     for (; heads >= TOGETHER; heads -= TOGETHER, q += TOGETHER * d, out += TOGETHER * d)
         attend_heads(q, keys, values, d, count, TOGETHER, scale, scores, out, &next, eight);
+#if LANES == 16
     if (heads == 3) attend_heads(q, keys, values, d, count, 3, scale, scores, out, &next, eight);
     if (heads == 2) attend_heads(q, keys, values, d, count, 2, scale, scores, out, &next, eight);
+#endif
     if (heads == 1) attend_heads(q, keys, values, d, count, 1, scale, scores, out, &next, eight);
 }
 

@@ -26,8 +26,8 @@ static inline void lay_out_all(const Side *s, int64_t n, int64_t k, int second, 
 static inline void write_block(const float *c, const float *factors, int64_t rows, int64_t columns, bf16 *to, int64_t stride) {
     for (int64_t i = 0; i < rows; i++) {
         float factor = factors ? factors[i] : 1.0f;
-        store_narrow(to + i * stride, load(c + i * WIDE) * factor);
-        if (columns > SIDE) store_narrow(to + i * stride + SIDE, load(c + i * WIDE + SIDE) * factor);
+        for (int64_t j = 0; j < (columns > SIDE ? WIDE : SIDE); j += LANES)
+            store_narrow(to + i * stride + j, load(c + i * WIDE + j) * factor);
     }
 }
 

@@ -59,7 +59,7 @@ static const bf16 *in_bf16(const void *rows, const float *scales, int64_t first,
    largest so far. Returns what earlier sums have to be multiplied by. */
 static inline __attribute__((always_inline)) float softmax_on(
     float *scores, int64_t count, int64_t j, int64_t first, int64_t last, float scale, bf16 *p, float *top, float *total) {
-    const ints order = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const ints order = IN_TURN;
     const floats none = (floats){0} - INFINITY;
     int masked = first > j || last < j + count - 1;
     floats most = none, sum = {0};
@@ -149,7 +149,7 @@ static int64_t bytes_of(const Cached *a, int64_t part) {
 
 static int64_t attend_cached(const Cached *a, int64_t threads) {
     if (!has_products()) return NO_TILES;
-    if (threads < 1 || a->n < 1 || a->size < 1 || a->d < 1 || a->d % LANES || a->kv_heads < 1 || a->heads % a->kv_heads)
+    if (threads < 1 || a->n < 1 || a->size < 1 || a->d < 1 || a->d % UNIT || a->kv_heads < 1 || a->heads % a->kv_heads)
         return BAD_SIZE;
     if (a->start < 0 || a->window < 0 || a->start + a->size > a->capacity) return BAD_POSITION;
     int64_t tasks = a->n * a->kv_heads, part = part_of(a, threads), bytes = bytes_of(a, part), failed = DONE;

@@ -27,10 +27,10 @@ PRODUCTS = (
     "matrix tiles (AMX)",
 )
 """What products of training and prefill are computed with, by the number that `steersman_products` returns."""
-PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (24, 24)}
-"""What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h): with bfloat16
-weights, with int8. For fewer a dot product each is faster. Measured on a Sapphire Rapids (tiles), a Zen 4 (bfloat16)
-and a Zen 5 (float32: AVX512 from 18 on, AVX2 not below 32)."""
+PACKED_FROM = {"tiles": (1, 5), "bfloat16 vectors": (14, 20), "float32 vectors": (16, 12)}
+"""What multiplies in a decode step -> sequences from which inputs lie side by side (kernels/packed.h, panels.h): with
+bfloat16 weights, with int8. For fewer a dot product each is faster. Measured on a Sapphire Rapids (tiles), a Zen 4
+(bfloat16) and a Zen 3 (float32, AVX2)."""
 
 
 @dataclass(frozen=True)

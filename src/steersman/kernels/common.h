@@ -53,7 +53,16 @@ static inline float exp_(float x) { /* 2^k times a polynomial */
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define UNIT 16 /* sizes are multiples of it */
+
+/* Numbers side by side. gcc keeps sums in vectors longer than the processor's on the stack */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define LANES 8
+#define IN_TURN {0, 1, 2, 3, 4, 5, 6, 7}
+#else
 #define LANES 16
+#define IN_TURN {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+#endif
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
@@ -91,9 +100,14 @@ static inline __attribute__((always_inline)) void store_narrow(bf16 *to, floats 
 }
 
 static inline __attribute__((always_inline)) float sum_of(floats x) {
+#if LANES == 16
     x += SHUFFLE(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
     x += SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
     x += SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+#else
+    x += SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    x += SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+#endif
     return x[0] + x[1];
 }
 
@@ -103,9 +117,14 @@ static inline __attribute__((always_inline)) floats larger(floats x, floats y) {
 }
 
 static inline __attribute__((always_inline)) float largest(floats x) {
+#if LANES == 16
     x = larger(x, SHUFFLE(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
     x = larger(x, SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
     x = larger(x, SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+#else
+    x = larger(x, SHUFFLE(x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+    x = larger(x, SHUFFLE(x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+#endif
     return x[0] > x[1] ? x[0] : x[1];
 }
 

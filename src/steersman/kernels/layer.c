@@ -9,7 +9,7 @@
 /* out = x / rms(x) * (weight + offset); inverse [n] keeps 1 / rms. x, out [n, d] */
 int64_t steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inverse, int64_t n, int64_t d,
                     const float *offset_eps, int64_t threads) {
-    if (n < 0 || d < 1 || d % LANES || threads < 1) return BAD_SIZE;
+    if (n < 0 || d < 1 || d % UNIT || threads < 1) return BAD_SIZE;
     float offset = offset_eps[0], eps = offset_eps[1];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -29,7 +29,7 @@ int64_t steersman_norm(const bf16 *x, const bf16 *weight, bf16 *out, float *inve
 /* From grad [n, d], that of the output: grad_x [n, d] and, unless NULL, grad_weight [d] float32 */
 int64_t steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *weight, const float *inverse, bf16 *grad_x,
                              float *grad_weight, int64_t n, int64_t d, const float *offset_eps, int64_t threads) {
-    if (n < 0 || d < 1 || d % LANES || threads < 1) return BAD_SIZE;
+    if (n < 0 || d < 1 || d % UNIT || threads < 1) return BAD_SIZE;
     float *parts = grad_weight ? aligned_alloc(64, threads * d * sizeof(float)) : NULL, offset = offset_eps[0];
     if (grad_weight && !parts) return NO_MEMORY;
     if (parts) memset(parts, 0, threads * d * sizeof(float));
@@ -63,7 +63,7 @@ int64_t steersman_norm_backward(const bf16 *grad, const bf16 *x, const bf16 *wei
 /* out = x * cos + (x2 * low, x1 * high) * sin; x, out [n, heads, d], rows of x `stride` apart, cos, sin [n, d] */
 int64_t steersman_rotate(const bf16 *x, const bf16 *cos, const bf16 *sin, bf16 *out, int64_t n, int64_t heads, int64_t d,
                       int64_t stride, int64_t low, int64_t high, int64_t threads) {
-    if (n < 0 || heads < 0 || d < 1 || d % (2 * LANES) || stride < heads * d || threads < 1) return BAD_SIZE;
+    if (n < 0 || heads < 0 || d < 1 || d % (2 * UNIT) || stride < heads * d || threads < 1) return BAD_SIZE;
     int64_t half = d / 2;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
@@ -93,7 +93,7 @@ static inline __attribute__((always_inline)) void activation(floats x, int64_t g
 /* out [n, d] = act(gate) * up, whose rows are `stride` apart */
 int64_t steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, int64_t d, int64_t stride, int64_t gelu,
                     int64_t threads) {
-    if (n < 0 || d < 1 || d % LANES || stride < d || threads < 1) return BAD_SIZE;
+    if (n < 0 || d < 1 || d % UNIT || stride < d || threads < 1) return BAD_SIZE;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < d; j += LANES) {
@@ -106,7 +106,7 @@ int64_t steersman_gate(const bf16 *gate, const bf16 *up, bf16 *out, int64_t n, i
 
 int64_t steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *up, bf16 *grad_gate, bf16 *grad_up, int64_t n,
                              int64_t gelu, int64_t threads) {
-    if (n < 0 || n % LANES || threads < 1) return BAD_SIZE;
+    if (n < 0 || n % UNIT || threads < 1) return BAD_SIZE;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i += LANES) {
         floats value, slope, pulled = load_wide(grad + i);
@@ -121,7 +121,7 @@ int64_t steersman_gate_backward(const bf16 *grad, const bf16 *gate, const bf16 *
    the largest so far, sum of exp(x - largest), sum of x exp(x - largest), and the target's logit */
 int64_t steersman_softmax_part(const bf16 *logits, const int64_t *targets, float *sums, int64_t n, int64_t size, int64_t first,
                             const float *heat, int64_t threads) {
-    if (n < 0 || size < 1 || size % LANES || first < 0 || threads < 1) return BAD_SIZE;
+    if (n < 0 || size < 1 || size % UNIT || first < 0 || threads < 1) return BAD_SIZE;
     float colder = 1.0f / *heat;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -149,7 +149,7 @@ int64_t steersman_softmax_part(const bf16 *logits, const int64_t *targets, float
    softmax's normaliser, the entropy, and both gradients */
 int64_t steersman_softmax_part_backward(bf16 *logits, const int64_t *targets, const float *about, int64_t n, int64_t size,
                                      int64_t first, const float *heat, int64_t threads) {
-    if (n < 0 || size < 1 || size % LANES || first < 0 || threads < 1) return BAD_SIZE;
+    if (n < 0 || size < 1 || size % UNIT || first < 0 || threads < 1) return BAD_SIZE;
     float colder = 1.0f / *heat;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {

@@ -8,8 +8,10 @@
 
 #ifdef __AMX_BF16__
 #define NEAR (5 << 18) /* bytes of the second operand that shall stay in the second cache */
-#else
+#elif defined(__AVX512BF16__)
 #define NEAR (1 << 19)
+#else
+#define NEAR (1 << 21) /* of float32: better from the third cache than to lay out the first operand more often */
 #endif
 #define FINE 4    /* tasks a thread, so that one that loses its core for a moment holds up the others less */
 #define FEW 16    /* blocks of rows in a task, at least, for which a part of the second operand is laid out */

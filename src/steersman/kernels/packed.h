@@ -1,6 +1,7 @@
-/* Products of a block of weight rows with packed inputs, 16 sequences side by side: in matrix tiles, or in vectors whose
-   lanes are sequences. A vector adds up a row's products pair by pair from left to right, so a sum does not depend on
-   how many sequences there are, and there is no sum over lanes. */
+/* Products of a block of weight rows with packed inputs, 16 sequences side by side, for processors that multiply pairs
+   of bfloat16: in matrix tiles, or in vectors whose lanes are sequences. A vector adds up a row's products pair by pair
+   from left to right, so a sum does not depend on how many sequences there are, and there is no sum over lanes. Other
+   processors have panels.h. */
 
 #ifndef STEERSMAN_PACKED_H
 #define STEERSMAN_PACKED_H
@@ -11,25 +12,21 @@
 #define STEP (2 * SIDE)             /* columns of a step */
 #define PACKED (SIDE * STEP)        /* numbers of a step's 16 sequences */
 
+typedef bf16 Packed; /* what inputs are packed as */
+
 static inline int64_t groups_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 
 /* Sequences SIDE * group.. of x [n, k] -> packed, [k / 32, groups][16 pairs of columns, 16 sequences, 2]; sequences
    beyond n are zeros */
-static void pack(const bf16 *x, int64_t k, int n, int group, bf16 *packed) {
+static void pack(const bf16 *x, int64_t k, int n, int group, Packed *packed) {
     int64_t groups = groups_of(n);
     const bf16 *from = x + group * SIDE * k;
     int there = n - group * SIDE < SIDE ? n - group * SIDE : SIDE;
     for (int64_t j = 0; j < k; j += STEP, packed += groups * PACKED) {
         bf16 *to = packed + group * PACKED;
-#ifdef __AVX512F__
         __m512i rows[SIDE];
         for (int i = 0; i < SIDE; i++) rows[i] = i < there ? _mm512_loadu_si512(from + i * k + j) : _mm512_setzero_si512();
         transpose(rows, (__m512i *)to);
-#else
-        memset(to, 0, PACKED * sizeof *to);
-        for (int i = 0; i < there; i++)
-            for (int64_t p = 0; p < STEP; p += 2) memcpy(to + p * SIDE + 2 * i, from + i * k + j + p, 2 * sizeof *to);
-#endif
     }
 }
 
@@ -73,7 +70,6 @@ static void block_in_tiles(const bf16 *w, const bf16 *packed, int64_t k, int n, 
 }
 #else
 /* One pair of terms of as many sequences as a vector holds, or of half as many */
-#ifdef __AVX512BF16__
 static inline __attribute__((always_inline)) Terms pairs_at(const bf16 *packed, int half) {
     if (half) return (Terms)_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)packed));
     return terms_at(packed);
@@ -88,22 +84,6 @@ static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Terms in, T
     __m256i x = _mm512_castsi512_si256((__m512i)in), y = _mm512_castsi512_si256((__m512i)weights);
     return _mm512_castps256_ps512(_mm256_dpbf16_ps(_mm512_castps512_ps256(sum), (__m256bh)x, (__m256bh)y));
 }
-#else
-static inline __attribute__((always_inline)) Terms pairs_at(const bf16 *packed, int half) {
-    (void)half;
-    return terms_at(packed);
-}
-static inline __attribute__((always_inline)) Terms pair_of(const bf16 *w, int half) {
-    (void)half;
-    uint32_t pair;
-    memcpy(&pair, w, sizeof pair);
-    return halves_of((Words){0} + pair);
-}
-static inline __attribute__((always_inline)) Sums add_pair(Sums sum, Terms in, Terms weights, int half) {
-    (void)half;
-    return add_terms(sum, in, weights);
-}
-#endif
 
 /* `rows` weight rows, `apart` numbers apart, with `vectors` vectors of sequences from the one at `packed` on: registers
    hold all sums. Meanwhile the lines at `soon` + what is read are fetched. */
@@ -140,15 +120,9 @@ static inline __attribute__((always_inline)) void sums_across(
 }
 
 /* Registers for sums: some rows with some vectors, or more rows with one */
-#if ACROSS == 16
 #define SOME_VECTORS 2
 #define SOME_ROWS 8
 #define MORE_ROWS 16
-#else
-#define SOME_VECTORS (SIDE / ACROSS)
-#define SOME_ROWS 4
-#define MORE_ROWS 8
-#endif
 
 /* `rows` weight rows with the sequences from `packed` on */
 static inline __attribute__((always_inline)) void rows_across(
@@ -173,5 +147,21 @@ static void block_in_vectors(const bf16 *w, int64_t apart, const bf16 *packed, i
     }
 }
 #endif
+
+/* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
+static void pack_rows(const float *rows, int64_t r, int64_t k, int n, Packed *packed) {
+    (void)k;
+    int64_t groups = groups_of(n);
+    for (int64_t g = 0; g < groups; g++)
+        for (int o = 0; o < BLOCK; o += 2) {
+            words low, high;
+            memcpy(&low, rows + o * MOST + g * SIDE, sizeof low);
+            memcpy(&high, rows + (o + 1) * MOST + g * SIDE, sizeof high);
+            low = (low + 0x7fff + ((low >> 16) & 1)) >> 16; /* as `narrow` */
+            high = (high + 0x7fff + ((high >> 16) & 1)) & 0xffff0000;
+            low |= high;
+            memcpy(packed + (r / BLOCK * groups + g) * PACKED + o * SIDE, &low, sizeof low);
+        }
+}
 
 #endif

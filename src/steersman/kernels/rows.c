@@ -3,7 +3,7 @@
 
 #include "blocks.h"
 
-/* 16 numbers of which `left` are there */
+/* LANES numbers of which `left` are there */
 static inline __attribute__((always_inline)) ints load_some(const int32_t *x, int64_t left) {
     ints y = {0};
     if (left >= LANES)
@@ -13,10 +13,10 @@ static inline __attribute__((always_inline)) ints load_some(const int32_t *x, in
     return y;
 }
 
-/* Which of 16 keys from j on query i sees, all ones; both count within the document */
+/* Which of LANES keys from j on query i sees, all ones; both count within the document */
 static inline __attribute__((always_inline)) ints seen(const Attention *a, int64_t start, int64_t i, int64_t j) {
     int64_t left = a->tokens - start - j;
-    ints mask = (ints){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} <= (int32_t)(i - j);
+    ints mask = (ints)IN_TURN <= (int32_t)(i - j);
     if (a->branch) {
         ints branch = load_some(a->branch + start + j, left);
         mask &= (branch < 0) | (branch == a->branch[start + i]);
@@ -241,7 +241,7 @@ static int64_t backward(const Attention *a, const Gradients *g, int threads) {
 
 static int64_t examine(const Attention *a, int64_t threads) {
     if (!has_products()) return NO_TILES;
-    if (threads < 1 || a->d < 1 || a->d % LANES || a->kv_heads < 1 || a->heads % a->kv_heads) return BAD_SIZE;
+    if (threads < 1 || a->d < 1 || a->d % UNIT || a->kv_heads < 1 || a->heads % a->kv_heads) return BAD_SIZE;
     for (int64_t n = 0; n < a->documents; n++) {
         int64_t start = a->bounds[2 * n], end = a->bounds[2 * n + 1];
         if (start < 0 || end < start || end > a->tokens) return BAD_DOCUMENT;

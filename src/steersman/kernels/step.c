@@ -9,7 +9,11 @@
 #include "attend.h"
 #include "machine.h"
 #include "meet.h"
+#ifdef __AVX512BF16__
 #include "packed.h"
+#else
+#include "panels.h"
+#endif
 
 /* x [d] -> out [d], normalised by its root mean square and weighted */
 static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, float *out) {
@@ -20,7 +24,7 @@ static void norm(const Model *m, const float *x, const bf16 *weight, int64_t d, 
 }
 /* What a product reads: x [n, k] in bfloat16, each thread its own, and packed where `packs`. Few sequences are packed by
    each thread for itself; of more, each packs some for all. */
-typedef struct { bf16 *x, *packed, *widened; int n, packs, together, block; Place *at; } Input;
+typedef struct { bf16 *x; Packed *packed, *widened; int n, packs, together, block; Place *at; } Input;
 
 /* Sequences SIDE * group..: x [n, k], normalised where `weight` is given; row has room for k */
 static void take_group(const Model *m, Input *in, const float *x, int64_t k, const bf16 *weight, int group, float *row) {
@@ -46,18 +50,28 @@ static void take(const Model *m, Input *in, const float *x, int64_t k, const bf1
 static void block(const Matrix *w, int64_t row, int rows, const Input *in, float *acc) {
     int64_t k = w->columns;
     const bf16 *weights = (const bf16 *)w->values + row * k;
-    if (w->scales) {
-        const int8_t *values = (const int8_t *)w->values + row * k;
-        widen(values, rows * k, in->widened);
-        weights = in->widened;
-    }
-    int64_t soon = w->scales ? 0 : BLOCK * k; /* what was widened, is near */
-#ifdef __AMX_BF16__
-    if (in->packs && rows == BLOCK) block_in_tiles(weights, in->packed, k, in->n, acc);
-#else
-    if (in->packs) block_in_vectors(weights, k, in->packed, k, rows, in->n, soon, acc);
+    const int8_t *values = w->scales ? (const int8_t *)w->values + row * k : NULL;
+#ifndef __AVX512BF16__
+    if (in->packs) {
+        const char *next = values ? (const char *)(values + rows * k) : (const char *)(weights + rows * k);
+        int64_t bytes = values ? sizeof *values : sizeof *weights;
+        if (values) widen_int8_rows(values, k, rows, in->widened);
+        else widen_rows(weights, k, rows, in->widened);
+        block_of_panels(in->widened, in->packed, k, rows, in->n, (Soon){next, rows, k * bytes, bytes}, acc);
+    } else
 #endif
-    else products(weights, in->x, k, rows, in->n, soon, acc);
+    {
+        if (values) widen(values, rows * k, (bf16 *)in->widened), weights = (bf16 *)in->widened;
+        int64_t soon = values ? 0 : BLOCK * k; /* what was widened, is near */
+#if defined(__AMX_BF16__)
+        if (in->packs && rows == BLOCK) block_in_tiles(weights, in->packed, k, in->n, acc);
+        else
+#elif defined(__AVX512BF16__)
+        if (in->packs) block_in_vectors(weights, k, in->packed, k, rows, in->n, soon, acc);
+        else
+#endif
+            products(weights, in->x, k, rows, in->n, soon, acc);
+    }
     if (w->scales)
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < in->n; i++) acc[r * MOST + i] *= w->scales[row + r];
@@ -98,6 +112,24 @@ static inline Rows rows_from(void *at, float *scales, int64_t first, int64_t d) 
     return (Rows){(char *)at + first * d * (scales ? 1 : 2), scales ? scales + first : 0};
 }
 
+#ifndef __AVX512F__
+/* `put` for four rows and up to four sequences */
+static inline __attribute__((always_inline)) void put_square(
+    const float *acc, int add, const bf16 *bias, int n, float *out, int64_t stride) {
+    quad rows[4], turned[4];
+    UNROLL
+    for (int r = 0; r < 4; r++) memcpy(rows + r, acc + r * MOST, sizeof *rows);
+    turn_quads(rows, turned);
+    for (int i = 0; i < n && i < 4; i++) {
+        quad x = turned[i], there;
+        if (bias) x += (quad){wide(bias[0]), wide(bias[1]), wide(bias[2]), wide(bias[3])};
+        memcpy(&there, out + i * stride, sizeof there);
+        if (add) x += there;
+        memcpy(out + i * stride, &x, sizeof x);
+    }
+}
+#endif
+
 /* Rows of a product, acc[r * MOST + i] -> out[i * stride + r], added to what is there, or with a bias */
 static void put(const float *acc, int rows, int n, int add, const bf16 *bias, float *out, int64_t stride) {
     int r = 0;
@@ -117,6 +149,9 @@ static void put(const float *acc, int rows, int n, int add, const bf16 *bias, fl
             }
         }
     }
+#else
+    for (; r + 4 <= rows; r += 4)
+        for (int i = 0; i < n; i += 4) put_square(acc + r * MOST + i, add, bias ? bias + r : 0, n - i, out + i * stride + r, stride);
 #endif
     for (; r < rows; r++)
         for (int i = 0; i < n; i++)
@@ -130,7 +165,7 @@ static inline floats activate(const Model *m, floats x) {
 }
 
 /* The buffers that all threads share */
-typedef struct { float *x, *qkv, *attended, *y, *mid; bf16 *input, *packed, *packed_mid; } Shared;
+typedef struct { float *x, *qkv, *attended, *y, *mid; bf16 *input; Packed *packed, *packed_mid; } Shared;
 
 /* The first position that one at `last` attends to */
 static inline int64_t first_seen(const Layer *l, int64_t last) {
@@ -154,16 +189,16 @@ static void attention(const Model *m, const Layer *l, const int64_t *positions, 
         float *of = s->qkv + i * all * d;
         const bf16 *cos = l->cos + (last + m->turns[i]) * d, *sin = l->sin + (last + m->turns[i]) * d;
         int64_t begin = u * m->capacity;
-        bf16 *one = in->widened + group * d;
+        bf16 *queries = (bf16 *)in->widened, *one = queries + group * d;
         float *value = of + (heads + kv + which) * d;
         for (int64_t g = 0; g < group; g++)
-            place(m, of + (which * group + g) * d, l->q_norm, cos, sin, row, in->widened + g * d);
+            place(m, of + (which * group + g) * d, l->q_norm, cos, sin, row, queries + g * d);
         place(m, of + (heads + which) * d, l->k_norm, cos, sin, row, one);
         keep(one, d, begin + last, l->keys, l->key_scales);
         for (int64_t j = 0; j < d; j++) one[j] = narrow(value[j]);
         keep(one, d, begin + last, l->values, l->value_scales);
         int64_t after = u + 1 < n * kv ? first_seen(l, positions[(u + 1) / kv]) : 0;
-        attend(in->widened, rows_from(l->keys, l->key_scales, begin + first, d),
+        attend(queries, rows_from(l->keys, l->key_scales, begin + first, d),
                rows_from(l->values, l->value_scales, begin + first, d), d, last - first + 1, (int)group, m->scale, scores,
                s->attended + (i * heads + which * group) * d,
                rows_from(l->keys, l->key_scales, begin + m->capacity + after, d).at);
@@ -190,21 +225,6 @@ static void project(const Model *m, const Matrix *w, const bf16 *weight, int n, 
     meet(in->at);
 }
 
-/* Rows r.. of a product, rows[o * MOST + i] -> the input of the next one, packed as `pack` does */
-static void pack_rows(const float *rows, int64_t r, int n, bf16 *packed) {
-    int64_t groups = groups_of(n);
-    for (int64_t g = 0; g < groups; g++)
-        for (int o = 0; o < BLOCK; o += 2) {
-            words low, high;
-            memcpy(&low, rows + o * MOST + g * SIDE, sizeof low);
-            memcpy(&high, rows + (o + 1) * MOST + g * SIDE, sizeof high);
-            low = (low + 0x7fff + ((low >> 16) & 1)) >> 16; /* as `narrow` */
-            high = (high + 0x7fff + ((high >> 16) & 1)) & 0xffff0000;
-            low |= high;
-            memcpy(packed + (r / BLOCK * groups + g) * PACKED + o * SIDE, &low, sizeof low);
-        }
-}
-
 static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, float *row) {
     int64_t wide_ = m->intermediate;
     float gate[BLOCK * MOST] __attribute__((aligned(64))), up[BLOCK * MOST] __attribute__((aligned(64)));
@@ -219,7 +239,7 @@ static void mlp(const Model *m, const Layer *l, int n, Shared *s, Input *in, flo
                 floats y = activate(m, load(gate + o * MOST + i)) * load(up + o * MOST + i);
                 memcpy(gate + o * MOST + i, &y, sizeof y);
             }
-        if (in->packs) pack_rows(gate, r, n, s->packed_mid);
+        if (in->packs) pack_rows(gate, r, wide_, n, s->packed_mid);
         else put(gate, rows, n, 0, 0, s->mid + r, wide_);
     }
     meet(in->at);
@@ -240,14 +260,14 @@ static int64_t widest(const Model *m) {
 /* Bytes of scratch for `threads` threads and sequences of up to `longest` tokens. */
 static int64_t thread_bytes(const Model *m, int64_t longest) {
     int64_t k = widest(m);
-    int64_t bytes = 2 * k * MOST * 2 + BLOCK * k * 2 + 4 * (k + TOGETHER * (longest + LANES));
+    int64_t bytes = MOST * k * 2 + (MOST + BLOCK) * k * sizeof(Packed) + 4 * (k + TOGETHER * (longest + LANES));
     return (bytes + 4095) / 4096 * 4096;
 }
 
 static int64_t shared_bytes(const Model *m) {
     int64_t d = m->head_dim, k = widest(m);
     int64_t floats_ = 2 * m->hidden + (2 * m->heads + 2 * m->kv_heads) * d + m->intermediate;
-    return (MOST * (4 * floats_ + 2 * (2 * k + m->intermediate)) + 4095) / 4096 * 4096;
+    return (MOST * (4 * floats_ + 2 * k + sizeof(Packed) * (k + m->intermediate)) + 4095) / 4096 * 4096;
 }
 
 int64_t steersman_scratch(const Model *m, int64_t threads) {
@@ -274,7 +294,7 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
     s.mid = s.attended + MOST * m->heads * m->head_dim;
     int64_t k = widest(m);
     s.input = (bf16 *)(s.mid + MOST * m->intermediate);
-    s.packed = s.input + MOST * k;
+    s.packed = (Packed *)(s.input + MOST * k);
     s.packed_mid = s.packed + MOST * k;
     char *own = scratch + shared_bytes(m);
     Share shares[threads];
@@ -289,7 +309,7 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
         in.block = in.packs ? BLOCK : FEW_ROWS;
         in.together = in.packs && n > SIDE;
         in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
-        in.packed = in.x + k * MOST;
+        in.packed = (Packed *)(in.x + k * MOST);
         in.widened = in.packed + k * MOST;
         float *row = (float *)(in.widened + BLOCK * k), *scores = row + k;
         if (in.together) in.x = s.input, in.packed = s.packed;
