@@ -48,7 +48,7 @@ from steersman.data.split import SPLITS, Plan, planned
 from steersman.progress import activity, progress
 from steersman.types import Ranking, to_objective
 
-SEVERAL = ("ignore", "context", "system")
+SEVERAL = ("ignore", "context", "system", "sender")
 """Roles to which --map may give several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
 MB = 1_000_000

@@ -22,7 +22,7 @@ from steersman import __version__, locks
 from steersman.artifact.files import atomic_write, file_sha256, mode_of, naming, now, read_object
 from steersman.artifact.unfinished import put_aside
 from steersman.artifact.workspace import Workspace
-from steersman.data.clean import clean, distinct_answers, language_of, words_of
+from steersman.data.clean import clean, distinct_answers, tongue_of, words_of
 from steersman.data.formats import Parsed, from_steersman, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
@@ -200,7 +200,7 @@ def _written(temporary: Path, path: Path, records: Iterable[Parsed]) -> tuple[in
             line = to_line(record).encode() + b"\n"
             file.write(line)
             digest.update(line)
-            languages[language_of(words_of(record))] += 1
+            languages[tongue_of(words_of(record))] += 1
             count += 1
         file.flush()
         os.fsync(file.fileno())
