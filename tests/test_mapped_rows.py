@@ -113,3 +113,13 @@ def test_messages_are_put_in_order_and_those_that_came_twice_left_out(tmp_path: 
 def test_a_line_with_the_sum_of_a_column_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="问题描述: expected a question, got nothing there and nothing in the answer"):
         read(tmp_path, f"工单编号,问题描述,处理结果,数\nG1,{Q},{A},1\n合计,,,1\n")
+
+
+@pytest.mark.parametrize("flag", ["is_bot", "is_admin"])
+def test_who_is_no_bot_may_be_the_customer_or_an_agent(tmp_path: Path, flag: str) -> None:
+    rows = [
+        {"conversation_id": 1, flag: yes, "text": text} for yes, text in [(False, Q), (True, "Moment."), (False, A)]
+    ]
+    with pytest.raises(ValueError, match=rf"got '{flag}=false'; say who is who with --speakers"):
+        read(tmp_path, rows)
+    assert said(read(tmp_path, rows, f"{flag}=false,agent")) == [[("user", Q), ("assistant", "Moment.")]]

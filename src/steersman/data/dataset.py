@@ -23,11 +23,12 @@ from steersman.artifact.files import atomic_write, file_sha256, mode_of, naming,
 from steersman.artifact.unfinished import put_aside
 from steersman.artifact.workspace import Workspace
 from steersman.data.clean import clean, distinct_answers, tongue_of, words_of
-from steersman.data.formats import Parsed, from_steersman, to_line
+from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.data.made import is_augmented
+from steersman.data.written import parsed
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
@@ -244,10 +245,7 @@ def stream_records(path: Path, max_line_mb: float = 1024.0) -> Iterator[Parsed]:
     """A data set's records one at a time, as they were written. Raises ValueError where it is damaged."""
     _checked_whole(path)
     for line, value in read_jsonl(path, max_line_mb):
-        try:
-            yield value["text"] if "text" in value else from_steersman(value)
-        except ValueError as error:
-            raise ValueError(f"{path}:{line}: {error}") from None
+        yield parsed(value, path, line)
 
 
 def datasets(workspace: Workspace) -> list[DatasetInfo]:

@@ -340,7 +340,8 @@ def _known(name: str, first: str) -> str:
 
 
 def _role(column: str, who: str) -> str:
-    return flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
+    side = flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
+    return f"{column}={who.casefold()}" if side == who and is_flag(column) else side
 
 
 def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:
