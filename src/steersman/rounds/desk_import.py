@@ -41,6 +41,8 @@ FIELDS = (
     *("assign", "overlap", "gold", "comment", "id"),
 )
 _OF_JSON = ("messages", "gold")
+MOST_PEOPLE = 1000
+"""Most people that one task is shown to."""
 _LISTS = ("answers", "assign")
 
 
@@ -142,8 +144,8 @@ def _task(row: Mapping[str, Any], given: Defaults) -> NewTask | _Ranking:
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     assigned, needed = _names(row.get("assign"), given.assigned), row.get("overlap", given.overlap)
-    if not isinstance(needed, int) or isinstance(needed, bool) or needed < 0:
-        raise ValueError(f"overlap: expected a number of people, got {needed!r}")
+    if not isinstance(needed, int) or isinstance(needed, bool) or not 0 <= needed <= MOST_PEOPLE:
+        raise ValueError(f"overlap: expected a number of people up to {MOST_PEOPLE}, got {str(needed)[:50]!r}")
     if "prompt" in row and "messages" in row:
         raise ValueError("expected either 'prompt' or 'messages', got both")
     messages = [{"role": "user", "content": row["prompt"]}] if "prompt" in row else row.get("messages", [])
