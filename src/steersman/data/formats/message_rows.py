@@ -314,8 +314,8 @@ class Rows:
         yield from in_order(out, lambda found: found[0], Shelf)
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
-        named = 2 * len({row[8] for row in rows}) > len(rows)  # else it is no message's id
-        once = {(row[8], *row[2:5]) if row[8] and named else i: row for i, row in reversed([*enumerate(rows)])}
+        own = 2 * len({row[8] for row in rows}) > len(rows)  # else it is no message's id
+        once = {(row[8], *row[2:5]) if row[8] and own else i: row for i, row in reversed([*enumerate(rows)])}
         self._notes["messages that came again (the same id, words and time) left out"] += len(rows) - len(once)
         rows = [*reversed(once.values())]
         said = [_Said(*row[1:5]) for row in rows]
