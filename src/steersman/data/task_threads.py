@@ -1,7 +1,7 @@
 """Questions of a task that share a line or a sentence of their text: one of them in a test would show what was learned.
 
-What comes in many questions is a task's wording (an instruction, a usual option), and joins nothing. Why so: decision
-110 in docs/LOG.md.
+What comes in many questions is a task's wording (an instruction, a usual option), and joins nothing.
+Why so: decision 110 in docs/LOG.md.
 """
 
 from __future__ import annotations
