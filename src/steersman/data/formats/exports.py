@@ -184,12 +184,16 @@ def parted(record: Record, fields: Fields) -> list[Record]:
     return [{**record, **of, "messages": piece} for of, piece in zip(named, pieces, strict=True)]
 
 
-def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
-    """Turns up to the last answer; all of them where there is none."""
-    sides = [SIDES.get(turn["role"].casefold()) for turn in turns]
+def answered(
+    turns: list[dict[str, str]], notes: Counter[str], speakers: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Turns up to the last answer; all of them where there is none. `speakers`: sides by name."""
+    named = speakers or {}
+    names = [turn["role"].casefold() for turn in turns]
+    sides = [named.get(name) or SIDES.get(name) or named.get("*") for name in names]
     answered = max((i for i, side in enumerate(sides) if side in ("assistant", BOT)), default=-1)
     if 0 <= answered < len(turns) - 1:
-        notes["last turns of the user cut off"] += 1
+        notes["last turns of the user cut off"] += len(turns) - 1 - answered
         return turns[: answered + 1]
     return turns
 
