@@ -217,7 +217,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_the_desk(site: Site) -> Non
     with page.expect_request("**/draft"):
         page.keyboard.press("2")
     page.goto(f"{site.url}/desk")
-    expect(page.locator(".queues")).to_be_visible(timeout=15_000)
+    expect(page.locator(".queue").nth(4)).to_contain_text("waiting for you", timeout=15_000)
     page.keyboard.press("5")
     expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
 
