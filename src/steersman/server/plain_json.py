@@ -2,6 +2,8 @@
 
 Fields of text and numbers check theirs. A body also has places without a form of their own (a tool's parameters, a
 draft, a row of a table), and what is kept from there must be writable, and readable for as long as it is kept.
+
+Why so: decision 112 in docs/LOG.md.
 """
 
 from __future__ import annotations
