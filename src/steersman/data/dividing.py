@@ -69,7 +69,7 @@ def opening(record: Parsed) -> str:
 
 
 def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshold: float, folder: Path) -> Divided:
-    """The split of every record. Records are read twice, and up to three times for each pass that finds what is held out.
+    """The split of every record. Records are read twice, and up to thrice more for each pass over what is held out.
 
     Memory grows by some 50 bytes a record, and by 300 for each that is held out.
     """
