@@ -15,8 +15,8 @@ from steersman.cli import import_options as given
 from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data import importing
-from steersman.data.formats.exports import MAILS
 from steersman.data.clean import Known, by_reason, cleaned
+from steersman.data.formats.exports import MAILS
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
 from steersman.data.split import planned
