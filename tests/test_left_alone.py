@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 import tiny
 from steersman.cli.framework import build
 from steersman.data.clean import tongue_of
+from steersman.data.contamination import overlap
+from steersman.data.dataset import write_dataset
+from steersman.data.dividing import divided
 from steersman.data.importing import parse_file
 from steersman.data.reading import Reading
 from steersman.data.speakers import role_called
@@ -106,3 +109,17 @@ def test_the_template_of_an_older_folder_is_read(tmp_path: Path) -> None:
 def test_german_is_not_called_english() -> None:
     assert tongue_of("Wo ist mein Paket?") == "de"
     assert (tongue_of("Where is my parcel?"), tongue_of("我的包裹呢？"), tongue_of("123")) == ("en", "zh", "other")
+
+
+def test_a_split_holds_nothing_out_that_the_check_of_test_prompts_finds_in_training(tmp_path: Path) -> None:
+    """A question inside a longer one is no near repeat by the share of words in common, but is what was learned."""
+    words = [f"w{i}x{j}" for i in range(60) for j in range(14)]
+    asked = [" ".join(words[14 * i : 14 * i + 14]) for i in range(60)]
+    longer = [f"{q} " + " ".join(f"z{i}y{j}" for j in range(9)) for i, q in enumerate(asked)]
+    talks = [tiny.conversation(q, "Yes.", id=f"c{i}") for i, q in enumerate(asked + longer)]
+    info = write_dataset(tmp_path, "chats", "demonstrations", "train", talks, "test", {})
+    of = divided(info, {"train": 0.8, "validation": 0.1, "test": 0.1}, 0, 0.75, tmp_path)
+    parts = {name: [t for t, code in zip(talks, of.splits, strict=True) if code == name] for name in ("train", "test")}
+    assert parts["test"]
+    assert not overlap(parts["test"], parts["train"]).found
+    assert (of.joined > 0, of.near) == (True, 0)

@@ -123,3 +123,10 @@ def test_who_is_no_bot_may_be_the_customer_or_an_agent(tmp_path: Path, flag: str
     with pytest.raises(ValueError, match=rf"got '{flag}=false'; say who is who with --speakers"):
         read(tmp_path, rows)
     assert said(read(tmp_path, rows, f"{flag}=false,agent")) == [[("user", Q), ("assistant", "Moment.")]]
+
+
+def test_quoted_mails_that_an_import_keeps_are_counted(tmp_path: Path) -> None:
+    rows = f'Ticket-Nr.;Absender;Nachricht\n1;Uwe;{Q}\n1;Team;"{A}\nAm 02.05.2025 um 11:20 schrieb Uwe:\n> {Q}"\n'
+    found = read(tmp_path, rows, "*,Team")
+    kept = "messages with quoted mails or signatures, kept whole (`steersman cold legacy` takes these out)"
+    assert found.changed[kept] == 1

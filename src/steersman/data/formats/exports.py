@@ -31,6 +31,13 @@ DESK = "\0desk"
 TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
+MAILS = "messages with quoted mails or signatures, kept whole (`steersman cold legacy` takes these out)"
+QUOTED = re.compile(
+    r"^(?:>|--\s*$|[^\n]{4,120}(?:wrote|schrieb[^\n]{0,80}|写道)\s?[:：]\s*$|"
+    r"-{2,} ?(?:original|ursprüngliche|forwarded|原始邮件))",
+    re.M | re.I,
+)
+"""Pattern of what a mail program writes above what it quotes, or a line of it, or the line above a signature."""
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
