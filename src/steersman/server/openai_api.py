@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -174,6 +175,12 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else end.reason}
         return event(f"{opening}{with_raw(choice, logprobs=told)}]}}")
 
+    def words(index: int, text: str) -> bytes:
+        """`chunk` of words, without going through the whole of it for each token."""
+        said = json.dumps(text)
+        rest = '},"finish_reason":null,"logprobs":null}]}\n\n'
+        return f'data: {opening}{{"index":{index},"delta":{{"content":{said}{rest}'.encode()
+
     completions: list[Completion] = []
     begun, calls = False, [0] * n
     try:
@@ -190,7 +197,7 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
                     completions.append(item.completion)
                     yield await run_in_threadpool(chunk, index, {}, item) if logprobs else chunk(index, {}, item)
                 elif item:
-                    yield chunk(index, {"content": item})
+                    yield words(index, item)
         if "usage" in head:
             yield event(head | {"choices": [], "usage": used(answering.tokens, completions, n)})
         yield event("[DONE]")
