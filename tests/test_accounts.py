@@ -337,6 +337,9 @@ def test_keys_are_shown_once_and_end(made: Any, store: Store) -> None:
     assert code_of(refused) == (403, "role_too_low")
     past = client.post("/api/me/keys", json={"name": "x", "scopes": ["chat"], "expires": "2020-01-01T00:00:00Z"})
     assert past.status_code == 400
+    for never in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+        outside = client.post("/api/me/keys", json={"name": "x", "scopes": ["chat"], "expires": never})
+        assert (outside.status_code, outside.json()["error"]["param"]) == (400, "expires")
     new = client.post("/api/me/keys", json={"name": "x", "scopes": ["chat"]}).json()
     assert new["secret"].startswith(new["key"]["prefix"])
     shown = client.get("/api/me/keys").text

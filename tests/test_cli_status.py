@@ -19,6 +19,7 @@ from steersman.config import Config, to_dict
 from steersman.data.dataset import find, load_conversations, write_dataset
 from steersman.rounds.export import EDITS, feedback_for, feedback_identity
 from steersman.rounds.gate import word_for
+from steersman.rounds.opened import open_round
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
 
@@ -387,6 +388,26 @@ def test_status_shows_a_damaged_artifact_and_who_makes_it_again(space: Workspace
     assert run_json(space, "status")["stages"][0]["state"] == "damaged"
     space.stage_dir("sft", 1).rename(space.stage_dir("sft", 1).with_name("sft.damaged-1"))
     assert run_json(space, "status")["stages"][0]["put_aside"] == ["sft.damaged-1"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"promoted": [{"round": 1}]}'])
+def test_status_shows_the_rest_where_the_promotions_are_damaged(space: Workspace, text: str) -> None:
+    """It had failed as a whole, when people most want to know what there is."""
+    artifact(space, "sft")
+    space.promote("sft", 1)
+    (space.root / "current.json").write_text(text)
+    shown = run(space, "status")
+    assert shown.exit_code == 0
+    said = " ".join(shown.stdout.split())
+    assert "current model: not known;" in said
+    assert "restore it or promote again" in said
+    found = run_json(space, "status")
+    assert (found["stages"][0]["state"], found["current"]) == ("ready", None)
+    assert str(space.root / "current.json") in found["damage"]
+    artifact(space, "samples")
+    open_round(space, None, None, ())  # whose answers to rank are the served model's
+    artifact(space, "samples", round_=2)
+    assert str(space.root / "current.json") in run_json(space, "status")["damage"]
 
 
 # doctor

@@ -65,8 +65,41 @@ def test_what_is_refused_is_named(client: TestClient, changed: dict[str, object]
     ],
 )
 def test_no_thoughts_are_no_more_than_asked_for(client: TestClient, said_off: dict[str, object]) -> None:
-    answer = client.post(f"/v1/{CHAT}", json={"model": "tiny", "messages": [said("user", "Hi")]} | said_off)
+    for stream in (False, True):
+        body = {"model": "tiny", "messages": [said("user", "Hi")], "stream": stream} | said_off
+        answer = client.post(f"/v1/{CHAT}", json=body)
+        assert answer.status_code == 200, answer.text
+        # an engine that knows no way to ask for that says so
+        assert answer.headers["Steersman-Left-Out"] == next(iter(said_off))
+    assert "Steersman-Left-Out" not in client.post(f"/v1/{CHAT}", json=body | dict.fromkeys(said_off)).headers
+
+
+class Quiet(FakeEngine):
+    def stops_thinking(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", {"reasoning_effort": "none"}),
+        ("chat/completions", {"chat_template_kwargs": {"enable_thinking": False}, "stream": True}),
+        ("responses", {"reasoning": {"effort": "none"}}),
+        ("messages", {"thinking": {"type": "disabled"}, "max_tokens": 9}),
+        ("messages", {"thinking": {"type": "adaptive"}, "max_tokens": 9}),
+        ("chat/completions", {"chat_template_kwargs": {}}),
+    ],
+)
+def test_the_engine_is_asked_for_no_thoughts(tmp_path: Path, path: str, body: dict[str, object]) -> None:
+    engine, told = Quiet(), "input" if path == "responses" else "messages"
+    with Store.open(tmp_path / "store.db") as store:
+        app = create_app(engine, store, name="S", language="en")
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            answer = client.post(f"/v1/{path}", json={"model": "tiny", told: [said("user", "Hi")]} | body)
     assert answer.status_code == 200, answer.text
+    assert "Steersman-Left-Out" not in answer.headers
+    usual = body.get("thinking") == {"type": "adaptive"} or body.get("chat_template_kwargs") == {}
+    assert engine.seen[-1][0].think is usual
 
 
 def test_the_result_of_a_call_that_is_named_by_id_alone() -> None:

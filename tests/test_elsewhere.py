@@ -231,12 +231,20 @@ def test_what_stages_share_is_the_first_ones(tmp_path: Path) -> None:
     [
         ("a.yaml", f"{FACTORY_SFT}learning_rate: 1e-5\n"),
         ("b.json", '{"stage": "sft", "learning_rate": 1e-4, "learning_rate": 1e-5}'),
-        ("c.sh", "llamafactory-cli train --stage sft --learning_rate 1e-4 --learning_rate 1e-5\n"),
     ],
 )
 def test_a_setting_that_is_there_twice_is_not_guessed(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(ValueError, match="learning_rate' is there twice; expected it once"):
         adopt(written(tmp_path, name, text))
+
+
+def test_of_an_option_that_is_there_twice_the_last_counts_as_on_a_command_line(tmp_path: Path) -> None:
+    text = "llamafactory-cli train --stage sft \\\n  --learning_rate 1e-4 --seed 3 \\\n  --learning_rate 1e-5\n"
+    found = adopt(written(tmp_path, "c.sh", text))
+    assert found.settings["sft.optimizer.lr"] == 1e-5
+    told = [(line.value, line.why) for line in found.lines if line.key == "learning_rate"]
+    assert told == [("1e-4", "given again later: the last one counts, there as here"), ("1e-5", "")]
+    assert found.counts["lines"] == 4
 
 
 def test_a_method_that_is_not_here_is_a_caution(tmp_path: Path) -> None:

@@ -292,6 +292,8 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: 
         (b"\x16\x03\x01\x02\x00\x01\x00", 400),
         (HEAD + b"Content-Length: 900000000\r\n\r\n{", 413),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )
 def test_what_never_comes_is_not_waited_for(url: str, data: bytes, status: int) -> None:
@@ -300,6 +302,23 @@ def test_what_never_comes_is_not_waited_for(url: str, data: bytes, status: int) 
     assert got == status, said
     assert message
     assert seconds < 3
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 100\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"])
+def test_half_a_body_is_not_acted_on(url: str, store: Store, length: bytes) -> None:
+    """Whoever breaks off amid a body has not asked for what the first half of it says."""
+    parts, head, before = (
+        urlsplit(url),
+        HEAD.replace(b"/v1/chat/completions", b"/api/conversations"),
+        len(store.conversations()),
+    )
+    with socket.create_connection((parts.hostname or "", parts.port or 0)) as sock:
+        sock.sendall(head + length)
+    deadline = time.monotonic() + 10
+    while 'route="refused",status="400"' not in httpx.get(f"{url}/metrics").text.replace("'", '"'):
+        assert time.monotonic() < deadline, httpx.get(f"{url}/metrics").text
+        time.sleep(0.02)
+    assert len(store.conversations()) == before
 
 
 def test_there_are_only_so_many_connections(url: str) -> None:

@@ -196,7 +196,7 @@ def piece(data: bytes, offset: int = 0) -> dict[str, Any]:
 def test_a_file_comes_in_pieces(client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "问题,回答\n" + "".join(f"Where is {i}?,Soon {i}.\n" for i in range(9))
     whole = text.encode()
-    for name in ("../x.csv", ".hidden", "a/b.csv", "a\\b.csv", "upload.json", "x" * 201):
+    for name in ("../x.csv", ".hidden", "a/b.csv", "a\\b.csv", "upload.json", "x" * 201, "x\u202elnosj.exe"):
         assert client.post("/api/data/uploads", json={"name": name, "size": 1}).status_code == 400, name
     assert client.post("/api/data/uploads", json={"name": "a.csv", "size": uploads.LARGEST + 1}).status_code == 400
     at = (

@@ -409,3 +409,22 @@ def test_a_t5_goes_from_tasks_to_an_answer(tmp_path: Path) -> None:
         engine.generate([turns], SamplingParams(max_tokens=4, regex="是|否"))
     suite = forms.read(str(write_jsonl(tmp_path / "t.jsonl", [c.to_json() for c in built.splits["test"]])))
     assert suite.items[0].score(["预计明天送达"]) == 1
+
+
+def test_questions_that_share_a_line_stay_in_one_split(tmp_path: Path) -> None:
+    """Two questions of one dialogue, whose texts begin differently; what comes in many questions joins nothing."""
+    form = "请阅读下面的对话，然后回答其后的一个问题。"
+    shared = "第{}号柜台的快递员说包裹昨天晚上已经送到东门了"
+    lines = [
+        {"input": f"{form}\n第{i}段甲说他明天要去远方看望老同学\n{shared.format(i // 2)}\n问{i}？", "target": f"答{i}"}
+        for i in range(200)
+    ]
+    built, counts = made(write_jsonl(tmp_path / "a.jsonl", lines), "")
+    assert counts.changed["questions that share a line with others: kept in one split with them"] == 200
+    places = {c.messages[0].text.split("\n")[2]: name for name, part in built.splits.items() for c in part}
+    assert sum(map(len, built.splits.values())) == 200
+    for name, part in built.splits.items():
+        assert {places[c.messages[0].text.split("\n")[2]] for c in part} == {name}
+    apart = [{**line, "input": line["input"].replace("第", f"第{i}")} for i, line in enumerate(lines)]
+    _, counts = made(write_jsonl(tmp_path / "b.jsonl", apart), "")
+    assert not counts.changed

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from steersman.engine.prompts import Prompts
 from steersman.text.template import Template
 from steersman.types import Conversation, Message
-from test_template_families import tokenizer_for
+from test_template_families import OURS, tokenizer_for
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "templates"
 PUBLISHED = sorted(SHARED.glob("*.jinja")) or [
@@ -172,3 +173,38 @@ def test_learn_false_is_context() -> None:
     template = renderer(CHANNELS)
     turns = (ASK, dataclasses.replace(WAYS["none"], learn=False), Message("user", "Q2"), Message("assistant", "A2"))
     assert "RR" not in template.tokenizer.decode(learned(template, Conversation("c", turns)))
+
+
+SWITCH = OURS["thoughts"]
+DEFAULT_OFF = (
+    START + "{% if m.role == 'assistant' %}</think>{% endif %}{{ m.content.split('</think>')[-1] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if thinking is defined and thinking %}{{ '<think>' }}{% else %}{{ '</think>' }}{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "before", "after"),
+    [
+        (SWITCH, "assistant\n", "assistant\n<think>\n\n</think>\n\n"),
+        (DEFAULT_OFF, "assistant\n</think>", "assistant\n</think>"),  # it does not think unless it is asked to
+    ],
+    ids=["switch", "off unless asked"],
+)
+def test_one_request_asks_for_no_thoughts(source: str, before: str, after: str) -> None:
+    prompts = Prompts(tokenizer_for(source))
+    asked = Conversation("c", (ASK,))
+    quiet = dataclasses.replace(asked, think=False)
+    assert prompts.unthinking is not None
+    assert prompts._tokenizer.decode(prompts.ids(asked)).endswith(before)
+    assert prompts._tokenizer.decode(prompts.ids(quiet)).endswith(after)
+    assert prompts.count(quiet) == len(prompts.ids(quiet))
+    growing = prompts.growing(prompt=quiet)
+    assert growing.grow(prompts.said("RR")) == "RR"
+
+
+def test_a_template_without_thoughts_has_no_way_to_ask_for_none() -> None:
+    prompts = Prompts(tokenizer_for(OURS["plain"]))
+    asked = Conversation("c", (ASK,))
+    assert prompts.unthinking is None
+    assert prompts.ids(dataclasses.replace(asked, think=False)) == prompts.ids(asked)

@@ -202,6 +202,9 @@ class Conversation:
     meta: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[Json, ...] = ()
     """Tools that the assistant may call, in OpenAI's form (`{"type": "function", "function": {...}}`)."""
+    think: bool = True
+    """False: whoever asks wants an answer without thoughts, where the model's template can ask for that. It belongs to
+    one request and is not in a record's JSON."""
 
     @property
     def is_prompt(self) -> bool:

@@ -176,6 +176,52 @@ def test_the_address_says_what_is_shown(site: Site) -> None:
     expect(page).to_have_url(f"{site.url}/desk/history")
 
 
+def test_no_draft_follows_a_label(site: Site) -> None:
+    """It came to the server behind the label, and the task was unfinished again; one on its way is waited for."""
+    fill(site)
+    page = begin(site, "Mei", locale="en")
+    sent: list[str] = []
+    held: list[Route] = []
+    page.on("request", lambda request: sent.append(request.url.rsplit("/", 1)[1]))
+    page.route("**/label", lambda route: held.append(route))
+    page.keyboard.press("5")
+    expect(page.get_by_role("heading", name="Good enough?")).to_be_visible()
+    page.keyboard.press("2")
+    with page.expect_request("**/label"):
+        page.keyboard.press("Enter")
+    page.wait_for_timeout(1000)
+    assert "draft" not in sent
+    with page.expect_response("**/draft"):  # the label failed: the work is kept again
+        held[0].fulfill(status=409, json={"error": {"message": "no", "code": None}})
+        site.refusals = True
+    page.route("**/draft", lambda route: held.append(route))
+    page.unroute("**/label")
+    with page.expect_request("**/draft"):
+        page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert sent.count("label") == 1
+    with page.expect_response("**/label"):
+        held[1].continue_()
+    expect(page.get_by_text("nothing more waits")).to_be_visible()
+
+
+def test_a_server_that_says_nothing_does_not_hold_up_the_desk(site: Site) -> None:
+    """Work that it did not get is sent again when the page is opened, for seconds and not until it answers."""
+    fill(site)
+    page = begin(site, "Mei", locale="en")
+    page.keyboard.press("5")
+    expect(page.get_by_role("heading", name="Good enough?")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/draft", lambda route: held.append(route))
+    with page.expect_request("**/draft"):
+        page.keyboard.press("2")
+    page.goto(f"{site.url}/desk")
+    expect(page.locator(".queue").nth(4)).to_contain_text("waiting for you", timeout=15_000)
+    page.keyboard.press("5")
+    expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
+
+
 def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     """Left amid a label that fails, and while the server is away altogether."""
     fill(site)

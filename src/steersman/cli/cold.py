@@ -16,6 +16,7 @@ from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, 
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data import importing
 from steersman.data.clean import Known, by_reason, cleaned
+from steersman.data.formats.exports import MAILS
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
 from steersman.data.split import planned
@@ -66,6 +67,7 @@ def legacy(
     dialogues = (record for record in found.records if isinstance(record, Conversation))
     kept, report = stripped(dialogues, keep or (), kind == "prompts", Shelf)
     changed, gone = Counter(found.changed), Counter[str]()
+    del changed[MAILS]  # they are taken out here
     records = Shelf(cleaned(kept, gone, changed, Known(Numbers(), Numbers())))
     dropped = by_reason(gone)
     read = {**found.reasons(), **found.left_out}

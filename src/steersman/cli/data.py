@@ -48,7 +48,7 @@ from steersman.data.split import SPLITS, Plan, planned
 from steersman.progress import activity, progress
 from steersman.types import Ranking, to_objective
 
-SEVERAL = ("ignore", "context", "system")
+SEVERAL = ("ignore", "context", "system", "sender")
 """Roles to which --map may give several fields."""
 AUTO = {"train": 0.9, "validation": 0.05, "test": 0.05}
 MB = 1_000_000
@@ -304,14 +304,16 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     """List the workspace's data sets."""
     from rich.table import Table
 
-    infos = dataset.datasets(open_workspace(workspace))
+    space = open_workspace(workspace)
+    infos = dataset.datasets(space)
     by = dataset.superseded(infos)
     table = Table("name", "kind", "split", "for", "records", "languages", "made from", box=None, padding=(0, 2, 0, 0))
     for i in infos:
         source = f"{i.source} (simulated)" if i.simulated else i.source
         use = f"nothing: {', '.join(by[i.name])} took its place" if i.name in by else i.purpose
         table.add_row(i.name, i.kind, i.split, use, str(i.count), languages(i), source)
-    empty = "no data yet; import some with: steersman data import shop"
+    what = "shop" if space.config.project.domain == "shop" else "FILE"
+    empty = f"no data yet; import some with: steersman data import {what}"
     emit(as_json, {"datasets": [info.to_json() for info in infos], "superseded": by}, table if infos else empty)
 
 

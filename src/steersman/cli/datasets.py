@@ -14,7 +14,7 @@ from steersman.cli.data import languages
 from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
 from steersman.cli.kept_images import drop_images
 from steersman.data import dataset
-from steersman.data.json_values import read_jsonl
+from steersman.data.written import values_of
 from steersman.messages import Message
 from steersman.rounds.data_sets import dropped_of, info_of, users_of
 
@@ -38,7 +38,7 @@ def data_show(
         raise ValueError(f"{of.path}: expected the set that {name} was cleaned from; it has changed since")
     every = (
         (number, value)
-        for number, (_, value) in enumerate(read_jsonl(of.path, max_line_mb=1024), 1)
+        for number, value in enumerate(values_of(of.path), 1)
         if (not dropped or number in whys) and containing in "\n".join(_readable(value))
     )
     found = list(itertools.islice(every, count))

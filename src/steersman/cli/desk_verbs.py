@@ -68,6 +68,7 @@ def desk_assign(
     as_json: JsonOption = False,
 ) -> None:
     """Give tasks to some people alone, or back to all: those named, or all of a kind that nobody has labeled."""
+    from steersman.rounds.desk_import import people
     from steersman.rounds.export import open_store
 
     space = open_workspace(workspace, settings)
@@ -78,7 +79,7 @@ def desk_assign(
         if kind:
             found = store.desk.overview(kind, limit=10**6)
             ids += [one.id for one in found if not one.labels and not one.closed and not one.gold]
-        done = store.desk.assign(ids[: limit or None], () if to == "all" else _names(to))
+        done = store.desk.assign(ids[: limit or None], () if to == "all" else people(store, _names(to)))
     emit(as_json, {"assigned": done, "to": to}, f"{done} tasks are for {to}")
 
 

@@ -162,6 +162,10 @@ def data_split(
     )
     lines = [f"{i.name}: {i.count} {i.kind} ({i.split})" for i in infos]
     lines.append(f"  {info.count} records in {of.clusters} groups that stay together, the largest of {of.largest}")
+    if of.joined:
+        lines.append(f"  {of.joined} of these stay with a record that holds nearly their question")
+    if of.near:
+        lines.append(f"  caution: {of.near} of the records held out stand nearly in the training split")
     if apart := of.count(""):
         lines.append(f"  left out {apart}: augmented, of records that are held out")
     data = {
@@ -169,6 +173,8 @@ def data_split(
         "augmented_left_out": apart,
         "clusters": of.clusters,
         "largest": of.largest,
+        "joined": of.joined,
+        "near_training": of.near,
     }
     emit(as_json, data, "\n".join(lines))
 

@@ -84,10 +84,8 @@ def init(
     lines = [line for found in taken for line in _came(found)]
     lines += [f"made {folder / CONFIG_NAME}: every setting is in it, with its meaning", "next:"]
     lines += [f"  cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []
-    lines += [
-        "  steersman data import shop    # or your own file: steersman data import FILE",
-        "  steersman status",
-    ]
+    shop = "  steersman data import shop    # or your own file: steersman data import FILE"
+    lines += [shop if space.config.project.domain == "shop" else "  steersman data import FILE", "  steersman status"]
     if language == "zh" and not base:
         lines.append(
             f"note: the base {config.model.base} knows little Chinese; name another with --base or in {CONFIG_NAME}"

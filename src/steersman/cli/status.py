@@ -51,12 +51,10 @@ def render(data: Mapping[str, Any]) -> RenderableType:
         table.add_row(
             stage["stage"], Text(_state_text(stage, data["workspace"]), colours[stage["state"]]), *map(Text, cells)
         )
-    current, counts = data["current"], data["rankings"]
+    counts = data["rankings"]
     people = ", ".join(f"{name} {n}" for name, n in counts["by_labeler"].items())
     lines = [
-        f"current model: {current['path']} (promoted {current['time']})"
-        if current
-        else "current model: none promoted yet",
+        f"current model: {_current_text(data)}",
         f"rankings: of {counts['tasks']} prompts, people ranked {counts['ranked']}"
         + (f" ({people})" if people else "")
         + f", the rule judge {counts['simulated']} (simulated)",
@@ -65,6 +63,13 @@ def render(data: Mapping[str, Any]) -> RenderableType:
         f"next: {data['next']}",
     ]
     return Group(Text(f"{data['workspace']}, round {data['round']}"), table, *(Text(line) for line in lines))
+
+
+def _current_text(data: Mapping[str, Any]) -> str:
+    if data["damage"]:
+        return f"not known; {data['damage']}"
+    current = data["current"]
+    return f"{current['path']} (promoted {current['time']})" if current else "none promoted yet"
 
 
 def _dataset_text(infos: list[dict[str, Any]]) -> str:

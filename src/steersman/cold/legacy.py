@@ -320,7 +320,9 @@ def _whole(turns: Sequence[Message], prompts: bool, report: Report) -> list[Mess
     whole = [*start, *said[first:last]]
     gone = [m for m in said if not any(m is kept for kept in whole)]
     if first >= last or not said:
-        why = "nothing is left" if not said else "the user says nothing" if first == len(said) else "nobody answers"
+        taken = any(m.role == "assistant" and not m.parts for m in turns)
+        silent = "of the answers nothing is left" if taken else "nobody answers"
+        why = "nothing is left" if not said else "the user says nothing" if first == len(said) else silent
         report.dropped[why] += 1
         report.turns["in dropped dialogues"] += len(said)
         report.letters["cut off"] += sum(letters(m.text) for m in said)

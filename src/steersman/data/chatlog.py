@@ -103,6 +103,8 @@ class _Style:
     """Form of stamps before names: a stamp of another form without a name is part of the message."""
     behind: frozenset[str]
     """Form of stamps after names: a time of another form without a date is part of the message."""
+    numbered: bool
+    """Several lines number dialogues."""
 
 
 def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
@@ -136,7 +138,8 @@ def _style(lines: Sequence[Line], known: frozenset[str]) -> _Style:
     )
     names = frozenset() if stamped else frozenset(recurring - known)
     headers &= not known or bool(behind) or any(name_key(m["rest"]) in known for m in counted)
-    return _Style(dated, headers, stamped, spaced, names, forms, behind)
+    numbered = sum(notices.NUMBERED.fullmatch(line.text.strip()) is not None for line in lines) > 1
+    return _Style(dated, headers, stamped, spaced, names, forms, behind, numbered)
 
 
 def _known_first(text: str, known: frozenset[str]) -> tuple[str, str] | None:
@@ -176,15 +179,17 @@ def messages_of(
     style = _style(head, known)
     current: Said | None = None
     day: When | None = None
-    bounded = False
+    bounded, above = False, ""
     for line in itertools.chain(head, every):
         if line.error:
             bad.append(Record(line.number, None, line.text[:SHOWN], line.error))
             continue
-        text = line.text.strip()
+        text, before = line.text.strip(), above
+        above, numbers = text, _numbers(text, before, style)
         if (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
             day = w
-        elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text) or _numbers(text, style):
+        elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text) or numbers:
+            changed["lines that number a dialogue left out: it begins there"] += numbers
             yield from ([current] if current else [])
             current, bounded = None, True
             yield Said(line.number, None, "", text, ends=True)
@@ -202,9 +207,11 @@ def messages_of(
     yield from ([current] if current else [])
 
 
-def _numbers(text: str, style: _Style) -> bool:
-    """Whether a line of a log without stamps is the number of the dialogue below it."""
-    return not style.stamped and notices.NUMBERED.fullmatch(text) is not None
+def _numbers(text: str, above: str, style: _Style) -> bool:
+    """Whether a line of a log without stamps is the number of the dialogue below it: one of several such lines, or
+    with nothing directly above it; else it goes on with what somebody says."""
+    heads = style.numbered or not above or notices.RULE.fullmatch(above) is not None
+    return not style.stamped and heads and notices.NUMBERED.fullmatch(text) is not None
 
 
 def _nobody(text: str, speakers: Speakers | None) -> str:

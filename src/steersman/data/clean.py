@@ -73,12 +73,29 @@ def bare(text: str, changed: Counter[str]) -> str:
     return text
 
 
+GERMAN = re.compile(
+    r"\b(?:ich|und|der|die|das|nicht|ist|bitte|mein|meine|wie|sie|ihre?|ihnen|auf|mit|für|haben|habe|eine|einen|noch|wurde|wird|"
+    r"zu|vom|zur|kann|guten|danke|wir|es|den|dem|von|im)\b",
+    re.I,
+)
+ENGLISH = re.compile(
+    r"\b(?:the|and|is|my|to|you|for|your|please|have|was|of|it|can|with|this|that|are|on|at|not|hello|thanks|i|we|be|a|in)\b",
+    re.I,
+)
+
+
 def language_of(text: str) -> str:
     """'zh', 'en' or 'other' by the script of the letters: enough to count, not to classify."""
     cjk, latin = (sum(map(len, letters.findall(text))) for letters in (CJK, LATIN))
     if cjk == latin == 0:
         return "other"
     return "zh" if 3 * cjk >= latin else "en"  # a Chinese character carries about as much as three letters
+
+
+def tongue_of(text: str) -> str:
+    """`language_of`, and 'de' where German's small words outnumber English ones."""
+    found = language_of(text)
+    return "de" if found == "en" and len(GERMAN.findall(text)) > len(ENGLISH.findall(text)) else found
 
 
 def text_of(record: Parsed) -> str:

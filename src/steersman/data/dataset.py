@@ -22,12 +22,13 @@ from steersman import __version__, locks
 from steersman.artifact.files import atomic_write, file_sha256, mode_of, naming, now, read_object
 from steersman.artifact.unfinished import put_aside
 from steersman.artifact.workspace import Workspace
-from steersman.data.clean import clean, distinct_answers, language_of, words_of
-from steersman.data.formats import Parsed, from_steersman, to_line
+from steersman.data.clean import clean, distinct_answers, tongue_of, words_of
+from steersman.data.formats import Parsed, to_line
 from steersman.data.importing import parse_file
 from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.data.made import is_augmented
+from steersman.data.written import parsed
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
@@ -200,7 +201,7 @@ def _written(temporary: Path, path: Path, records: Iterable[Parsed]) -> tuple[in
             line = to_line(record).encode() + b"\n"
             file.write(line)
             digest.update(line)
-            languages[language_of(words_of(record))] += 1
+            languages[tongue_of(words_of(record))] += 1
             count += 1
         file.flush()
         os.fsync(file.fileno())
@@ -244,10 +245,7 @@ def stream_records(path: Path, max_line_mb: float = 1024.0) -> Iterator[Parsed]:
     """A data set's records one at a time, as they were written. Raises ValueError where it is damaged."""
     _checked_whole(path)
     for line, value in read_jsonl(path, max_line_mb):
-        try:
-            yield value["text"] if "text" in value else from_steersman(value)
-        except ValueError as error:
-            raise ValueError(f"{path}:{line}: {error}") from None
+        yield parsed(value, path, line)
 
 
 def datasets(workspace: Workspace) -> list[DatasetInfo]:

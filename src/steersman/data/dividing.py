@@ -16,14 +16,17 @@ import numpy as np
 from steersman.data import near
 from steersman.data.clean import words_of
 from steersman.data.cleaning.quality import asked_in
-from steersman.data.contamination import units
+from steersman.data.contamination import Finder, units
 from steersman.data.dataset import DatasetInfo, stream_records
 from steersman.data.formats import Parsed
 from steersman.data.made import origin_key
+from steersman.data.shelves import Shelf
 from steersman.data.split import split_by_hash, split_key, split_keys
 from steersman.progress import activity
-from steersman.types import Feedback, Ranking
+from steersman.types import Conversation, Feedback, Ranking
 
+PASSES = 5
+"""Times that what was moved is itself looked for at most."""
 ENOUGH = 8
 """Words (Chinese: characters) of a beginning that says which dialogue it is; 'hello' begins many."""
 
@@ -38,6 +41,10 @@ class Divided:
     """For each record the place of its split among `names`."""
     clusters: int
     largest: int
+    joined: int = 0
+    """Records that would have been held out from a training split with nearly the same question, and went with it."""
+    near: int = 0
+    """Records held out that stand in the training split all the same, after PASSES."""
 
     @property
     def splits(self) -> list[str]:
@@ -62,7 +69,10 @@ def opening(record: Parsed) -> str:
 
 
 def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshold: float, folder: Path) -> Divided:
-    """The split of every record. Records are read twice; memory grows by some 50 bytes a record."""
+    """The split of every record. Records are read twice, and up to thrice more for each pass over what is held out.
+
+    Memory grows by some 50 bytes a record, and by 300 for each that is held out.
+    """
     clusters = near.Clusters(info.count)
     with activity("split: comparing questions", info.count, "record") as shown:
         records = shown.counted(stream_records(info.path))
@@ -80,19 +90,49 @@ def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshol
     for links in _same(keys):
         clusters.join(links)
     clusters.join(_origins(info, variants))
-    cluster = clusters.names()
-    del clusters
-    # a cluster's key is the least of its records' keys, so that a set that grows keeps most of its splits
+    names, train, joined = ("", *shares), [*shares].index("train") + 1, 0
+    for _ in range(PASSES):
+        codes, sizes = _codes(clusters.names(), keys, shares, least)
+        same = list(_found_in_training(info, codes, train))
+        if not same:
+            break
+        clusters.join(same)
+        joined += len({held for held, _ in same})
+    for i in variants:
+        codes[i] = codes[i] if names[codes[i]] == "train" else 0
+    return Divided(names, codes, len(sizes), int(sizes.max(initial=0)), joined, len({held for held, _ in same}))
+
+
+def _codes(
+    cluster: near.Numbers, keys: near.Numbers, shares: Mapping[str, float], least: int
+) -> tuple[near.Numbers, near.Numbers]:
+    """(the place of each record's split among the names, the clusters' sizes).
+
+    A cluster's key is the least of its records' keys, so that a set that grows keeps most of its splits.
+    """
     order = np.lexsort((keys[:, 1], keys[:, 0], cluster))
     begins = np.flatnonzero(np.diff(cluster[order], prepend=np.int32(-1)))
     sizes = np.diff(begins, append=len(order))
-    of = _of_clusters(keys[order[begins]], sizes, shares, least)
-    codes = np.zeros(info.count, np.int8)
-    codes[order] = np.repeat(of, sizes)
-    names = ("", *shares)
-    for i in variants:
-        codes[i] = codes[i] if names[codes[i]] == "train" else 0
-    return Divided(names, codes, len(sizes), int(sizes.max(initial=0)))
+    codes = np.zeros(len(cluster), np.int8)
+    codes[order] = np.repeat(_of_clusters(keys[order[begins]], sizes, shares, least), sizes)
+    return codes, sizes
+
+
+def _found_in_training(info: DatasetInfo, codes: near.Numbers, train: int) -> Iterator[tuple[int, int]]:
+    """(a record held out, one of the training split that has its question, word for word or nearly)."""
+    every = ((i, record) for i, record in enumerate(stream_records(info.path)) if codes[i] > 0 and codes[i] != train)
+    held = Shelf((i, asked) for i, record in every if (asked := _prompt(record)) is not None)
+    if not len(held) or not (codes == train).any():
+        return
+    finder = Finder(Shelf(asked for _, asked in held))
+    with activity("split: looking for what is held out", info.count, "record") as shown:
+        for j, record in enumerate(shown.counted(stream_records(info.path))):
+            if codes[j] == train:
+                yield from ((held[place][0], j) for place in sorted(finder.exact(record) | finder.near(record)))
+
+
+def _prompt(record: Parsed) -> Conversation | None:
+    return None if isinstance(record, str) else record.prompt if isinstance(record, Ranking | Feedback) else record
 
 
 def _same(keys: near.Numbers) -> Iterator[list[list[int]]]:

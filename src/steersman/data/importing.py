@@ -17,6 +17,7 @@ from steersman.data.formats import Fields, Parsed, exports
 from steersman.data.formats.expand import expanded
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
+from steersman.data.formats.mapped_rows import of_messages
 from steersman.data.formats.message_rows import joined, speaks_alone
 from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
 from steersman.data.formats.turns import ROLES
@@ -196,7 +197,7 @@ def parse_file(
     got.notes.update(reading.changed)
     if kind in (None, "demonstrations"):
         _say_scores(got, reading)
-    check_mapping(path, mapping, got.seen)
+    check_mapping(path, {} if of_messages(mapping) else mapping, got.seen)
     check_content(path, got.content, _most_frequent(got.taken))
     _group(got)
     kind = kind or _settle_kind(path, got, taking.skip_bad)
@@ -225,7 +226,7 @@ def _take(
     """Read records into `got` until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
     asked = _options(taking, reading)
-    for record in joined(records, got.notes, reading.session_hours):
+    for record in joined(records, got.notes, reading.session_hours, asked["mapping"]):
         if record.file:
             got.files[record.file] += 1
         for piece in _pieces(record, kind, asked, got):
@@ -276,7 +277,10 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
         got.left_out["records that annotators gave nothing to, or rejected"] += 1
     for value in pieces:
         desk = exports.DESK in value
-        value = {key: item for key, item in value.items() if key != exports.DESK} if desk else value
+        if desk:
+            turns = exports.answered(value["messages"], got.notes, options["speakers"])
+            got.notes[exports.MAILS] += sum(exports.QUOTED.search(turn["content"]) is not None for turn in turns)
+            value = {**{key: item for key, item in value.items() if key != exports.DESK}, "messages": turns}
         if desk and kind in (None, "demonstrations") and _one_sided(value["messages"], options):
             got.left_out[ONE_SIDED] += 1
         else:

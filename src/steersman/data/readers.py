@@ -144,6 +144,11 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
         ) from None
 
 
+CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+CONTROL_SHARE = 0.02
+"""Characters that texts do not have, and the share of them from which on a file is none."""
+
+
 @functools.cache
 def _splits_as_ascii(encoding: str) -> bool:
     """Whether a line end is one byte of ASCII in this encoding, and that byte nothing else."""
@@ -164,6 +169,11 @@ def encoding_of(part: Part, reading: Reading) -> str:
         sample, at, line = _first_no_utf8(file)
     if sample is None:
         return "utf-8"
+    if (n := len(CONTROLS.findall(sample))) > CONTROL_SHARE * len(sample):
+        raise ValueError(
+            f"{part.name}: this is no text: {n} of {len(sample)} bytes looked at are control characters; expected "
+            "JSON, CSV, a workbook, parquet, Markdown or a chat log, packed or not"
+        )
     guesses = encodings.guesses(encodings.stray(sample))
     if not encodings.sure(guesses) and encodings.mostly_utf8(sample):
         return "utf-8"

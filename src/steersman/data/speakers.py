@@ -16,6 +16,13 @@ SIDES_SHOWN = 4
 HAN = re.compile("[\u4e00-\u9fff]")
 ALSO_NAMES = frozenset(["a", "q", "claude", "gemini", "bard", "bing", "palm", "moss", "lead", "model", "contact"])
 """Roles of turns in data sets that are names of people, or words, in a chat's log."""
+TEAM = re.compile(
+    r"[^\W\d_]+[\s_-]+(?:[^\W\d_]+[\s_-]+)?(?:services?|support|care|success|relations|resources|cent(?:er|re)|team|desk|managers?|"
+    r"office|department|experience|protection|operations|help|hotline|bot|assistant|betreu(?:ung|er|erin)|berat(?:ung|er|erin))\b.*"
+    r"|(?:客户|顾客|用户|会员|买家|访客)(?:服务|经理|运营|中心|支持|专员|关怀|顾问|代表|成功|体验|热线|助手|机器人|部).*",
+    re.S,
+)
+"""Pattern of names that begin with what the other side is called, and are of those who answer it."""
 NUMBERED = re.compile(r"\s*(?:\([\w@.+-]{3,}\)|<[^<>\s]+@[^<>\s]+>|(?<=[^\W\d_])\s\d{6,})$")
 """Pattern of a name's number or address."""
 
@@ -61,6 +68,9 @@ def speakers_of(text: str) -> Speakers | None:
 def role_called(name: str) -> str:
     """'user' or 'assistant' of a speaker who is called so, alone or with a name beside it (客服小美, Agent Smith)."""
     key = name_key(name)
+    first = re.split(r"[\s_-]", key)[0]
+    if key not in ROLES and TEAM.fullmatch(key) and (HAN.search(key) or ROLES.get(first) == "user"):
+        return "assistant"
     words = (key, re.split(r"[\s_\-(（:：|]", key)[0], *((key[:2], key[-2:], key[-3:]) if HAN.search(key) else ()))
     roles = (ROLES.get(word) for word in words if word not in ALSO_NAMES)
     return next((role for role in roles if role in ("user", "assistant")), "")

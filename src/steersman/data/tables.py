@@ -193,7 +193,8 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
     if asked is None or answered is None or asked == answered:
         raise ValueError(
             f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
-            "say which it is, such as --map question=COLUMN,answer=COLUMN"
+            "say which it is, such as --map question=COLUMN,answer=COLUMN; of a table with one message a row "
+            "--map conversation=COLUMN,sender=COLUMN,message=COLUMN,time=COLUMN"
         )
 
     reading.tell(

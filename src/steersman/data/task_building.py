@@ -22,6 +22,7 @@ from typing import Any
 from steersman.data.split import split_keys
 from steersman.data.task_kinds import JOINT, OPTIONS, Kind, filled
 from steersman.data.task_records import Counts, Question
+from steersman.data.task_threads import together
 from steersman.types import Conversation, Message
 
 TASK = "task"
@@ -63,8 +64,9 @@ def build(found: Sequence[Question], kind: Kind | None, how: Building, counts: C
     """Demonstrations of all splits. ValueError where there are none, or no prompt suits the label set."""
     found = _drawn(found, how, counts)
     found = _spoken(found)
-    split = split_keys([q.key for q in found], how.fractions, how.least)
-    parts = {name: [q for q in found if split[q.key] == name] for name in how.fractions}
+    keys = together(found, counts)
+    split = split_keys(keys, how.fractions, how.least)
+    parts = {name: [q for q, key in zip(found, keys, strict=True) if split[key] == name] for name in how.fractions}
     learned = parts.get("train") or found
     worded = _worded(kind, learned, how) if kind is not None else _ready_words(learned)
     out: dict[str, list[Conversation]] = {}

@@ -129,6 +129,7 @@ class Adopted:
 
 OTHERS = re.compile(r"(?<![a-z])(?:orpo|grpo|rloo|simpo|cpo|bco|gkd|xpo|nash|online_dpo|prm)(?![a-z])")
 SO = "so here"
+AGAIN = "given again later: the last one counts, there as here"
 SO_HERE = ("", SO, "none here either", "as adapters", "rows are packed here in any case", LOSS)
 """What is said of settings that need no counterpart."""
 
@@ -156,6 +157,8 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
         for name in ("quantization_bit", "load_in_4bit", "load_in_8bit"):
             t.tell(t.find(name), {}, "weights are quantized below LoRA alone here")
     lines = [_told(t, e.line, e.key, e.value) for e in given.entries]
+    lines += [Told(max(1, e.line), e.key, _short(e.value), {}, AGAIN) for e in given.again]
+    lines = sorted(lines, key=lambda told: told.line) if given.again else lines
     lines += [Told(0, what, "", made, f"{program}'s own{f'; {why}' if why else ''}") for what, made, why in t.assumed]
     return Adopted(path, program, found, t.settings, lines)
 
@@ -182,8 +185,12 @@ def _told(t: Taken, line: int, key: str, value: Any) -> Told:
             how = SO  # switched off there, not there here
     if _unset(value):
         how = "a variable that the file does not set"
+    return Told(max(1, line), key, _short(value), made, how)
+
+
+def _short(value: Any) -> str:
     text = " ".join(str(value).split())
-    return Told(max(1, line), key, text if len(text) <= 60 else f"{text[:57]}...", made, how)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _list(value: Any) -> list[Any]:

@@ -60,6 +60,8 @@ class Given:
     words: list[str] = field(default_factory=list)
     devices: int = 0
     """Devices that the command line names; 0: none."""
+    again: list[Entry] = field(default_factory=list)
+    """Options of a command line that it gives once more later, where both programs take the last."""
 
 
 def read(path: Path) -> Given:
@@ -209,17 +211,17 @@ def _of_command(path: Path, command: list[tuple[int, str]], variables: Mapping[s
             values[len(entries) - 1].append(word)
         else:
             words.append(word)
-    for i, entry in enumerate(entries):
-        if before := next((e for e in entries[:i] if e.key == entry.key), None):
-            raise ValueError(f"{path}:{entry.line}: '--{entry.key}' is there {ONCE} (before: {before.line})")
-    out = [Entry(e.line, e.key, _value(values[i])) for i, e in enumerate(entries)]
+    every = [Entry(e.line, e.key, _value(values[i])) for i, e in enumerate(entries)]
+    last = {entry.key: i for i, entry in enumerate(every)}
+    out = [entry for i, entry in enumerate(every) if last[entry.key] == i]
+    again = [entry for i, entry in enumerate(every) if last[entry.key] != i]
     for entry in out:
         if f"--{entry.key}" in LAUNCHER and str(entry.value).isdigit():
             devices = int(entry.value)
     if not devices and re.fullmatch(r"\d+(,\d+)*", visible):
         devices = visible.count(",") + 1
     out, more = _with_named_files(path, out, words)
-    return Given(path, out, words + more, devices)
+    return Given(path, out, words + more, devices, again)
 
 
 def _value(words: list[str]) -> Any:

@@ -12,7 +12,9 @@ from steersman.text.call_form import CallForm
 from steersman.text.call_probe import form_of
 from steersman.text.spans import continued
 from steersman.text.template import Template
-from steersman.types import Conversation
+from steersman.types import Conversation, Message
+
+_PROBE = Conversation("probe", (Message("user", "Hello"),))
 
 
 class Prompts:
@@ -32,6 +34,7 @@ class Prompts:
         self._tokenizer, self._vocabulary, self._apart = tokenizer, vocabulary, apart
         self._bytes = TokenBytes(tokenizer)
         self.template = Template(tokenizer, thinking, today) if tokenizer.chat_template else None
+        self._today = today
         self.ends: set[int] = {tokenizer.eos_token_id, *ends} - {None}
         """Tokens that end an answer."""
         if self.template is not None:
@@ -54,9 +57,10 @@ class Prompts:
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, Conversation):
-            if self.template is None:
+            template = self._template(prompt)
+            if template is None:
                 raise ValueError("the tokenizer has no chat template; expected a prompt of text or token ids")
-            return self.template.prompt_ids(prompt)
+            return template.prompt_ids(prompt)
         if isinstance(prompt, str):
             return tuple(self._tokenizer(prompt)["input_ids"])
         return tuple(prompt)
@@ -75,10 +79,23 @@ class Prompts:
         """How the model writes calls of tools; None where it does not, or not so that they could be told from words."""
         return None if self.template is None else form_of(self.template)
 
-    def growing(self, special: bool = False) -> Growing:
-        """A new `Growing` for the text of one answer, with special tokens' names where `special`."""
-        if self.template is not None and self.template.hides:
-            return Words(lambda: self._text(special), self.template.words_from)
+    @functools.cached_property
+    def unthinking(self) -> Template | None:
+        """The template that asks for answers without thoughts; None where it knows no way to ask for that."""
+        if self.template is None or self.template.thinking == "empty" or self.template.over:
+            return self.template
+        asking = Template(self._tokenizer, "empty", self._today)
+        return asking if asking.prompt_ids(_PROBE) != self.template.prompt_ids(_PROBE) else None
+
+    def _template(self, prompt: Prompt) -> Template | None:
+        quiet = isinstance(prompt, Conversation) and not prompt.think
+        return (self.unthinking or self.template) if quiet else self.template
+
+    def growing(self, special: bool = False, prompt: Prompt = "") -> Growing:
+        """A new `Growing` for the text of one answer to `prompt`, with special tokens' names where `special`."""
+        template = self._template(prompt)
+        if template is not None and template.hides:
+            return Words(lambda: self._text(special), template.words_from)
         return self._text(special)
 
     def _text(self, special: bool) -> Growing:

@@ -76,6 +76,15 @@ class WritesCalls(Protocol):
 
 
 @runtime_checkable
+class StopsThinking(Protocol):
+    """An engine that may know how to ask its model for an answer without thoughts."""
+
+    def stops_thinking(self) -> bool:
+        """Whether a Conversation that says `think=False` is asked differently, or none is asked for thoughts at all."""
+        ...
+
+
+@runtime_checkable
 class Embeds(Protocol):
     """An engine that can also turn texts into vectors."""
 

@@ -13,6 +13,7 @@ names and answers also have `|` between.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections import Counter
@@ -41,6 +42,8 @@ FIELDS = (
     *("assign", "overlap", "gold", "comment", "id"),
 )
 _OF_JSON = ("messages", "gold")
+MOST_PEOPLE = 1000
+"""Most people that one task is shown to."""
 _LISTS = ("answers", "assign")
 
 
@@ -102,6 +105,16 @@ def _cell(name: str, value: str, where: str) -> Any:
     return value
 
 
+def people(store: Store, names: Sequence[str]) -> tuple[str, ...]:
+    """Labelers as tasks refer to them: with accounts by id, given by id or name. ValueError of who has no account."""
+    known = store.accounts.names()
+    ids = {name: id_ for id_, name in known.items()}
+    wanted = [name.strip() for name in names if name.strip()]
+    if known and (strangers := [n for n in wanted if n not in known and n not in ids]):
+        raise ValueError(f"nobody here is called {', '.join(strangers)}; expected people with an account")
+    return tuple(n if n in known else ids.get(n, n) for n in wanted)
+
+
 def import_rows(store: Store, rows: Iterator[tuple[str, Any]], given: Defaults) -> Imported:
     """Add the tasks: all that are read without a fault, or none. ValueError names the line."""
     tasks: list[NewTask] = []
@@ -113,6 +126,8 @@ def import_rows(store: Store, rows: Iterator[tuple[str, Any]], given: Defaults) 
                 raise ValueError("expected an object")
             ignored.update(key for key in row if key not in FIELDS)
             task = _task(row, given)
+            if task.assigned:
+                task = dataclasses.replace(task, assigned=people(store, task.assigned))
             if isinstance(task, _Ranking):
                 rankings.append(task)
             else:
@@ -142,8 +157,8 @@ def _task(row: Mapping[str, Any], given: Defaults) -> NewTask | _Ranking:
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     assigned, needed = _names(row.get("assign"), given.assigned), row.get("overlap", given.overlap)
-    if not isinstance(needed, int) or isinstance(needed, bool) or needed < 0:
-        raise ValueError(f"overlap: expected a number of people, got {needed!r}")
+    if not isinstance(needed, int) or isinstance(needed, bool) or not 0 <= needed <= MOST_PEOPLE:
+        raise ValueError(f"overlap: expected a number of people up to {MOST_PEOPLE}, got {str(needed)[:50]!r}")
     if "prompt" in row and "messages" in row:
         raise ValueError("expected either 'prompt' or 'messages', got both")
     messages = [{"role": "user", "content": row["prompt"]}] if "prompt" in row else row.get("messages", [])

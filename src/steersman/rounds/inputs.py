@@ -219,7 +219,7 @@ class Dialogues(Source):
 
         asked = find(space, "demonstrations", self.split) if self.kind == "prompts" else []
         if not asked:
-            return "FILE (or: data import shop)"
+            return "FILE (or: data import shop)" if space.config.project.domain == "shop" else "FILE"
         name = asked[0].relative_to(space.root)
         how = f"{name} --kind prompts --split {self.split} --name {asked[0].stem}-prompts"
         return f"FILE (or, for the questions of {asked[0].stem}: data import {how})"
@@ -284,9 +284,12 @@ class Rankings(Source):
             paths.append(folder / RANKINGS_FILE)
             inputs[f"{earlier:03d}/rankings"] = identity(verify(folder))
         if not paths and not self.instead(space):
+            project = space.config.project
+            judged = project.domain != "none" or project.judge
+            judge = "let the rule judge do it (steersman rank --simulated) " if judged else ""
             raise ValueError(
                 f"{space.root}: no rankings; rank in the terminal (steersman rank), on the page (steersman serve), "
-                "let the rule judge do it (steersman rank --simulated) or import some (steersman data import FILE)"
+                f"{judge}or import some (steersman data import FILE)"
             )
         records = [r for path in paths for r in load_rankings(path, space.config.data.max_line_mb, tell=say)]
         return Found(inputs, lambda: records)

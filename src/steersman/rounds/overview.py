@@ -33,6 +33,14 @@ def feedback_counts(space: Workspace) -> dict[str, int]:
     return counts
 
 
+def promotions(space: Workspace) -> tuple[list[dict[str, Any]], str]:
+    """(promotions, oldest first; what is wrong with current.json: then none are known)."""
+    try:
+        return space.history(), ""
+    except ValueError as error:
+        return [], str(error)
+
+
 def next_command(space: Workspace, states: list[StageState], has_data: bool, round_: int) -> str:
     """The next command of the loop."""
     if opened(space, round_):
@@ -53,7 +61,7 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
         command = stage.todo(space, round_) if stage.todo else f"steersman {stage.verb}"
         if command is not None:
             return command
-    history = space.history()
+    history, _ = promotions(space)
     if not history or int(history[-1]["round"]) < round_:
         first = ready[0] == registry.improved()[0]
         return "steersman promote" if first else f"steersman promote --stage {ready[0].name}"
@@ -61,17 +69,19 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
 
 
 def collect(space: Workspace, round_: int) -> dict[str, Any]:
-    """Everything that status shows, as JSON; of the data sets those that others were not made of."""
+    """Everything that status shows, as JSON; of the data sets those that others were not made of. `damage`: what is
+    wrong with current.json, so that nobody knows what is served."""
     infos = dataset.datasets(space)
     gone = dataset.superseded(infos)
     states = round_states(space, round_)
-    history = space.history()
+    history, damage = promotions(space)
     return {
         "workspace": str(space.root),
         "round": round_,
         "rounds": space.rounds(),
         "stages": [_stage_json(state) for state in states],
         "current": history[-1] if history else None,
+        "damage": damage,
         "datasets": [
             {key: getattr(i, key) for key in ("name", "kind", "split", "purpose", "count", "simulated")}
             for i in infos

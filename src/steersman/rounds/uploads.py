@@ -57,6 +57,8 @@ def begin(space: Workspace, name: str, size: int) -> Upload:
     """ValueError for a name that is no file's, a file too large, or where there are too many or no room."""
     if not name or name != Path(name).name or name.startswith(".") or re.search(r"[\\/\x00-\x1f\x7f]", name):
         raise ValueError("name: expected a file's name without a folder, that does not begin with a dot")
+    if re.search(r"[\u2028-\u202e\u2066-\u2069]", name):  # "x\u202elnosj.exe" looks like "xexe.jsonl"
+        raise ValueError("name: expected no marks that turn the direction of writing")
     if len(name.encode()) > 200:
         raise ValueError("name: expected at most 200 bytes")
     if name == ABOUT:

@@ -47,6 +47,7 @@ from steersman.server.key import Key
 from steersman.server.models import Models
 from steersman.server.observe import Observe, root_of
 from steersman.server.openapi import describe
+from steersman.server.plain_json import plain
 from steersman.server.reach import HERE, Reach
 from steersman.store import Store
 
@@ -108,7 +109,7 @@ def create_app(
     app.state.context = context
     app.state.reach = reach
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(allowed)])
+        app.include_router(router, dependencies=[Depends(allowed), Depends(plain)])
     app.state.routes = [route for router in _ROUTERS for route in router.routes]
     app.router.default = pages.fallback
     install_handlers(app)

@@ -18,7 +18,7 @@ from typing import Protocol
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from steersman.engine.protocol import Engine, WritesCalls
+from steersman.engine.protocol import Engine, StopsThinking, WritesCalls
 from steersman.parts import ToolCall
 from steersman.server.body import until_gone
 from steersman.server.context import AtEnd, Context
@@ -28,6 +28,9 @@ from steersman.server.models import Found
 from steersman.server.tools_schema import NO_TOOLS, Tools, forced_schema
 from steersman.text.call_form import CallForm, CallReader
 from steersman.types import Completion, Conversation, SamplingParams
+
+LEFT_OUT = "Steersman-Left-Out"
+"""Header of an answer: tools of the request that the model was not told of, and what had no effect on it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Asked:
     """Turns of `dialogue` that are not the caller's own, at its beginning."""
     limit: int | None = None
     """The request's own `max_tokens`."""
+    unthinking: str = ""
+    """The parameter that asks for an answer without thoughts; the dialogue does not say so yet."""
 
     @property
     def beginning(self) -> str:
@@ -111,10 +116,16 @@ class Answering:
     """Tokens of the prompt."""
     tools: Tools
     form: CallForm | None
+    left_out: str = ""
+    """A parameter that has no effect on this model."""
 
     @property
     def engine(self) -> Engine:
         return self.found.engine
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {LEFT_OUT: self.left_out} if self.left_out else {}
 
     def _reader(self) -> Reader:
         if self.tools.forced:
@@ -179,6 +190,7 @@ async def admit(
     engine = found.engine
     tools, form = asked.tools, None
     dialogue, params = dataclasses.replace(asked.dialogue, tools=tools.given), asked.params
+    dialogue, left_out = await run_in_threadpool(without_thoughts, ctx, engine, dialogue, asked.unthinking)
     if tools.given:
         form = await run_in_threadpool(_form, engine)
         if tools.forced:
@@ -190,7 +202,18 @@ async def admit(
             params = dataclasses.replace(params, special=True)
     fitted = await ctx.fit(engine, dialogue, asked.limit, inserted=asked.inserted)
     params = dataclasses.replace(params, max_tokens=fitted.room, adapter=found.adapter or params.adapter)
-    return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form)
+    return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form, left_out)
+
+
+def without_thoughts(ctx: Context, engine: Engine, dialogue: Conversation, parameter: str) -> tuple[Conversation, str]:
+    """(the dialogue, answered without thoughts where the request's `parameter` asks for that; the parameter where the
+    engine knows no way to). It may block at a model's first such request."""
+    if not parameter:
+        return dialogue, ""
+    if isinstance(engine, StopsThinking) and engine.stops_thinking():
+        return dataclasses.replace(dialogue, think=False), ""
+    ctx.metrics.left_out(parameter)
+    return dialogue, parameter
 
 
 def _form(engine: Engine) -> CallForm:

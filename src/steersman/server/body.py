@@ -44,6 +44,8 @@ class BodyRefused(Exception):
 
 async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
     """The whole body. Raises BodyRefused."""
+    if "content-length" in headers and "transfer-encoding" in headers:  # a proxy might take the other one
+        raise BodyRefused(400, "The body's length is given twice; expected Content-Length or Transfer-Encoding")
     packed = headers.get("content-encoding", "identity").lower()
     if packed != "identity":
         raise BodyRefused(415, f"The body is compressed ({packed[:20]}); expected it as it is")
@@ -84,7 +86,7 @@ async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
     while more and size <= _DRAIN * limit:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise BodyRefused(400, "The body broke off before its end")
         chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size <= limit:

@@ -92,8 +92,12 @@ class Connection(H11Protocol):
         body = json.dumps(error_body(status, message))
         reason = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}[status]
         head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        if self.cycle is None or self.cycle.response_complete:  # otherwise the refusal would end up within an answer
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:  # else it would be within an answer
             self.transport.write(f"{head}{headers}Connection: close\r\n\r\n{body}".encode())
+        if cycle is not None and not cycle.response_complete:  # what it still says is for nobody
+            cycle.disconnected = True
+            cycle.message_event.set()
         with contextlib.suppress(h11.LocalProtocolError):
             self.conn.send(h11.ConnectionClosed())
         self.transport.close()

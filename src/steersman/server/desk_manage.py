@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from steersman.artifact.files import atomic_write
-from steersman.rounds.desk_import import Defaults, import_rows
+from steersman.rounds.desk_import import Defaults, import_rows, people
 from steersman.rounds.desk_team import differing, team
 from steersman.server.context import Context, Ctx
 from steersman.server.desk_api import guidelines_file, guidelines_now, labeler_of, submission
@@ -62,13 +62,10 @@ def assign(ctx: Ctx, body: Assign) -> dict[str, Any]:
 
 
 def _people(ctx: Context, given: list[str]) -> tuple[str, ...]:
-    """Labelers by id or name."""
-    ids = {name: id_ for id_, name in names_of(ctx).items()}
-    known = names_of(ctx)
-    names = [name.strip() for name in given if name.strip()]
-    if known and (strangers := [n for n in names if n not in known and n not in ids]):
-        raise ApiError(404, f"nobody here is called {', '.join(strangers)}; expected people with an account")
-    return tuple(n if n in known else ids.get(n, n) for n in names)
+    try:
+        return people(ctx.store, given)
+    except ValueError as error:
+        raise ApiError(404, str(error)) from None
 
 
 @router.put("/guidelines")

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from steersman.engine.protocol import Engine, Prompt
 from steersman.server import traces
 from steersman.server.errors import ApiError
+from steersman.server.into_loop import into
 from steersman.server.metrics import Metrics
 from steersman.server.people import Person
 from steersman.server.quotas import Limits, asking
@@ -66,15 +67,16 @@ class Generation:
     async def items(self, after: Callable[[], object]) -> AsyncGenerator[Item]:
         """The answers' pieces. Raises the engine's errors. `after` is called when the engine is done."""
         loop, left = asyncio.get_running_loop(), self.params.n
+        way = into(loop)
 
         def put(item: Item | Exception) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, nobody listens
-                loop.call_soon_threadsafe(self._queue.put_nowait, item)
+                way.call(loop, self._queue.put_nowait, item)
 
         def work() -> None:
             self._work(put)
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(after)
+                way.call(loop, after)
 
         # A daemon, so that a program that must end does not wait for the end of an answer.
         threading.Thread(target=work, name="generation", daemon=True).start()

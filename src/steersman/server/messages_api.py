@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 
 from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
-from steersman.server.asked import Answering, Ended, Item, admit
+from steersman.server.asked import Answering, Ended, Item, admit, without_thoughts
 from steersman.server.context import AtEnd, Ctx
 from steersman.server.errors import failed_answer, unsayable
 from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked, user_of
@@ -37,7 +37,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
     if body.stream:
         events = _events(answering)
         first = await anext(events)  # raises the engine's refusal
-        return stream(following(first, events))
+        return stream(following(first, events), answering.headers)
     said: list[Item] = []
     async with contextlib.aclosing(answering.items(request)) as items:
         async for _, item in items:
@@ -46,7 +46,8 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
     content: list[dict[str, Any]] = [{"type": "text", "text": words}] if words else []
     content += [_use(item, json.loads(item.arguments)) for item in said if isinstance(item, ToolCall)]
     (ended,) = (item for item in said if isinstance(item, Ended))
-    return JSONResponse(_message(answering) | {"content": content} | _end(answering, ended))
+    whole = _message(answering) | {"content": content} | _end(answering, ended)
+    return JSONResponse(whole, headers=answering.headers)
 
 
 @router.post("/messages/count_tokens")
@@ -55,9 +56,12 @@ async def count_tokens(ctx: Ctx, body: CountRequest) -> dict[str, int]:
     found = await ctx.named(body.model)
     asked = to_asked(body, ctx.system_prompt, ctx.temperature)
     dialogue = type(asked.dialogue)("", asked.dialogue.messages, tools=asked.tools.given)
+
+    def count() -> int:
+        return found.engine.count_tokens(without_thoughts(ctx, found.engine, dialogue, asked.unthinking)[0])
+
     try:
-        counted = functools.partial(found.engine.count_tokens, dialogue)
-        return {"input_tokens": await to_thread.run_sync(counted, limiter=ctx.counting)}
+        return {"input_tokens": await to_thread.run_sync(count, limiter=ctx.counting)}
     except ValueError as error:
         raise unsayable(error, asked.inserted) from None
 

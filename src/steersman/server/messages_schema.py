@@ -97,7 +97,7 @@ class MessagesChoice(BaseModel):
 
 
 class Thinking(_Block):
-    """Adaptive: as much as the model likes, none among it. Whether it thinks is a setting of the workspace."""
+    """Adaptive: as much as the model likes, none among it. Disabled: none, where its template can ask for that."""
 
     type: Literal["disabled", "adaptive"]
 
@@ -190,7 +190,12 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
             json_schema=request.schema_of_answer,
         )
     limit = getattr(request, "max_tokens", 1)
-    return Asked(Conversation("", (*head, *turns)), params, _tools(given, request.tool_choice), len(head), limit)
+    tools, unthinking = _tools(given, request.tool_choice), "thinking" if _disabled(request.thinking) else ""
+    return Asked(Conversation("", (*head, *turns)), params, tools, len(head), limit, unthinking)
+
+
+def _disabled(thinking: Thinking | None) -> bool:
+    return thinking is not None and thinking.type == "disabled"
 
 
 def _tools(given: list[Json], choice: MessagesChoice | None) -> Tools:

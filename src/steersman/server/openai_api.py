@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -26,7 +27,7 @@ from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.models import Found
-from steersman.server.openai_schema import ChatRequest, refuse_unsupported, to_params, to_prompt
+from steersman.server.openai_schema import ChatRequest, no_thoughts, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, following, stream
 from steersman.server.tools_schema import chat_tools
 from steersman.types import Completion, SamplingParams
@@ -74,7 +75,8 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         dialogue = to_prompt(body, (route and route.to.system_prompt) or ctx.system_prompt)
         tools = chat_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         params = to_params(body, body.answer_tokens or ctx.max_tokens, ctx.temperature)
-        return Asked(dialogue, params, tools, len(dialogue.messages) - len(body.messages), body.answer_tokens)
+        inserted = len(dialogue.messages) - len(body.messages)
+        return Asked(dialogue, params, tools, inserted, body.answer_tokens, no_thoughts(body))
 
     answering = await admit(ctx, found, at_end, read, body.n or 1)
     if body.stream:
@@ -83,14 +85,14 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         head |= {"route": route.to_json()} if route else {}
         chunks = _chunks(answering, head, bool(body.logprobs))
         first = await anext(chunks)  # raises the engine's refusal
-        return stream(following(first, chunks))
+        return stream(following(first, chunks), answering.headers)
     said: list[list[Item]] = [[] for _ in range(answering.params.n)]
     async with contextlib.aclosing(answering.items(request)) as items:
         async for number, item in items:
             said[number].append(item)
     head = head_of(found.engine, "chat.completion", found.name) | ({"route": route.to_json()} if route else {})
     told = functools.partial(_body, answering, said, head, bool(body.logprobs))
-    return Response(await run_in_threadpool(told), media_type="application/json")
+    return Response(await run_in_threadpool(told), headers=answering.headers, media_type="application/json")
 
 
 async def _routed(ctx: Context, body: ChatRequest, found: Found) -> tuple[Found, Route | None]:
@@ -173,6 +175,12 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
         choice = {"index": index, "delta": delta, "finish_reason": None if end is None else end.reason}
         return event(f"{opening}{with_raw(choice, logprobs=told)}]}}")
 
+    def words(index: int, text: str) -> bytes:
+        """`chunk` of words, without going through the whole of it for each token."""
+        said = json.dumps(text)
+        rest = '},"finish_reason":null,"logprobs":null}]}\n\n'
+        return f'data: {opening}{{"index":{index},"delta":{{"content":{said}{rest}'.encode()
+
     completions: list[Completion] = []
     begun, calls = False, [0] * n
     try:
@@ -189,7 +197,7 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
                     completions.append(item.completion)
                     yield await run_in_threadpool(chunk, index, {}, item) if logprobs else chunk(index, {}, item)
                 elif item:
-                    yield chunk(index, {"content": item})
+                    yield words(index, item)
         if "usage" in head:
             yield event(head | {"choices": [], "usage": used(answering.tokens, completions, n)})
         yield event("[DONE]")

@@ -29,7 +29,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "chat_template_kwargs": ({}, {"enable_thinking": False}, {"thinking": False}),
     "verbosity": ("medium",),
 }
-"""Unsupported parameter -> values that have no effect and are accepted."""
+"""Parameter without a field -> its values that are accepted."""
+
+_NO_THOUGHTS = ("reasoning_effort", "enable_thinking", "thinking", "chat_template_kwargs")
+"""Those of them that ask for an answer without thoughts, by any value but {}."""
 
 _IGNORED = (
     "metadata",
@@ -327,6 +330,12 @@ def refuse_unsupported(request: ChatRequest) -> None:
                 raise ApiError(
                     400, f"{where}: this server does not support it", param=where, code="unsupported_parameter"
                 )
+
+
+def no_thoughts(request: ChatRequest) -> str:
+    """The parameter by which an answer without thoughts is asked for; '' where none is."""
+    given = request.model_extra or {}
+    return next((name for name in _NO_THOUGHTS if given.get(name) not in (None, {})), "")
 
 
 def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:

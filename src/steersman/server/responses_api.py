@@ -19,7 +19,7 @@ from fastapi.responses import Response as HttpResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from steersman.server.asked import Answering, Asked, admit
+from steersman.server.asked import LEFT_OUT, Answering, Asked, admit
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.people import Who
@@ -37,8 +37,6 @@ from steersman.server.sse import event, following, stream
 from steersman.store.responses import StoredResponse
 
 router = APIRouter(prefix="/v1")
-LEFT_OUT = "Steersman-Left-Out"
-"""Header of an answer: tools of the request that the model was not told of."""
 _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
 
 
@@ -53,7 +51,7 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
         return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
 
     answering = await admit(ctx, found, at_end, read, users=users_of(body))
-    made, told = Response(body, answering), _told(ctx, body)
+    made, told = Response(body, answering), _told(ctx, body, answering.left_out)
     if body.stream:
         events = _events(ctx, who.id, body, answering, made)
         first = await anext(events)  # raises the engine's refusal
@@ -66,12 +64,13 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
     return JSONResponse(made.body, headers=told)
 
 
-def _told(ctx: Context, body: ResponsesRequest) -> dict[str, str]:
-    """Names the tools that were left out; they are counted."""
+def _told(ctx: Context, body: ResponsesRequest, parameter: str) -> dict[str, str]:
+    """Names the tools that were left out, which are counted, and a parameter that had no effect."""
     hosted = left_out(body.tools)
     for kind in hosted:
         ctx.metrics.left_out(kind)
-    return {LEFT_OUT: ", ".join(hosted)} if hosted else {}
+    named = [*hosted, *([parameter] if parameter else [])]
+    return {LEFT_OUT: ", ".join(named)} if named else {}
 
 
 def _before(ctx: Context, owner: str, previous: str | None) -> list[Any]:

@@ -158,7 +158,7 @@ class TextOptions(BaseModel):
 
 
 class Reasoning(BaseModel):
-    """How much to think is a setting of the workspace; summaries of thoughts there are none."""
+    """How much to think is a setting of the workspace, not to think the template's; there are no summaries."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -245,7 +245,8 @@ def to_asked(
         raise refused(error) from None
     dialogue = Conversation("", (*head, *turns))
     tools = asked_tools(request.tools, request.tool_choice, request.parallel_tool_calls)
-    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens)
+    unthinking = "reasoning.effort" if request.reasoning and request.reasoning.effort else ""
+    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking)
 
 
 def _add(turns: list[Message], item: Any, where: str) -> None:

@@ -89,6 +89,8 @@ def rounds(ctx: Ctx) -> dict[str, Any]:
     space = space_of(ctx)
     try:
         found = overview.collect(space, space.round)
+        if found["damage"]:  # the page would show that nothing was promoted
+            raise ValueError(found["damage"])
         return {**found, "jobs": [job.to_json() for job in jobs.jobs(space)]}
     except ValueError as error:  # the workspace is damaged; the text says which file
         raise ApiError(409, str(error)) from None

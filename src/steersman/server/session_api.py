@@ -185,7 +185,10 @@ def add_key(us: Us, who: Who, body: NewKey) -> dict[str, Any]:
         if who.role < SCOPES[scope]:
             message = f"scopes: {scope!r} takes the role {SCOPES[scope].word}, and you are {who.role.word}"
             raise ApiError(403, message, param="scopes", code="role_too_low")
-    expires = body.expires.astimezone(dt.UTC) if body.expires else None
+    try:
+        expires = body.expires.astimezone(dt.UTC) if body.expires else None
+    except OverflowError:
+        raise ApiError(400, "expires: expected a time of the years 1 to 9999 (UTC)", param="expires") from None
     key, secret = us.store.credentials.add_key(who.id, body.name, set(body.scopes), expires)
     us.store.audit.add(who.id, "key made", key.prefix, scopes=" ".join(key.scopes))
     return {"key": key_json(key), "secret": secret}

@@ -126,8 +126,11 @@ class Store:
             return ranking_tasks.next_task(session, labeler, round, self.objective)
 
     def task(self, task_id: str, labeler: str | None = None) -> RankingTask:
-        """One task, with the keys that `labeler` sees where one is named. Raises NotFound."""
+        """One task, with the keys that `labeler` sees where one is named. Raises NotFound, and NotYours where the desk
+        keeps it for others."""
         with self._db.read() as session:
+            if labeler is not None:
+                ranking_tasks.check_for(session, task_id, labeler)
             return ranking_tasks.get_task(session, task_id, labeler)
 
     def tasks(self, round: int | None = None, *, not_ranked_by: str | None = None) -> Iterator[RankingTask]:

@@ -289,8 +289,10 @@ def origin_of(text: str, suggested: Mapping[str, str], claimed: str) -> tuple[st
 
 def with_origins(value: Mapping[str, Any], suggested: Mapping[str, str]) -> dict[str, Any]:
     """A demonstration's value with the origin of each of the assistant's turns set."""
-    messages: list[dict[str, Any]] = []
-    for turn in value.get("messages") or ():
+    given, messages = value.get("messages"), list[dict[str, Any]]()
+    if not isinstance(given, list | tuple):
+        return dict(value)  # which is refused with the rest of what is no demonstration
+    for turn in given:
         if isinstance(turn, Mapping) and turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
             origin, version = origin_of(turn["content"], suggested, str(turn.get("origin", "")))
             turn = {**turn, "origin": origin, "policy_version": version}

@@ -107,11 +107,11 @@ def clean_gold(kind: str, gold: Mapping[str, Any] | None, answers: int = 0) -> d
         return None
     expect(isinstance(gold, Mapping), "gold: expected an object, the label that is right")
     if kind == RANKING:
-        for name, most in (("ranks", answers), ("grades", 0)):
+        for name, known in (("ranks", [*range(1, answers + 1)]), ("grades", [*GRADES])):
             if (given := gold.get(name)) is not None:
                 good = isinstance(given, list) and len(given) == answers
-                known = all(1 <= g <= most for g in given if isinstance(g, int)) if most else set(given) <= set(GRADES)
-                expect(good and known, f"gold.{name}: expected {answers} of them, one per answer")
+                good = good and all(type(g) in (int, str) and g in known for g in given)
+                expect(good, f"gold.{name}: expected {answers} of {', '.join(map(str, known))}, one per answer")
                 return {name: list(given)}
         raise StoreError("gold: expected the ranks or grades of the answers")
     expect(kind in (FLAG, VOTE), f"gold: expected it for a ranking, flags or a vote, not for a {kind}")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from steersman.store.desk_decisions import decisions, is_gold, is_of_others
 from steersman.store.desk_tasks import SKIP, ranking_row
-from steersman.store.refusals import NotFound, StoreError, clean_text, expect
+from steersman.store.refusals import NotFound, NotYours, StoreError, clean_text, expect
 from steersman.store.schema import RankingRow, SkipRow, TaskRow, iso, utc_now
 from steersman.store.schema_desk import DeskLabelRow, DeskTaskRow
 from steersman.types import GRADES, Candidates, Conversation, Grade, Ranking, to_objective
@@ -129,6 +129,13 @@ def get_task(session: Session, task_id: str, labeler: str | None = None) -> Rank
     if row is None:
         raise NotFound(f"no ranking task {task_id!r}")
     return _to_task(row, None if labeler is None else _clean_labeler(labeler))
+
+
+def check_for(session: Session, task_id: str, labeler: str) -> None:
+    """NotYours where the task was given to others."""
+    given = is_of_others(_clean_labeler(labeler))
+    if session.scalar(select(TaskRow.seq).where(TaskRow.id == task_id, given)) is not None:
+        raise NotYours(f"task {task_id} is not in your hands; expected one that the desk gave you")
 
 
 def _by(objective: str | None) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,23 @@ def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
         )
     tokenizer.chat_template = Path(name).read_text(encoding="utf-8")
     return name
+
+
+BESIDE = "chat_template.json"
+"""Where processors of models with images kept the template before it had a file of its own form."""
+
+
+def take_beside(tokenizer: Any, folder: Path) -> bool:
+    """Give a tokenizer the template in BESIDE, where there is one; whether there was. ValueError for any other file."""
+    path = folder / BESIDE
+    if not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON object with 'chat_template': {error}") from None
+    given = found.get("chat_template") if isinstance(found, dict) else None
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError(f"{path}: expected a JSON object with 'chat_template', a text")
+    tokenizer.chat_template = given
+    return True

@@ -90,6 +90,8 @@ class Template:
         self._tails = None if self.thinking == "empty" else self._find_tails()
         self.dated = self._is_dated()
         """Whether the template writes a date."""
+        self.over = bool(self._shape.close) and self._shape.prompt.rstrip().endswith(self._shape.close)
+        """Whether every prompt says that thoughts are over."""
         end = self._shape.end or tokenizer.eos_token
         if not end:
             raise ValueError("the chat template ends no answer, the tokenizer has no eos token: nothing could stop it")

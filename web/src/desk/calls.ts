@@ -113,7 +113,8 @@ export const calls = {
   next: (labeler: string, kind: Kind) => json<{ task: Task | null; guidelines: string; queues: Queues }>('POST', '/api/desk/next', { labeler, kind }),
   task: (labeler: string, task: string) => json<{ task: Task; guidelines: string }>('GET', at(task) + by(labeler)),
   renew: (labeler: string, task: string) => json<unknown>('POST', at(task, '/lease'), { labeler }),
-  draft: (labeler: string, task: string, value: Value) => json<unknown>('PUT', at(task, '/draft'), { labeler, value }),
+  draft: (labeler: string, task: string, value: Value, signal: AbortSignal) =>
+    json<unknown>('PUT', at(task, '/draft'), { labeler, value }, signal),
   suggest: (labeler: string, task: string, messages: Turn[]) =>
     json<{ text: string; policy_version: string }>('POST', at(task, '/suggest'), {
       labeler,

@@ -244,8 +244,8 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
   throw new ApiError(String(said?.message ?? response.statusText), response.status, said?.code, said?.param, wait, said?.records)
 }
 
-export async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const response = await send(method, path, body)
+export async function json<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await send(method, path, body, signal)
   return response.status === 204 ? (undefined as T) : ((await response.json().catch(() => undefined)) as T)
 }
 

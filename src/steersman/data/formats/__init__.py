@@ -193,7 +193,8 @@ def detect_fields(fields: Fields) -> str:
     names = ", ".join(map(str, fields.record)) or "none"
     raise ValueError(
         f"record: no known format has these fields: {names}; name one with --format: {', '.join(FORMATS)}, or say what "
-        f"the fields are: --map question=FIELD,answer=FIELD ({', '.join(MAPPABLE)})"
+        f"the fields are: --map question=FIELD,answer=FIELD, of rows with one message each --map conversation=FIELD,"
+        f"sender=FIELD,message=FIELD,time=FIELD ({', '.join(MAPPABLE)})"
     )
 
 

@@ -31,6 +31,13 @@ DESK = "\0desk"
 TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
+MAILS = "messages with quoted mails or signatures, kept whole (`steersman cold legacy` takes these out)"
+QUOTED = re.compile(
+    r"^(?:>|--\s*$|[^\n]{4,120}(?:wrote|schrieb[^\n]{0,80}|写道)\s?[:：]\s*$|"
+    r"-{2,} ?(?:original|ursprüngliche|forwarded|原始邮件))",
+    re.M | re.I,
+)
+"""Pattern of what a mail program writes above what it quotes, or a line of it, or the line above a signature."""
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
@@ -184,12 +191,16 @@ def parted(record: Record, fields: Fields) -> list[Record]:
     return [{**record, **of, "messages": piece} for of, piece in zip(named, pieces, strict=True)]
 
 
-def answered(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
-    """Turns up to the last answer; all of them where there is none."""
-    sides = [SIDES.get(turn["role"].casefold()) for turn in turns]
+def answered(
+    turns: list[dict[str, str]], notes: Counter[str], speakers: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Turns up to the last answer; all of them where there is none. `speakers`: sides by name."""
+    named = speakers or {}
+    names = [turn["role"].casefold() for turn in turns]
+    sides = [named.get(name) or SIDES.get(name) or named.get("*") for name in names]
     answered = max((i for i, side in enumerate(sides) if side in ("assistant", BOT)), default=-1)
     if 0 <= answered < len(turns) - 1:
-        notes["last turns of the user cut off"] += 1
+        notes["last turns of the user cut off"] += len(turns) - 1 - answered
         return turns[: answered + 1]
     return turns
 

@@ -115,6 +115,7 @@ MEDIA = (*IMAGES, "video", "videos", "audio", "audios")
 MAPPABLE = (
     *("question", "answer", "context", "system", "history", "messages", "thinking", "chosen", "rejected", "answers"),
     *("scores", "ranks", "label", "preference", "tools", "text", "id", "ignore"),
+    *("conversation", "sender", "message", "time"),
 )
 """Roles that --map accepts before '='."""
 

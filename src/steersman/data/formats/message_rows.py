@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from steersman.data import stamps
-from steersman.data.formats import desks
+from steersman.data.formats import desks, mapped_rows
 from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, tree_row
@@ -19,7 +19,7 @@ from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answer
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain
 from steersman.data.formats.markup import WRITTEN
-from steersman.data.formats.shapes import exchange
+from steersman.data.formats.shapes import exchange, is_notice
 from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
@@ -30,16 +30,20 @@ _GROUPS = """
     conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
     threadid ticketid case_number channel_url csid convo_id dialogueid dialogid convid
     会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
+    ticket_nr ticket_nr_ ticketnr ticketnummer ticket_nummer vorgangsnummer vorgangs_nr_ gesprächs_id chat_nr_
 """
 GROUPS = tuple(_GROUPS.split())
 _WHO = """
     side role speaker sender_type author_type author_role sender from direction author author_id speaker_idx
     speaker_id sender_role speaker_role
     角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
+    absender verfasser absender_typ
 """
 WHO = tuple(_WHO.split())
-PAGES = ("messages", "payload", "comments", "events")
-"""Fields that hold a dialogue's messages, or a page of those of several dialogues."""
+PAGE = re.compile(
+    r"(?:chat|im|msg|message)?_?(?:messages|payload|comments|events|records|logs|msgs)(?:_?list)?|(?:chat|im)?_?(?:message|msg|record)_?list"
+)
+"""Pattern of fields that hold a dialogue's messages, or a page of those of several dialogues."""
 HEAD = 32
 """A file's first records, which tell what all of them are."""
 ORIGIN = "消息来源"
@@ -50,21 +54,28 @@ TOLD = ("role", "speaker", "author_role")
 _SAID = """
     text message content body utterance value body_text comment message_text message_body comment_body
     内容 消息 消息内容 聊天内容 发送内容 消息正文 聊天记录 对话内容
+    nachricht nachrichtentext
 """
 SAID = tuple(_SAID.split())
 _PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
 PEOPLE = tuple(_PEOPLE.split())
 """Columns that name a customer, whose messages are parted by time where no conversation is named."""
-_TIMES = "created_at created timestamp time datetime sent_at date created_date 时间 发送时间 消息时间 创建时间 日期"
+_TIMES = """
+    created_at created timestamp time datetime sent_at date created_date send_time sendtime send_at sendat
+    时间 发送时间 消息时间 创建时间 日期 zeit zeitstempel datum gesendet_am erstellt_am
+"""
 TIMES = tuple(_TIMES.split())
 LIKE = tuple(
     re.compile(form)
     for form in (
         r"(?:interaction|conversation|conv|dialog(?:ue)?|chat|session|thread|ticket|case|call|engagement|incident)_?"
         r"(?:id|no|number|ref)|(?:会话|对话|咨询|工单|聊天|服务|接待|通话)(?:记录)?(?:id|编号|号|标识|流水号)",
-        r"sent_by|participant|party|(?:消息|信息)?(?:发送|发言|说话)(?:方|者|人)(?:类型|角色|身份)?|(?:消息|发言)?(?:角色|身份|来源)",
+        r"sent_by|participant|party|(?:source|sender|author|from|user|party|participant)_?(?:type|role|kind)|"
+        r"(?:消息|信息)?(?:发送|发言|说话)(?:方|者|人)(?:类型|角色|身份)?|(?:消息|发言)?(?:角色|身份|来源)",
         r"(?:消息|聊天|会话|发送|对话|发言|转写|识别)?(?:内容|文本|正文|结果)|transcription|spoken_text",
-        r"(?:sent|start|message|created)_?(?:at|time|date|timestamp)|(?:消息|发送|发言|聊天|创建|开始)(?:时间|日期)",
+        r"(?:sent|send|start|message|msg|created?|creation|post(?:ed)?|receive[d]?|event|log)_?"
+        r"(?:at|on|time|date|datetime|timestamp|ts)|(?:date|time|datetime|timestamp)_?(?:sent|created|posted|received)|"
+        r"(?:消息|发送|发言|聊天|创建|开始)(?:时间|日期)",
     )
 )
 """Patterns of the names of such columns (conversation, speaker, text, time) where the speaker's value is a side."""
@@ -130,12 +141,16 @@ def speaks_alone(record: Record) -> str | None:
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
 
 
-def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterator[Row]:
+def joined(records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str]) -> Iterator[Row]:
     """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line,
     and the requests of a batch with its answers.
 
-    `hours`: silence that parts the dialogues of one customer, where rows name no conversation.
+    `hours`: silence that parts the dialogues of one customer, where rows name no conversation; `mapping`: what the
+    user says of columns.
     """
+    if mapped_rows.of_messages(mapping):
+        yield from _mapped(records, notes, hours, mapping)
+        return
     files: dict[str, Trees | Rows | Batches | None] = {}
     read: Counter[str] = Counter()
     made: dict[type, Trees | Rows | Batches] = {}
@@ -159,6 +174,22 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float) -> Iterato
     for gathered in made.values():
         for line, value in gathered.gathered():
             yield Row(line, value, "")
+
+
+def _mapped(records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str]) -> Iterator[Row]:
+    """The conversations of rows whose columns the user named; other records as they are."""
+    rows, seen = Rows(notes, hours), set[str]()
+    for record in records:
+        found = None if record.error else mapped_rows.rows_of(record.value, mapping, notes, seen)
+        if found is None:
+            yield record
+            continue
+        rows.file = record.file
+        for one in found:
+            rows.add(record.line, one)
+    mapped_rows.check(mapping, seen)
+    for line, value in rows.gathered():
+        yield Row(line, value, "")
 
 
 def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
@@ -187,7 +218,7 @@ def pages(value: Record) -> dict[str, list[Any]]:
     object itself names one."""
     if any(plain(str(key)) in GROUPS and not empty(value[key]) for key in value):
         return {}
-    lists = {k: v for k in PAGES if isinstance(v := value.get(k), list)}
+    lists = {k: v for k, v in value.items() if PAGE.fullmatch(plain(str(k))) and isinstance(v, list)}
     return {k: items for k, items in lists.items() if len({name for item in items if (name := _named(item))}) > 1}
 
 
@@ -230,13 +261,14 @@ class Rows:
 
     def __init__(self, notes: Counter[str], hours: float) -> None:
         self._notes, self._hours, self._groups = notes, hours, Numbers[str]()
-        self._orders, self._stamped, self._count = stamps.Orders(), True, 0
+        self._orders, self._stamped, self._count, self._rows = stamps.Orders(), True, 0, 0
         self.file = ""
         """Of the rows that are added."""
         self._base = database(self)
-        self._base.execute("CREATE TABLE said (grp, line, role, text, counted, dmy, mdy, ymd, people, name, file)")
+        self._base.execute("CREATE TABLE said (grp, line, role, text, counted, dmy, mdy, ymd, people, name, file, own)")
 
     def add(self, line: int, row: Record) -> None:
+        self._rows += 1
         found = columns_of_messages(row)
         assert found is not None
         counted, dated = self._times(row)
@@ -245,15 +277,16 @@ class Rows:
         column, of_desk = plain(str(found[1])), "side" in row
         side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
         text = body_of({"body": text}) if of_desk or side != who or WRITTEN.search(text) else text.strip()
-        if ROLES.get(side.casefold()) == "system" and column not in TOLD:
+        if (ROLES.get(side.casefold()) == "system" and column not in TOLD) or (not of_desk and is_notice(row)):
             side = SYSTEM
         if (role := role_of(side, row, text, self._notes)) is None:
             return
         people = plain(str(found[0])) in PEOPLE or found[0] == found[1]
         self._count += 1
         number = self._groups.get_or(group, self._count)
-        said = (number, line, role, text, counted, *dated, people, group, self.file)
-        self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 11)})", said)
+        own = next((str(row[k]) for k in row if plain(str(k)) in mapped_rows.OWN and not empty(row[k])), "")
+        said = (number, line, role, text, counted, *dated, people, group, self.file, own)
+        self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 12)})", said)
 
     def _times(self, row: Record) -> tuple[float | None, tuple[float | None, ...]]:
         """Seconds by the first column of time: counted since 1970, and of a date in each order."""
@@ -268,11 +301,12 @@ class Rows:
 
     def gathered(self) -> Iterator[tuple[int, Record]]:
         """(line of the first row, {"id", "messages"}) of each conversation, by time where every row has one."""
+        self._notes["messages of a row each gathered into dialogues"] += self._rows
         best = self._orders.best()
         at = "counted" if self._stamped else "NULL" if best is None else ("dmy", "mdy", "ymd")[best]
         out = Shelf[tuple[int, Record]]()
         rows = self._base.execute(
-            f"SELECT grp, line, role, text, {at}, people, name, file FROM said ORDER BY grp, rowid"
+            f"SELECT grp, line, role, text, {at}, people, name, file, own FROM said ORDER BY grp, rowid"
         )
         for _, group in itertools.groupby(rows, key=lambda row: row[0]):
             for one in self._conversations(list(group)):
@@ -280,6 +314,10 @@ class Rows:
         yield from in_order(out, lambda found: found[0], Shelf)
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
+        own = 2 * len({row[8] for row in rows}) > len(rows)  # else it is no message's id
+        once = {(row[8], *row[2:5]) if row[8] and own else i: row for i, row in reversed([*enumerate(rows)])}
+        self._notes["messages that came again (the same id, words and time) left out"] += len(rows) - len(once)
+        rows = [*reversed(once.values())]
         said = [_Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:7]
         self._notes["conversations whose messages lie in several files joined by their id"] += (
@@ -302,7 +340,8 @@ def _known(name: str, first: str) -> str:
 
 
 def _role(column: str, who: str) -> str:
-    return flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
+    side = flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
+    return f"{column}={who.casefold()}" if side == who and is_flag(column) else side
 
 
 def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:

@@ -29,6 +29,8 @@ def settled(turns: Sequence[Message], field: str, fields: Fields) -> list[Messag
     fields.note("turns before the first question left out", _first(kept) - len(head))
     rest = kept[_first(kept) :]
     if not rest:
+        if not any(map(_says, turns)):
+            raise ValueError(f"{field}: expected a question, got nothing there and nothing in the answer")
         who = kept[len(head)].role if len(kept) > len(head) else ""
         want = f"{field}[{len(head)}]: expected the user's turn, got {who}" if who else ""
         raise ValueError(want or f"{field}: expected a user turn after the system message")

@@ -65,6 +65,37 @@ BUTTON = re.compile(r"/\w+\s*(?:\{.*\})?", re.S)
 """Pattern of what a button of Rasa sends in place of words."""
 TOLD = ("trace", "event", "typing", "note")
 """Types of what is no message, or none to the other side."""
+NOTES = re.compile(
+    r"(?:is_?)?(?:agent_?|internal_?|staff_?|private_?)?note|(?:is_?)?internal(?:_?(?:note|comment|message))?|是否内部(?:消息|备注)?"
+)
+"""Pattern of fields that say with yes that a message is for colleagues alone."""
+INTERNAL = frozenset(
+    (
+        *("internal note", "internal comment", "private note", "private comment", "work note", "agent note", "whisper"),
+        *("interne notiz", "interner kommentar", "note interne", "nota interna"),
+        *("内部备注", "内部消息", "内部备忘", "内部评论", "客服备注", "内部沟通"),
+    )
+)
+"""What a field of a message's kind says of one for colleagues alone."""
+KIND = re.compile(
+    r"(?:message|msg|media|event|content|entry|comment|control)?_?(?:type|kind)|art|typ|nachrichtentyp|(?:消息)?类型"
+)
+"""Pattern of fields of a message's kind."""
+NOTICES = frozenset(
+    (
+        *("notification", "system", "activity", "event", "auto_reply", "auto-reply", "auto reply", "automatic reply"),
+        *(
+            "autoresponder",
+            "auto_comment",
+            "system message",
+            "automatische antwort",
+            "systemnachricht",
+            "systemmeldung",
+        ),
+        *("自动回复", "系统消息", "系统通知", "系统"),
+    )
+)
+"""Kinds of messages that nobody wrote."""
 PLAIN = re.compile(r"[\W_]")
 DEEP = 6
 
@@ -113,7 +144,14 @@ def is_internal(item: Record) -> bool:
     no, yes = ("false", "0", "no"), ("true", "1", "yes")
     hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
     hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")
-    return hidden or marks.get("is_private") in yes or marks.get("internal") in yes
+    hidden = hidden or marks.get("is_private") in yes or marks.get("internal") in yes
+    return hidden or any((v in yes and NOTES.fullmatch(k)) or v in INTERNAL for k, v in marks.items())
+
+
+def is_notice(item: Record) -> bool:
+    """Whether a message is of a kind that nobody wrote."""
+    kinds = (value for key, value in item.items() if KIND.fullmatch(plain(str(key))))
+    return any(isinstance(kind, str) and kind.strip().casefold() in NOTICES for kind in kinds)
 
 
 def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:

@@ -15,6 +15,8 @@ FLAG = re.compile(
     rf"(?:_?(?:message|msg|reply|消息|发送|发言|回复))?|(?:{_USERS}|{_STAFF})_?(?:send|sent|发送|发言)"
 )
 """Pattern of such a field's name, in the form of `plain`."""
+ONE_OF_SEVERAL = re.compile(r"bot|admin")
+"""Staff beside whom others answer too: who is none of them may be the customer, or a colleague."""
 OF_USERS = re.compile(rf"inbound|incoming|{_USERS}")
 YES, NO = ("true", "1", "yes", "1.0", "t", "y", "是"), ("false", "0", "no", "0.0", "f", "n", "否")
 
@@ -25,8 +27,11 @@ def is_flag(name: str) -> bool:
 
 
 def flagged(name: str, value: Any) -> str | None:
-    """'user' or 'assistant' by such a field; None for other fields and values that are neither yes nor no."""
+    """'user' or 'assistant' by such a field; None for other fields, for values that are neither yes nor no, and for a
+    no that leaves both (who is no bot may be an agent)."""
     said = str(value).strip().casefold()
     if said not in YES + NO or not is_flag(name):
+        return None
+    if said in NO and ONE_OF_SEVERAL.search(plain(name)):
         return None
     return "user" if (said in YES) == bool(OF_USERS.search(plain(name))) else "assistant"

@@ -92,6 +92,12 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
+        if (who := _person(value)) is not None:
+            raise ValueError(
+                f"{field}: nothing tells whether '{who}' of each message is the customer or the team; say what the "
+                f"fields are: --map conversation=FIELD,sender={who},message=FIELD,time=FIELD, "
+                "and who is who: --speakers '*,Agent'"
+            )
         fields.note("turns without a speaker: taken for user and assistant in turn")
         return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
     found = [(item, _turn(item, f"{field}[{i}]", fields)) for i, item in enumerate(value)]
@@ -149,6 +155,19 @@ def _speakerless(turns: list[Any]) -> list[str] | None:
     named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
     said = [text for text in texts if isinstance(text, str)]
     return None if named or len(said) < len(texts) else said
+
+
+PERSON = re.compile(
+    r"(?:person|user|sender|author|creator|member|account|agent|contact)(?:_?(?:id|name))?|(?:posted|created|written)_by"
+)
+"""Pattern of fields that name a message's writer."""
+
+
+def _person(turns: list[Any]) -> str | None:
+    """The field that names each message's writer, where there are several."""
+    first = turns[0] if isinstance(turns[0], Mapping) else {}
+    keys = (key for key in first if PERSON.fullmatch(plain(str(key))))
+    return next((k for k in keys if len({str(t.get(k)) for t in turns if isinstance(t, Mapping)}) > 1), None)
 
 
 def _named_in(texts: list[str]) -> list[Message] | None:

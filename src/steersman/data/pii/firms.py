@@ -12,6 +12,7 @@ import phonenumbers
 from phonenumbers import PhoneNumberType
 
 from steersman.data.pii.finding import CUED, FORMED, HAN, SURE, Span, announced
+from steersman.data.pii.firm_words import is_firm
 from steersman.data.pii.numbers_found import MOBILE_CN, PHONE, REGIONS
 
 FIRM = "firm"
@@ -127,7 +128,11 @@ DING = re.compile(
 
 def is_ware(text: str, name: Span) -> bool:
     """Whether wares or a shop stand directly behind a name that nothing announces, or it describes a thing."""
-    if name.kind != "name" or name.score > FORMED:
+    if name.kind != "name":
+        return False
+    if is_firm(text, name):
+        return True
+    if name.score > FORMED:
         return False
     before = text[max(0, name.start - 16) : name.start]
     forms = [WARES, WAREN, ZH_WARES, *([THING] if ARTICLE.search(before) else [])]

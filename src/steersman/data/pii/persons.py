@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import rjieba
 
+from steersman.data.pii import firm_words
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, LONG, Span
 
 FIRST_OF = (
@@ -64,6 +65,8 @@ _NO_LAST = """
     Straße Platz Weg Allee Beach City County State Island River Lake Mountain Hill Bay House Inn Church Theatre Theater Cafe Bar Grill Kitchen Pizza
     Mall Plaza Store Shop Airlines Express Company Inc Ltd LLC Corp Group Movie Film Song Album Book Show Band Festival Concert Game Games
     Apartments Apartment Hall Force Tower Towers Club Market Gardens Phone Email Mail Name Address Telephone Mobile Tel Anschrift Kontakt Betreff Subject Zip Postcode Flat Apt Visa Mastercard IBAN PayPal Amazon Ebay
+    Damen Herren Herrschaften Kollegen Kolleginnen Kunden Kundinnen Interessenten Mitglieder Zusammen Alle Doktor Sirs Madam Everyone Everybody Valued Folks
+    Guys Colleagues Members Guests Ihnen Euch Uns Kundenservice Kundendienst Kundenbetreuung Geschäftsführung Geschäftsleitung Buchhaltung Redaktion Personalabteilung
 """
 NO_LAST = frozenset(_NO_LAST.split())
 PART = r"[A-ZÀ-ÖØ-ÞŁŚŽČĆİŞÖÜ][A-Za-zÀ-ÖØ-öø-ÿĀ-ž'’]*(?:-[A-ZÀ-ÖØ-Þ][A-Za-zÀ-ÖØ-öø-ÿĀ-ž]+)*"
@@ -154,7 +157,7 @@ ZH_CALLED = re.compile(
 )
 """Someone who says who they are, or whose phone number stands beside."""
 ZH_BETWEEN = re.compile(
-    rf"(?:(?<![{HAN}])|(?<=[的给叫是和跟找让帮请替为问与由从对向把被下查喊等、，。：：；！“]))(?P<name>(?:(?:{ZH_DOUBLE})[{HAN}]{{1,2}}|[{ZH_SINGLE}][{HAN}]{{1,2}}))"
+    rf"(?:(?<![{HAN}])|(?<=[的给叫是和跟找让帮请替为问与由从对向把被下查喊等、，。：：；！“])|(?<=联系))(?P<name>(?:(?:{ZH_DOUBLE})[{HAN}]{{1,2}}|[{ZH_SINGLE}][{HAN}]{{1,2}}))"
     rf"(?=[^{HAN}]|\Z|[的是在说和跟与收电手住身签也就要想已给帮昨今明刚]|先生|女士|小姐)"
 )
 ZH_AFTER = frozenset("的是在说和跟与收电手住身签也就要想已给了吗呢吧啊呀您你我他她，。先女小同帮昨今明刚")
@@ -236,6 +239,8 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
     m = re.compile(NAME).match(text, at)
     if m:
         words = m[0].split()
+        if firm_words.TEAM.fullmatch(words[0].strip(".,")):
+            return
         first = words[0].strip(".,'’")
         listed = first in first_names() or (len(words) > 1 and words[1] in last_names() and first not in NO_LAST)
         two = len(words) > 1 and words[1] not in NO_LAST

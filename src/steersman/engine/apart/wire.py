@@ -24,7 +24,7 @@ Item = tuple[int, Kind, Any]
 """(request's id, kind, value); of a piece (answer's number, text), of an end (number, Completion, policy version); what
 another client told all: (its number, anything), of one that left (its number, None)."""
 
-ABILITIES = ("prompt_logprobs", "embed", "classify", "call_form", "load_adapter", "unload_adapter")
+ABILITIES = ("prompt_logprobs", "embed", "classify", "call_form", "stops_thinking", "load_adapter", "unload_adapter")
 """Methods that some engines have besides `Engine`'s."""
 FACTS = ("labels", "takes_images", "max_slots", "kernel", "room")
 """Attributes of some engines."""

@@ -66,6 +66,10 @@ class ReferenceEngine:
         """See `WritesCalls`."""
         return self._prompts.call_form
 
+    def stops_thinking(self) -> bool:
+        """See `StopsThinking`."""
+        return self._prompts.unthinking is not None
+
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
@@ -160,7 +164,8 @@ class ReferenceEngine:
             raise Refused("sampling.adapter: the reference backend has no adapters; expected None")
         grammar = self._grammars.of(params)
         most = min(params.max_tokens, room)
-        return Answer(ids, params, most, random.Random(seed), self._prompts.growing(params.special), grammar, streamed)
+        growing = self._prompts.growing(params.special, prompt)
+        return Answer(ids, params, most, random.Random(seed), growing, grammar, streamed)
 
     def _run(self, answer: Answer, begun: dict[tuple[int, ...], Beginning]) -> Iterator[None]:
         """One token per iteration, until the answer is finished. `begun`: the state shared by answers to one prompt."""

@@ -73,6 +73,10 @@ class VllmEngine:
         """See `WritesCalls`."""
         return self._prompts.call_form
 
+    def stops_thinking(self) -> bool:
+        """See `StopsThinking`."""
+        return self._prompts.unthinking is not None
+
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
@@ -128,17 +132,18 @@ class VllmEngine:
         asked = [_translated(self._vllm, params, place, streamed) for place in range(len(every))]
         with self._lock:
             try:
-                for name, ids, how in zip(names, every, asked, strict=True):
+                for name, prompt, ids, how in zip(names, prompts, every, asked, strict=True):
                     self._engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
-                    self._asked[name] = _Asked([self._answer(ids, params) for _ in range(params.n)])
+                    self._asked[name] = _Asked([self._answer(prompt, ids, params) for _ in range(params.n)])
             except ValueError as error:  # vLLM refused a prompt; the call's other prompts must not run on
                 self._drop([name for name in names if name in self._asked])
                 raise Refused(str(error)) from None
         return names
 
-    def _answer(self, ids: tuple[int, ...], params: SamplingParams) -> Answer:
+    def _answer(self, prompt: Prompt, ids: tuple[int, ...], params: SamplingParams) -> Answer:
         """An answer that turns vLLM's tokens into text, the same way as the local engine."""
-        answer = Answer(ids, params, params.max_tokens, random.Random(), self._prompts.growing(params.special))
+        growing = self._prompts.growing(params.special, prompt)
+        answer = Answer(ids, params, params.max_tokens, random.Random(), growing)
         answer.version = self.policy_version
         return answer
 

@@ -32,8 +32,10 @@ class Answering(Model):
     """The model whose answers are ranked; in a round of `steersman round` the served one, unless another is named."""
 
     def of_round(self, space: Workspace) -> Found:
+        if opened(space) is None or space.config.sample.model != SampleConfig().model:
+            return super().of_round(space)
         entry = next(reversed(space.history()), None)
-        if opened(space) is None or entry is None or space.config.sample.model != SampleConfig().model:
+        if entry is None:
             return super().of_round(space)
         folder = space.root / entry["path"]
         return Found({SERVED: identity(verify(folder))}, lambda: folder, f"{entry['round']:03d}/{entry['stage']}")

@@ -134,6 +134,10 @@ class LocalEngine:
         """See `WritesCalls`."""
         return self._prompts.call_form
 
+    def stops_thinking(self) -> bool:
+        """See `StopsThinking`."""
+        return self._prompts.unthinking is not None
+
     def token_text(self, token: int) -> str:
         return self._prompts.token_text(token)
 
@@ -266,7 +270,7 @@ class LocalEngine:
                 params,
                 most,
                 random.Random(f"{seed}/{i}"),
-                self._prompts.growing(params.special),
+                self._prompts.growing(params.special, prompt),
                 call.grammar and call.grammar.copy(),
                 streamed,
                 keep=kept and i == 0,

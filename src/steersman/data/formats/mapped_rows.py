@@ -1,0 +1,86 @@
+"""Rows with a message each whose columns nobody knows, as `--map conversation=,sender=,message=,time=` names them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Set
+from typing import Any
+
+from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.shapes import is_internal, is_notice
+
+Record = Mapping[str, Any]
+COLUMNS = {"conversation": "conversation_id", "sender": "sender", "message": "text", "time": "timestamp"}
+"""What --map calls a column of a message -> its name in the rows that are gathered."""
+NOBODY = "(nobody)"
+OWN = ("msg_id", "msgid", "message_id", "messageid", "id", "消息id", "消息编号")
+"""Names of a message's own id."""
+NAMES = ("display_name", "name", "email", "id")
+LOST = "messages that name no conversation left out"
+
+
+def of_messages(mapping: Mapping[str, str]) -> bool:
+    """Whether --map says what the columns of messages are. ValueError where it says so of some and lacks others."""
+    if not mapping.keys() & {"conversation", "sender"}:
+        return False
+    if lacking := [role for role in ("conversation", "sender", "message") if role not in mapping]:
+        raise ValueError(
+            f"--map {', '.join(mapping)}: rows with a message each need conversation, sender and message; "
+            f"{' and '.join(lacking)} lacks; such as --map conversation=Ticket,sender=From,message=Text,time=Date"
+        )
+    return True
+
+
+def check(mapping: Mapping[str, str], seen: Set[str]) -> None:
+    """ValueError where a field that --map names is in no message; `seen`: the names of their fields."""
+    for role in COLUMNS:
+        for field in mapping.get(role, "").split(",") if role in mapping else ():
+            if plain(field) not in seen:
+                among = ", ".join(sorted(seen)) or "none"
+                raise ValueError(f"--map {role}={field}: no message has such a field; the fields are {among}")
+
+
+def rows_of(value: Any, mapping: Mapping[str, str], notes: Counter[str], seen: set[str]) -> list[Record] | None:
+    """The messages of a record, by the names that `gathered` knows: one, or those of a page's list; None of others.
+
+    `seen` gathers the names of the messages' fields.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    lists = (items for items in value.values() if isinstance(items, list))
+    pages = ([item for item in items if isinstance(item, Mapping)] for items in lists)
+    items = next((found for found in ([value], *pages) if any(_row(item, mapping) for item in found)), None)
+    if items is None:
+        seen |= {plain(str(key)) for key in value}
+        return None
+    seen |= {plain(str(key)) for item in items for key in item}
+    rows = [row for item in items if (row := _row(item, mapping)) and row[COLUMNS["conversation"]]]
+    notes[LOST] += len(items) - len(rows)
+    return rows
+
+
+def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
+    """A record that has the fields of a message as its row; an internal note says so."""
+    keys = {plain(str(key)): key for key in reversed(list(record))}
+    named = {
+        role: [keys[n] for f in mapping[role].split(",") if (n := plain(f)) in keys]
+        for role in COLUMNS
+        if role in mapping
+    }
+    if not named["message"] or not named["conversation"]:
+        return None
+    out = {COLUMNS[role]: next((c for f in fields if (c := _cell(record[f]))), "") for role, fields in named.items()}
+    taken = {field for fields in named.values() for field in fields}
+    rest = {key: item for key, item in record.items() if key not in taken}
+    kind = {"private": "true"} if is_internal(rest) else {"type": "system"} if is_notice(rest) else {}
+    own = {key: item for key, item in rest.items() if plain(str(key)) in OWN}
+    return {**out, "sender": out["sender"] or NOBODY, **own, **kind}
+
+
+def _cell(value: Any) -> str:
+    """A cell's words: of an object or a pair of id and name the name; '' of False, as which Odoo writes nothing."""
+    if isinstance(value, Mapping):
+        return next((str(value[k]) for k in NAMES if not empty(value.get(k))), "")
+    if isinstance(value, list | tuple):
+        return str(value[-1]).strip() if value else ""
+    return "" if value is None or value is False else str(value).strip()

@@ -1,0 +1,68 @@
+"""Firms that no list has, by the words around them; people in the same places; greetings of nobody in particular."""
+
+from __future__ import annotations
+
+import pytest
+
+from steersman.data import pii
+
+
+def names(text: str) -> list[str]:
+    return [text[s.start : s.end] for s in pii.find(text) if s.kind == "name"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ich habe bei Krüger Lenz eine Lampe bestellt und nichts bekommen.",
+        "Die Jacke von Anna Lindt ist zu klein.",
+        "Ich arbeite bei Heinrich Bauer KG, unser Zugang ist gesperrt.",
+        "Mit freundlichen Grüßen\nMuster Haushaltswaren GmbH",
+        "Liefert Franz Kessler auch nach Österreich?",
+        "I bought the lamp at Carter Lowe last week.",
+        "I got an email from Miller Stone Insurance about my claim.",
+        "Does Walter Finch deliver to Ireland?",
+        "Can I pay with my Ryan Air voucher?",
+        "您好，我是韩都盛源公司的，想问下上批货的发票",
+        "林清轩的面霜过敏能退吗",
+        "我投诉杨国福麻辣烫，外卖洒了",
+        "康师傅冰红茶整箱有货吗",
+    ],
+)
+def test_a_firm_is_known_by_the_words_around_it(text: str) -> None:
+    assert names(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Das Paket wurde bei Peter Hahn abgegeben, unserem Nachbarn.", "Peter Hahn"),
+        ("Der Anruf von Julius Weber kam gestern.", "Julius Weber"),
+        ("I bought this as a gift for Emma Collins.", "Emma Collins"),
+        ("Is Walter Finch still working there?", "Walter Finch"),
+        ("我是王海燕，公司地址要改一下", "王海燕"),
+        ("李明的快递放门口了", "李明"),
+        ("董鹏鹏直接持有公司2,283万股股份", "董鹏鹏"),
+        ("请联系赵磊，电话打不通", "赵磊"),
+    ],
+)
+def test_people_in_such_places_are_masked(text: str, name: str) -> None:
+    assert names(text) == [name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sehr geehrte Damen und Herren, ich habe ein Problem.",
+        "Sehr geehrtes Serviceteam,",
+        "Hallo Kundenservice, wo bleibt es?",
+        "Mit freundlichen Grüßen\nKundenservice",
+        "Liebe Kollegen, ich",
+        "Dear Sirs, I",
+        "Dear Valued Customer,",
+        "Hello Everyone, my",
+    ],
+)
+def test_a_greeting_of_nobody_in_particular_is_kept(text: str) -> None:
+    assert names(text) == []
+    assert names("Sehr geehrter Herr Krause, ich") == ["Krause"]
