@@ -125,6 +125,7 @@ def test_every_way_is_measured_on_a_model_made_here(kept: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(pace, "measure", measured)
+        patch.setattr(machine, "instructions", lambda: frozenset({"avx512_bf16"}))
         choice = pace.compare()
     assert {dtype for dtype, _ in ways} == {"bfloat16", "float32"}
     assert ("bfloat16", False) in ways
@@ -134,6 +135,20 @@ def test_every_way_is_measured_on_a_model_made_here(kept: Path, monkeypatch: pyt
     assert (check.level, warned.level) == ("ok", "warn")
     assert "float32 by PyTorch: learn 300" in check.found or "float32 by PyTorch: learn 200" in check.found
     assert {c.level for c in doctor.check_speed(choice, "float32")} == {"ok"}
+
+
+def test_emulated_products_are_not_measured(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Zen 3 they took 85 of 110 seconds."""
+    from steersman.train import pace
+
+    monkeypatch.setattr(pace, "measure", lambda *_args, **_options: {"learn": 1.0})
+    monkeypatch.setattr(machine, "instructions", lambda: frozenset({"avx2"}))
+    choice = pace.compare()
+    assert list(choice.paces)[-1] == FLOAT32
+    assert PLAIN not in choice.paces
+    check, *_ = doctor.check_speed(choice, choice.dtype)
+    assert f"{PLAIN}: not measured, it is emulated" in check.found
+    assert doctor.check_speed(chosen.Choice(FLOAT32, 0, {FLOAT32: {"learn": 1.0}}), "bfloat16")[1].level == "warn"
 
 
 def test_threads_are_compared_on_an_idle_machine_alone(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,9 +75,13 @@ def dtype() -> str:
         return "bfloat16"
     if (choice := kept()) is not None:
         return choice.dtype
+    return "float32" if emulated() and not Path("/dev/nvidia0").exists() else "bfloat16"
+
+
+def emulated() -> bool:
+    """Whether the processor has no instructions for bfloat16: PyTorch's products of it are slow then, 20 times."""
     known = machine.instructions()
-    emulated = bool(known) and not known & HARDWARE and not Path("/dev/nvidia0").exists()
-    return "float32" if emulated else "bfloat16"
+    return bool(known) and not known & HARDWARE
 
 
 def decide(paces: Mapping[str, Mapping[str, float]], before: str = KERNELS, margin: float = MARGIN) -> str:

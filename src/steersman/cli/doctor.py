@@ -126,11 +126,12 @@ def check_speed(choice: Choice, wanted: str) -> list[Check]:
         return ", ".join(f"{work} {pace:.0f}" for work, pace in sorted(choice.paces[way].items(), reverse=True))
 
     ways = "; ".join(f"{way}: {told(way)}" for way in choice.paces)
-    found = f"{choice.way} ({ways} tokens/s of a model of 3 layers)"
+    skipped = "" if chosen.PLAIN in choice.paces else f"; {chosen.PLAIN}: not measured, it is emulated"
+    found = f"{choice.way} ({ways} tokens/s of a model of 3 layers{skipped})"
     out = [Check("fastest here", "ok", found)]
     if wanted and wanted != choice.dtype:
-        usual = next(way for way in choice.paces if chosen.WAYS[way][0] == wanted)
-        found = f"model.dtype is {wanted} ({told(usual)} tokens/s), {choice.dtype} is faster ({told(choice.way)})"
+        usual = next((told(way) + " tokens/s" for way in choice.paces if chosen.WAYS[way][0] == wanted), "emulated")
+        found = f"model.dtype is {wanted} ({usual}), {choice.dtype} is faster ({told(choice.way)})"
         out.append(Check("dtype", "warn", found, f"for a new round: --set model.dtype={choice.dtype}, or auto"))
     if choice.threads:
         out.append(Check("threads", "ok", f"{choice.threads}, as measured; OMP_NUM_THREADS sets another number"))

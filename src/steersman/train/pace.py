@@ -98,8 +98,14 @@ def _kernels(on: bool) -> Iterator[None]:
 
 
 def compare(rounds: int = 1) -> chosen.Choice:
-    """Measure every way to compute that this machine has, in turns, and keep what was seen and chosen."""
-    ways = [way for way in chosen.WAYS if way != chosen.KERNELS or not capabilities.decide().off]
+    """Measure every way to compute that this machine has, in turns, and keep what was seen and chosen.
+
+    Where bfloat16 is emulated, PyTorch's products of it are left out: they would take most of the time, to lose.
+    """
+    left_out = {chosen.KERNELS} if capabilities.decide().off else set()
+    if chosen.emulated():
+        left_out.add(chosen.PLAIN)
+    ways = [way for way in chosen.WAYS if way not in left_out]
     total, idle = rounds * len(ways), _idle()
     paces: dict[str, dict[str, float]] = {way: {} for way in ways}
     with tempfile.TemporaryDirectory() as folder, activity("measuring this machine", total, "way", about=15.0) as shown:
