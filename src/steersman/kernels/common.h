@@ -55,7 +55,7 @@ static inline float exp_(float x) { /* 2^k times a polynomial */
 
 #define UNIT 16 /* sizes are multiples of it */
 
-/* Numbers side by side. gcc keeps sums in vectors longer than the processor's on the stack */
+/* Numbers side by side. gcc keeps sums in vectors longer than the processor's on the stack: decision 113 in docs/LOG.md */
 #if defined(__AVX2__) && !defined(__AVX512F__)
 #define LANES 8
 #define IN_TURN {0, 1, 2, 3, 4, 5, 6, 7}

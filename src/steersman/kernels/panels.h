@@ -1,6 +1,6 @@
 /* What packed.h is for processors that do not multiply bfloat16: inputs and weight rows are widened to float32 and
    multiplied by plain.h. Inputs are panels of 32 sequences, [k][32 sequences]. A row's products are added up from left
-   to right, so a sum does not depend on how many sequences there are. */
+   to right, so a sum does not depend on how many sequences there are. Why so: decision 113 in docs/LOG.md. */
 
 #ifndef STEERSMAN_PANELS_H
 #define STEERSMAN_PANELS_H
