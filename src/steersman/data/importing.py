@@ -279,7 +279,7 @@ def _pieces(record: Record, kind: str | None, options: Mapping[str, Any], got: _
         desk = exports.DESK in value
         if desk:
             turns = exports.answered(value["messages"], got.notes, options["speakers"])
-            got.notes[exports.MAILS] += sum(exports.QUOTED.search(turn["content"]) is not None for turn in turns)
+            got.notes[exports.MAILS] += sum(exports.quotes_mail(turn) for turn in turns)
             value = {**{key: item for key, item in value.items() if key != exports.DESK}, "messages": turns}
         if desk and kind in (None, "demonstrations") and _one_sided(value["messages"], options):
             got.left_out[ONE_SIDED] += 1

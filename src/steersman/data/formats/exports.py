@@ -13,7 +13,7 @@ from typing import Any
 from steersman.data.formats import assistants, call_centres, desks
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import Fields, parsed_json, plain
+from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
 from steersman.data.formats.markup import MARKUP, plain_text, text_of
 from steersman.data.formats.shapes import is_internal
 from steersman.data.formats.sides import flagged
@@ -38,6 +38,13 @@ QUOTED = re.compile(
     re.M | re.I,
 )
 """Pattern of what a mail program writes above what it quotes, or a line of it, or the line above a signature."""
+
+
+def quotes_mail(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn quotes a mail or is signed; its words may be in parts, or missing (calls of tools alone)."""
+    return any(QUOTED.search(text) for text in texts_in(turn.get("content")))
+
+
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
