@@ -59,7 +59,7 @@ OWNED = re.compile(
     r"from|in|at|on|or|account|booking|reservation|file|matter|case|appointment|thinks|got|bought|ordered|just|also|already|never|always|still|passed|died|made|may|might)\b)[a-z]{3,}"
 )
 """What is mine behind a name: my X kettle."""
-MEINS = re.compile(
+MINE_DE = re.compile(
     r"\b(?:[Mm]ein|[Uu]nser)e?[nmrs]?\s(?:neue[rns]?\s|alte[rns]?\s)?(?!(?:An|Rück)ruf|Nachricht|E?-?Mail|Rechnung|Paket|Bestellung|Termin|Konto|Vertrag|Brief|Antwort|Bestätigung|"
     r"Rezept|Vollmacht|Unterlagen|Kolleg|Freund|Vertreter|Nachbar|Bekannt|Sohn|Tochter|Frage|Beschwerde|Zugang|Daten|Geld|Lieferung)[A-ZÄÖÜ][a-zäöüß-]+\svon\s\Z"
 )
@@ -68,7 +68,7 @@ SIZED = re.compile(
     r"\sin\s(?:size|black|white|red|blue|green|gr[ae]y|small|medium|large|XX?L|Größe|schwarz|weiß|rot|blau|grün|grau)\b"
 )
 """A size or a colour behind a ware."""
-GEWECHSELT = re.compile(r"wechsel", re.I)
+SWITCHED_DE = re.compile(r"wechsel", re.I)
 ASKED = re.compile(
     r"(?:\A|[.!?,;]\s+|\b(?:if|whether|when|why)\s)(?:do|does|will|can|is|are|has|why is|why are|ist|sind|warum ist|warum sind)\s\Z",
     re.I,
@@ -79,14 +79,14 @@ ACTS = re.compile(
     r"kompatibel|vegan|still in business|going to restock)(?:s|ed)?\b"
 )
 """What is asked of firms and wares: Does X deliver, is X waterproof."""
-GEKAUFT = re.compile(
+BOUGHT_DE = re.compile(
     r"bestell|gekauft|kauf|gebucht|gemietet|geliehen|abonniert|umgetauscht|reklamiert|zurückgeschickt|retour|gutschein|rabatt|verkäufer|filiale|"
     r"onlineshop|webshop|sortiment|kund(?:e|in)\b|kundenkonto|versicher|arbeite|angestellt|vergriffen|lieferbar|vorrätig|im angebot",
     re.I,
 )
 """Words of a sentence in which "bei X" is a shop's."""
-BEI = re.compile(r"\bbei\s\Z", re.I)
-VON = re.compile(
+AT_DE = re.compile(r"\bbei\s\Z", re.I)
+BY_DE = re.compile(
     r"(?:\b(?:Filialen?|Shop|Onlineshop|Webshop|Laden|Geschäft|Gutscheine?|Newsletter|Marke|Firma|Katalog|Abo|Zeitschrift|Kollektion|Händler|Paketdienst|"
     r"Spedition|Lieferdienst|Restaurant|Hersteller|Produkte?|Artikel|Seite|Website|Hotline|Angebote?|Garantie(?:karte)?|App)"
     r"(?:\s(?:ist|sind|war|waren))?\s(?:(?:von|der Firma|der Marke|namens|bei)\s)?"
@@ -95,21 +95,21 @@ VON = re.compile(
     r"uhren|sofa|rucksack|lampen?|kerzen?|kocher|stuhl|stühle|tisch|teppich|bettwäsche|zelt|kopfhörer|koffer)\svon\s)\Z"
 )
 """A shop or a ware before a name, as its maker."""
-LIEFERT = re.compile(
+DELIVERS_DE = re.compile(
     r"(?:\A|[.!?]\s+|\bob\s)(?:liefert|verkauft|führt|akzeptiert|versendet|verschickt|hat|gehört)\s\Z", re.I
 )
-LIEFERN = re.compile(r"\s(?:auch\s)?(?:nach|an packstation|ins ausland|ratenzahlung|auf lager)\b", re.I)
-_GEGESSEN = (
+DELIVERED_DE = re.compile(r"\s(?:auch\s)?(?:nach|an packstation|ins ausland|ratenzahlung|auf lager)\b", re.I)
+_FOODS = (
     "面霜|精华|眼霜|面膜|防晒|口红|护肤品|化妆品|洗发水|洗面奶|香水|糕点|月饼|粽子|鸭货|鸭脖|凤爪|零食|坚果|饼干|饮料|果汁|凉茶|奶茶|咖啡|茶叶|白酒|啤酒|牛奶|酸奶|冰淇淋|"
     "冰红茶|麻辣烫|火锅|烧烤|炸鸡|烤鱼|红烧肉|牛肉面?|黄焖鸡|螺蛳粉|米线|酸辣粉|包子|饺子|汤圆|肉夹馍|方便面|拌饭|卤味|鸡蛋|大米|食用油|辣酱|调料|麻花|汉堡|披萨|面包|蛋糕"
 )
-_EIGEN = "面霜|精华|眼霜|面膜|防晒|口红|护肤品|化妆品|洗发水|香水|糕点|月饼|鸭货|鸭脖|凤爪|凉茶|火锅底料|冰红茶|酸辣粉|辣酱|麻花"
-_MADE = (
+_FOODS_OF_FIRMS = "面霜|精华|眼霜|面膜|防晒|口红|护肤品|化妆品|洗发水|香水|糕点|月饼|鸭货|鸭脖|凤爪|凉茶|火锅底料|冰红茶|酸辣粉|辣酱|麻花"
+_WARES = (
     "梳子|面料|家具|床垫|沙发|净水器|吸尘器|扫地机|豆浆机|打蛋器|电饭煲|剃须刀|牙刷|行李箱|童装|女装|男装|内衣|眼镜|体育|药房|药店|大药房|酒业|食品|服饰|家居|酒店|民宿|餐厅|饭店|"
     "连锁|加盟|优惠券|会员卡|储值卡|礼品卡|代金券|小程序|直播间|官方店|官方|旗舰|专营店|总店|分店"
 )
 ZH_BEHIND = re.compile(
-    rf"(?:师傅|老师|太太|先生|家)?(?:{_GEGESSEN}|{_MADE})|(?:师傅|老师|家)?的(?:{_EIGEN})|(?:是|属于)?(?:一家公司|什么牌子|哪个牌子|哪国的)"
+    rf"(?:师傅|老师|太太|先生|家)?(?:{_FOODS}|{_WARES})|(?:师傅|老师|家)?的(?:{_FOODS_OF_FIRMS})|(?:是|属于)?(?:一家公司|什么牌子|哪个牌子|哪国的)"
 )
 """Food and wares directly behind a name; behind 的 only what nobody speaks of as a person's own."""
 ZH_FIRM = re.compile(
@@ -146,17 +146,17 @@ def is_firm(text: str, name: Span) -> bool:
         return bool(
             ZH_BEHIND.match(behind) or ZH_WARE.match(behind) or (ZH_AT.search(before) and ZH_BUYS.match(behind))
         )
-    if OF_WARES.search(before) or MEINS.search(before) or (MINE.search(before) and OWNED.match(behind)):
+    if OF_WARES.search(before) or MINE_DE.search(before) or (MINE.search(before) and OWNED.match(behind)):
         return True
-    if GEWECHSELT.search(_sentence(text, name)) and re.search(r"\b(?:von|zu)\s\Z", before):
+    if SWITCHED_DE.search(_sentence(text, name)) and re.search(r"\b(?:von|zu)\s\Z", before):
         return True
     if re.search(r"\b(?:[Tt]he|[Dd]ie|[Dd]en|[Dd]as)\s\Z", before) and SIZED.match(behind):
         return True
-    if OFFERS.match(behind) or BOUGHT.search(before) or WITH_IT.search(before) or VON.search(before):
+    if OFFERS.match(behind) or BOUGHT.search(before) or WITH_IT.search(before) or BY_DE.search(before):
         return True
-    if (ASKED.search(before) and ACTS.match(behind)) or (LIEFERT.search(before) and LIEFERN.match(behind)):
+    if (ASKED.search(before) and ACTS.match(behind)) or (DELIVERS_DE.search(before) and DELIVERED_DE.match(behind)):
         return True
-    return bool(BEI.search(before) and GEKAUFT.search(_sentence(text, name)))
+    return bool(AT_DE.search(before) and BOUGHT_DE.search(_sentence(text, name)))
 
 
 def _sentence(text: str, name: Span) -> str:
