@@ -8,6 +8,7 @@ import math
 import types
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -428,3 +429,19 @@ def test_questions_that_share_a_line_stay_in_one_split(tmp_path: Path) -> None:
     apart = [{**line, "input": line["input"].replace("第", f"第{i}")} for i, line in enumerate(lines)]
     _, counts = made(write_jsonl(tmp_path / "b.jsonl", apart), "")
     assert not counts.changed
+
+
+def test_questions_that_all_share_lines_are_said_to_be_split_one_by_one() -> None:
+    """A chain in which each shares a line with the next: in one group, nothing could be held out."""
+    from steersman.data import task_threads
+    from steersman.data.task_records import Counts, Question
+
+    line = "one two three four five six seven eight nine ten eleven"
+    chain = [
+        SimpleNamespace(key=str(i), answers=(), choices=(), values={"q": f"{line} {i} a.\n{line} {i + 1} a."})
+        for i in range(100)
+    ]
+    counts = SimpleNamespace(changed=Counter())
+    keys = task_threads.together(cast("list[Question]", chain), cast(Counts, counts))
+    assert keys == [str(i) for i in range(100)]
+    assert counts.changed == {task_threads.ALL_SHARE: 100}

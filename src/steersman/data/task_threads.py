@@ -20,6 +20,9 @@ MOST = (20, 8, 3)
 LARGEST = 0.2
 """Share of the questions that one group may have: of a larger one nothing can be held out."""
 PIECE = re.compile(r"[^\n。！？!?]+[。！？!?]?")
+ALL_SHARE = (
+    "questions that share a line with others, too many of them to hold a group out: tests may show what was learned"
+)
 SHARED = "questions that share a line with others: kept in one split with them"
 
 
@@ -31,7 +34,7 @@ def together(found: Sequence[Question], counts: Counts) -> list[str]:
             at.setdefault(piece, []).append(i)
     first = {key: i for i, key in reversed([*enumerate(question.key for question in found)])}
     own = [first[question.key] for question in found]
-    names = own
+    names, sizes = own, dict[int, int]()
     for most in MOST:
         clusters = Clusters(len(found))
         clusters.join((a, b) for a, b in enumerate(own) if a != b)
@@ -39,12 +42,13 @@ def together(found: Sequence[Question], counts: Counts) -> list[str]:
             if len(places) > 1 and len({own[i] for i in places}) <= most:
                 clusters.join((places[0], i) for i in places[1:])
         names = clusters.names().tolist()
-        sizes: dict[int, int] = {}
+        sizes = {}
         for name in names:
             sizes[name] = sizes.get(name, 0) + 1
         if max(sizes.values(), default=0) <= max(LARGEST * len(found), MOST[0]):
             break
     else:
+        counts.changed[ALL_SHARE] += sum(size for size in sizes.values() if size > 1)
         names = own
     keys: dict[int, set[str]] = {}
     for name, question in zip(names, found, strict=True):
