@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from steersman.compute import packing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, replaced
 from steersman.families.outputs import branch_scores, response_logprobs, train_last_layers, use_checkpointing
+from steersman.kernels import ops
 from steersman.train import budget, memory, sft
+from steersman.train.speed import fastest_product
 from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
@@ -204,3 +207,14 @@ def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stuck.exit_code == 2
     assert "Take a smaller model" in stuck.stderr
     assert call("--memory", "much").exit_code == 2
+
+
+def test_emulated_products_are_not_waited_for(with_and_without_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand rows take ten seconds there, and say nothing of kernels, which compute in float32."""
+    monkeypatch.setattr("steersman.chosen.emulated", lambda: True)
+    began = time.process_time()
+    speed = fastest_product(torch.bfloat16, torch.device("cpu"), 0.1)
+    assert time.process_time() - began < 4
+    if ops.multiplies(torch.empty(0, dtype=torch.bfloat16)):
+        in_float32 = fastest_product(torch.float32, torch.device("cpu"), 0.1)
+        assert in_float32 / 4 < speed < in_float32 * 4
