@@ -60,7 +60,7 @@ class Watch:
 
 @pytest.mark.parametrize("verb", ["sft", "reward"])
 def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Path) -> None:
-    """Each optimizer step takes seven seconds. What a busy machine adds is left a second and a half."""
+    """Each optimizer step takes five seconds. What a busy machine adds is left a second and a half."""
     base = t.make_model(tmp_path / "base")
     asked = [(f"Where is my order {i}?", "It arrives on 6 May.") for i in range(8)]
     turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in asked]
@@ -73,7 +73,7 @@ def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Pa
     small = ["-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false"]
     where = ["--model", str(base), "--data", str(files[verb]), "--output", str(tmp_path / "out")]
     for attempt in range(3):  # a busy machine may hold everything up once
-        watch = Watch(run(7.0, verb, *where, *small, "-s", f"{verb}.epochs=1", *(["--fresh"] if attempt else [])))
+        watch = Watch(run(5.0, verb, *where, *small, "-s", f"{verb}.epochs=1", *(["--fresh"] if attempt else [])))
         gaps = watch.gaps()
         assert "--:--" not in watch.command.text
         if gaps[0] < 1.5 and max(gaps) < 4.5:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -12,10 +13,6 @@ from schemathesis.engine import events, from_schema
 from server_double import FakeEngine, live
 from steersman.server.app import create_app
 from steersman.store import Store
-
-EXAMPLES = 8
-"""Requests of its own making for each operation, besides those that cover each bound of each parameter."""
-
 
 UNKNOWN = {"previous_response_id", "dimensions"}
 """Names a response that was stored, and a number that depends on the model."""
@@ -47,11 +44,13 @@ def _told(label: str, info: Any) -> str:
     return f"{label}: {info.failure}\n{info.code_sample}\n{getattr(info.failure, 'response', None)}"
 
 
-def test_openapi_and_answers_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_openapi_and_answers_agree(examples: int, tmp_path: Path) -> None:
+    """`examples`: requests made up for each operation, besides those that cover each bound of each parameter."""
     config = SchemathesisConfig.from_dict(
         {
             # not quite: hypothesis also tries constants of whatever of ours is imported, other tests included
-            "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
+            "generation": {"max-examples": examples, "deterministic": True, "database": "none"},
             "phases": {"stateful": {"enabled": False}, "examples": {"enabled": False}},
             "warnings": False,
         }

@@ -1,5 +1,6 @@
 """The shop's generator: deterministic, disjoint between splits, unique, correct."""
 
+import functools
 import itertools
 import json
 import re
@@ -34,6 +35,12 @@ ORDER = re.compile(r"(?<!\d)\d{5}(?!\d)")
 
 def text_of(conversation):
     return "\n".join(m.content for m in conversation.messages)
+
+
+@functools.cache
+def shown(language, split):
+    """Demonstrations that several tests look at."""
+    return tuple(generate("demonstrations", split, 1500, language, 2))
 
 
 def digest(kind, split, n, language, seed, stream=""):
@@ -90,11 +97,11 @@ def test_bad_arguments_are_named(arguments, named):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_texts_are_unique_and_streams_differ(language):
-    demonstrations = [text_of(c.without_answer()) for c in generate("demonstrations", "train", 13000, language, 1)]
-    rank = {text_of(c) for c in generate("prompts", "train", 6000, language, 1, "rank")}
-    ppo = {text_of(c) for c in generate("prompts", "train", 6000, language, 1, "ppo")}
-    assert len(set(demonstrations)) == 13000
-    assert len(rank) == len(ppo) == 6000
+    demonstrations = [text_of(c.without_answer()) for c in generate("demonstrations", "train", 4000, language, 1)]
+    rank = {text_of(c) for c in generate("prompts", "train", 2000, language, 1, "rank")}
+    ppo = {text_of(c) for c in generate("prompts", "train", 2000, language, 1, "ppo")}
+    assert len(set(demonstrations)) == 4000
+    assert len(rank) == len(ppo) == 2000
     assert not rank & ppo
     assert not rank & set(demonstrations)
 
@@ -104,7 +111,10 @@ def test_texts_are_unique_and_streams_differ(language):
 def test_published_sizes_are_reached(language):
     rank = {text_of(c) for c in generate("prompts", "train", 33000, language, 1, "rank")}
     ppo = {text_of(c) for c in generate("prompts", "train", 31000, language, 1, "ppo")}
-    assert (len(rank), len(ppo)) == (33000, 31000)
+    asked = {text_of(c.without_answer()) for c in generate("demonstrations", "train", 13000, language, 1)}
+    assert (len(rank), len(ppo), len(asked)) == (33000, 31000, 13000)
+    assert not rank & ppo
+    assert not rank & asked
 
 
 def test_splits_share_no_order_customer_or_product():
@@ -112,7 +122,7 @@ def test_splits_share_no_order_customer_or_product():
     for split in SPLITS:
         orders, products, customers = set(), set(), set()
         for language in LANGUAGES:
-            for c in generate("demonstrations", split, 1500, language, 5):
+            for c in shown(language, split):
                 orders |= set(ORDER.findall(text_of(c)))
                 customers.add(c.meta["customer"]["name"])
         products = {form for p in catalogue(split) for form in (p.noun.en, p.noun.zh)}
@@ -135,7 +145,7 @@ def test_no_text_of_one_split_names_a_product_of_another():
         for split in SPLITS:
             words = {(p.noun.en, p.noun.zh)[which] for s in SPLITS if s != split for p in catalogue(s)}
             pattern = re.compile("|".join(rf"\b{w}\b" if which == 0 else w for w in sorted(words)))
-            text = "\n".join(text_of(c).lower() for c in generate("demonstrations", split, 1500, language, 2))
+            text = "\n".join(text_of(c).lower() for c in shown(language, split))
             assert not pattern.search(text), pattern.search(text)
 
 
@@ -147,7 +157,7 @@ def test_splits_share_no_template(language):
     for one, two in itertools.combinations(SPLITS, 2):
         assert not texts[one] & texts[two]
     for split in SPLITS:
-        for c in generate("demonstrations", split, 1500, language, 2):
+        for c in shown(language, split):
             ids = [*c.meta["templates"], *c.meta["answer_templates"]]
             assert all(i.split(".")[-2] == split for i in ids), ids
 
@@ -186,9 +196,9 @@ def test_intents_come_as_their_weights_say():
 
 
 def test_explicit_wishes_come_in_the_wanted_shares():
-    numbers = [len(c.meta["constraints"]) for c in generate("prompts", "train", 4000, "zh", 9)]
-    assert 0.36 < sum(n == 1 for n in numbers) / 4000 < 0.44
-    assert 0.07 < sum(n == 2 for n in numbers) / 4000 < 0.13
+    numbers = [len(c.meta["constraints"]) for c in generate("prompts", "train", 2000, "zh", 9)]
+    assert 0.36 < sum(n == 1 for n in numbers) / 2000 < 0.44
+    assert 0.07 < sum(n == 2 for n in numbers) / 2000 < 0.13
     both = [c.meta for c in generate("prompts", "train", 1000, "both", 9)]
     assert sum(m["asked_in"] != m["answer_in"] for m in both) > 80
     assert not any(
@@ -229,7 +239,7 @@ def test_amounts_dates_and_periods_of_a_draw_differ():
 
 @pytest.mark.parametrize(("language", "split"), PAIRS)
 def test_demonstrations_are_right_and_only_some_are_warm(language, split):
-    made = list(generate("demonstrations", split, 2000, language, 21))
+    made = shown(language, split)
     scores = [judge(c, c.messages[-1].content) for c in made]
     for c, s in zip(made, scores, strict=True):
         where = (c.id, c.last_user, c.messages[-1].content, s)
@@ -242,7 +252,7 @@ def test_demonstrations_are_right_and_only_some_are_warm(language, split):
 
 def test_demonstrations_in_both_languages_are_right_too():
     for split in SPLITS:
-        for c in generate("demonstrations", split, 1500, "both", 8):
+        for c in generate("demonstrations", split, 600, "both", 8):
             score = judge(c, c.messages[-1].content)
             assert score.intent == 1.0, (c.last_user, c.messages[-1].content, score)
             assert score.overall >= (0.95 if c.meta["warm"] else 0.7), (c.messages[-1].content, score)

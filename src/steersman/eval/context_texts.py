@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ class Texts:
     """Language of the page."""
 
 
+@functools.lru_cache(maxsize=1)
 def bundled(seed: int, page: str) -> Texts:
-    """The shop's dialogues in both languages."""
+    """The shop's dialogues in both languages; the last ones are kept."""
     found = {}
     for language in LANGUAGES:
         said = generate("demonstrations", "test", BUNDLED * DOCUMENTS, language, seed, "context")  # type: ignore[arg-type]
