@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server_double import live
 from steersman import load_engine
 from steersman.server.app import create_app
+from steersman.server.body import VALUES_LIMIT, _too_many
 from steersman.server.generation import Generations
 from steersman.store import Store
 
@@ -138,3 +139,20 @@ def test_bodies_full_of_something(server: tuple[Ask, Pulse], body: dict[str, Any
     assert {a.status_code for a in answers} <= {400, 413}
     assert all(len(a.content) < 1000 for a in answers)
     assert pulse.worst < MOST
+
+
+@pytest.mark.parametrize(
+    ("of", "many"),
+    [
+        ({"text": 'a, [b], "c\\", {' * 30_000}, False),
+        ({"text": "\\" * 300_000}, False),
+        ([["\\"] * 300, '"' * 90_000], False),
+        ([1] * (VALUES_LIMIT - 10), False),
+        ([1] * (VALUES_LIMIT + 10), True),
+        ([['"\\', ","]] * (VALUES_LIMIT // 3 + 10), True),
+        ({'"' * i: [] for i in range(300)}, False),
+        ({f'"{i}': '\\"' for i in range(VALUES_LIMIT + 10)}, True),
+    ],
+)
+def test_values_are_counted_outside_of_strings(of: Any, many: bool) -> None:
+    assert _too_many(json.dumps(of).encode()) == many

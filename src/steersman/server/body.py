@@ -6,7 +6,6 @@ Why so: decision 41 in docs/LOG.md.
 from __future__ import annotations
 
 import asyncio
-import re
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
@@ -28,8 +27,6 @@ VALUES_LIMIT = 40_000
 """Most JSON values in a body, more than a prompt of 32,768 token ids: parsing a megabyte of small values would block
 all requests for a second."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""A string, also one without an end. Possessive, so that time grows with the length alone, whatever is sent."""
 _DRAIN = 8
 """Up to this multiple of the limit a too large body is read and dropped, so that the client sees the refusal."""
 
@@ -61,20 +58,16 @@ async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT)
     return body
 
 
-def _values(text: bytes, start: int = 0, end: int | None = None) -> int:
+def _values(text: bytes) -> int:
     """An upper bound of the number of values in JSON without strings."""
-    return sum(text.count(sign, start, end) for sign in (b",", b"[", b"{"))
+    return sum(text.count(sign) for sign in (b",", b"[", b"{"))
 
 
 def _too_many(body: bytes) -> bool:
-    """Whether there are more than VALUES_LIMIT values outside of strings; it looks no further than it has to."""
-    values = place = 0
-    for number, string in enumerate(_STRING.finditer(body)):
-        values += _values(body, place, string.start())
-        if max(values, number // 2) > VALUES_LIMIT:
-            return True
-        place = string.end()
-    return values + _values(body, place) > VALUES_LIMIT
+    """Whether there are more than VALUES_LIMIT values outside of strings, or so many strings that half of them, the
+    names, leave more. A loop over the strings would hold up the event loop for 0.1 s."""
+    pieces = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')  # every second one is a string's inside
+    return max(_values(b"".join(pieces[::2])), len(pieces) // 4) > VALUES_LIMIT
 
 
 async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
