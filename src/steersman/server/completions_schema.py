@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.errors import refused
+from steersman.server.neutral import NEUTRAL, SPEED
 from steersman.server.openai_schema import (
     _BIASES,
     MOST_STOPS,
@@ -27,14 +28,17 @@ MOST_PROMPTS = 32
 """Most prompts of one request."""
 BEGINNING = 500
 """Characters of a prompt that tell its user from others, where none is named."""
-_NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    **{name: values for name, values in NEUTRAL.items() if name not in ("add_special_tokens", "echo")},
+    "suffix": ("",),
+}
 Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
 Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 
 
 def _close(schema: dict[str, Any]) -> None:
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral
+    schema["properties"] |= neutral | {name: {} for name in SPEED}
     schema["additionalProperties"] = False
 
 
@@ -83,7 +87,7 @@ class CompletionRequest(BaseModel):
 
 def checked(request: CompletionRequest) -> None:
     """ApiError where something would change the answer and is not supported."""
-    refuse_unknown(request.model_extra, (), _NEUTRAL)
+    refuse_unknown(request.model_extra, SPEED, _NEUTRAL)
 
 
 def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:

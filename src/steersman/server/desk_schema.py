@@ -98,7 +98,9 @@ class Rows(Asked):
 
 
 class Assign(Asked):
-    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], Field(min_length=1), _most(MOST_ROWS)]
+    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], _most(MOST_ROWS)] = []
+    of: Annotated[Text, Field(max_length=100)] = ""
+    """In place of tasks: all that wait for this person, as `GET /api/desk/team` names them."""
     to: Annotated[list[Labeler], _most(100)] = []
     """Nobody named: for all."""
 

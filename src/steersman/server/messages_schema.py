@@ -80,12 +80,19 @@ class Turn(BaseModel):
 
 
 class MessagesTool(BaseModel):
+    """A tool. Marks for caching, and how its arguments are streamed, are accepted and mean nothing."""
+
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["custom"] | None = None
     name: Name
     description: Text | None = None
     input_schema: dict[str, Any]
+    # these are said to have no effect, see `_left_out`
+    strict: StrictBool | None = None
+    defer_loading: StrictBool | None = None
+    input_examples: list[Any] | None = None
+    allowed_callers: list[Any] | None = None
 
 
 class MessagesChoice(BaseModel):
@@ -191,7 +198,21 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
         )
     limit = getattr(request, "max_tokens", 1)
     tools, unthinking = _tools(given, request.tool_choice), "thinking" if _disabled(request.thinking) else ""
-    return Asked(Conversation("", (*head, *turns)), params, tools, len(head), limit, unthinking)
+    dialogue = Conversation("", (*head, *turns))
+    return Asked(dialogue, params, tools, len(head), limit, unthinking, _left_out(request, tools))
+
+
+def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
+    """What the answer's header says has no effect: arguments follow a schema only where a call is forced, and a tool is
+    shown as it is."""
+    shown = request.tools or () if tools.given else ()
+    said = {
+        "tools.strict": not tools.forced and any(tool.strict for tool in shown),
+        "tools.defer_loading": any(tool.defer_loading for tool in shown),
+        "tools.input_examples": any(tool.input_examples for tool in shown),
+        "tools.allowed_callers": any(tool.allowed_callers not in (None, ["direct"]) for tool in shown),
+    }
+    return tuple(name for name, is_so in said.items() if is_so)
 
 
 def _disabled(thinking: Thinking | None) -> bool:

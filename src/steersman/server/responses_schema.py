@@ -246,7 +246,11 @@ def to_asked(
     dialogue = Conversation("", (*head, *turns))
     tools = asked_tools(request.tools, request.tool_choice, request.parallel_tool_calls)
     unthinking = "reasoning.effort" if request.reasoning and request.reasoning.effort else ""
-    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking)
+    loose = (
+        bool(tools.given) and not tools.forced and any(getattr(tool, "strict", None) for tool in request.tools or ())
+    )
+    left_out = ("tools.strict",) if loose else ()
+    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking, left_out)
 
 
 def _add(turns: list[Message], item: Any, where: str) -> None:

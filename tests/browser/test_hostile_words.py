@@ -1,0 +1,236 @@
+"""Words that want to be script, wherever people, files or a model can write to: each page shows them as text.
+
+One site is filled through its store and files; then every page is opened, in both languages. What ran would call `ran`,
+ask by a dialog, load something, or be stopped by the policy: all four are complaints, and the test fails of any.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
+
+from browser_site import Site
+from playwright.sync_api import Browser, Page, expect
+
+from server_double import FakeEngine, live
+from steersman.artifact.workspace import Workspace
+from steersman.config import AccountsConfig, EvalConfig
+from steersman.config_file import from_dict
+from steersman.data.dataset import write_dataset
+from steersman.engine.protocol import Engine
+from steersman.eval.report import Shown, write_report
+from steersman.eval.verdict import ModelAnswers, verdict
+from steersman.server.app import create_app
+from steersman.server.models import Models
+from steersman.server.team import Team
+from steersman.store import Store
+from steersman.store.desk import Asker, NewTask, Submission
+from steersman.store.roles import Role
+from steersman.types import AxisScores, Candidates, Citation, Completion, Conversation, Message
+from tiny import conversation
+
+WORD = "\"'><img src=x onerror=ran()><svg onload=ran()>{{ran()}}"
+"""What fits into a name."""
+WORDS = f"""{WORD}<script>ran()</script><iframe srcdoc="<script>parent.ran()</script>"></iframe>
+
+[j](javascript:ran()) [d](data:text/html,<script>ran()</script>) [v](vbscript:ran()) <javascript:ran()>
+![i](javascript:ran())
+[b]: javascript:ran() "t"
+[ref][b] [e](java&#x0A;script:ran()) ![x](x"onerror=ran()) <a href="javascript:ran()">a</a>
+<https://a.org/"onmouseover=ran()>
+
+$\\href{{javascript:ran()}}{{m}}$ $\\htmlData{{x=ran()}}{{y}}$ $\\includegraphics{{x}}$
+$\\text{{<img src=x onerror=ran()>}}$
+$$\\url{{javascript:ran()}} \\htmlId{{a" onload="ran()}}{{z}}$$
+
+```js" onload="ran()
+<img src=x onerror=ran()>
+```
+~~~<img/src/onerror=ran()>
+</code></pre><img src=x onerror=ran()>
+~~~
+| <img src=x onerror=ran()> | `</code><svg onload=ran()>` |
+|---|---|
+| <details open ontoggle=ran()> | <math href="javascript:ran()">m</math> |
+
+<attachment name="x&quot; onerror=ran()">
+</attachment><img src=x onerror=ran()>
+</attachment>
+"""
+WATCH = """
+window.ran = () => console.error('words ran as script')
+document.addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.sample}`))
+"""
+MARKUP = """() => [...document.querySelectorAll('body *')].filter((e) =>
+  ['IFRAME', 'OBJECT', 'EMBED', 'FORM', 'BASE', 'META', 'LINK'].includes(e.tagName) && !e.matches('form.own, .composer')
+  || (e.tagName === 'SCRIPT' && !e.src) || [...e.attributes].some((a) => /^on/i.test(a.name)
+  || (/^(xlink:)?(href|src|action|formaction)$/.test(a.name) && !/^(https?:|\\/|#|blob:|data:image\\/)/.test(a.value))))
+  .map((e) => e.outerHTML.slice(0, 200))"""
+"""Elements and attributes that nobody's words may become."""
+
+
+def fill_chats(store: Store, ada: str) -> tuple[str, str, str]:
+    """(chat, link, answer)"""
+    chat = store.create_conversation(WORD, owner=ada)
+    store.shelf.arrange(chat.id, folder=WORD[:50], settings={"system_prompt": WORDS, "stop": [WORD]})
+    question = store.add_question(chat.id, WORDS)
+    cited = [Citation("https://a.org/<img>", WORD), Citation("javascript:ran()", WORD), Citation(WORD, WORD)]
+    answer = store.add_answer(question.id, Completion(WORDS, (1,), (0.0,), "stop", WORD), citations=cited)
+    store.add_feedback(answer.id, "dislike", comment=WORDS, user=ada)
+    store.add_feedback(answer.id, "edit", edited=f"better {WORDS}", user=ada)
+    return chat.id, store.shelf.share(chat.id, answer.id).token, answer.id
+
+
+def fill_desk(store: Store, lea: str, root: Path) -> None:
+    (root / "guidelines.md").write_text(f"# {WORD}\n\n{WORDS}", encoding="utf-8")
+    asked = [{"role": "system", "content": WORDS}, {"role": "user", "content": WORDS}]
+    store.desk.add([NewTask("demonstration", {"messages": [], "brief": WORDS}, assigned=(WORD,))])
+    store.desk.add([NewTask(kind, {"messages": asked, "answer": WORDS}, needed=3) for kind in ("vote", "flag", "edit")])
+    for who, vote in ((lea, "good"), ("gone", "bad")):
+        task = store.desk.take(Asker(who, 3), "vote")
+        assert task
+        store.desk.submit(task.id, Submission(who, value={"vote": vote}, comment=WORDS[:900]))
+    answers = tuple(Completion(f"{n} {WORDS}", (1,), (-0.1,), "stop", WORD) for n in range(2))
+    store.add_candidates(1, [Candidates(Conversation(WORD, (Message("user", WORDS),)), answers)])
+
+
+def fill_rounds(root: Path) -> Path:
+    """The report's place"""
+    space = Workspace.open(root)
+    said = [conversation(WORDS, WORDS, id=WORD), conversation("q", "a", id="plain")]
+    write_dataset(space.data, "chats", "demonstrations", "train", said, WORD, {})
+    (root / "jobs").mkdir()
+    job = {"number": 1, "stage": "sft", "round": 1, "command": ["--set", WORD], "pid": 1, "process_started": 1.0}
+    told = job | {"host": socket.gethostname(), "started": "2026-01-01T00:00:00+00:00"}
+    (root / "jobs/001.json").write_text(json.dumps(told))
+    (root / "jobs/001.out").write_text(json.dumps({"error": f"error: {WORDS}", "exit_code": 2}))
+    (root / "jobs/001.log").write_text(f"{WORDS}\nstep 1/2\n", encoding="utf-8")
+    run = root / "rounds/001/ppo.partial"
+    run.mkdir(parents=True)
+    row = {"iteration": 1, "reward": 0.5, WORD: 1.0, "samples": [{"prompt": WORDS, "answer": WORDS}]}
+    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    check = {"kind": WORD, "name": WORD, "held": False, "text": WORDS}
+    decided: dict[str, Any] = {"round": 1, "candidate": WORD, "against": WORD, "promoted": False, "gate": True}
+    decided |= {
+        "checks": [check],
+        "reasons": [WORDS],
+        "start": WORD,
+        "served": WORD,
+        "time": "2026-01-01T00:00:00+00:00",
+    }
+    decided["data"] = {
+        "rules": {WORD: {"records": 1, "used": 1, "dropped": {WORD: 1}}},
+        "made": {},
+        "new": 1,
+        "replaced": 0,
+    }
+    (root / "rounds/001/decision.json").write_text(json.dumps(decided))
+    models = [
+        ModelAnswers(name, WORD, [WORDS] * 4, [5] * 4, ["stop"] * 4, [AxisScores(x, x, x, (WORDS,))] * 4)
+        for name, x in (("base", 0.2), ("sft", 0.8))
+    ]
+    prompts = [Conversation(f"{WORD}{i}", (Message("user", WORDS),), {"intent": WORD}) for i in range(4)]
+    result = verdict(models, prompts, EvalConfig(bootstrap=100), judge=WORD)
+    write_report(root / "report.html", result, prompts, models, Shown(title=WORD, facts={WORD: {WORD: [WORDS]}}))
+    return root / "report.html"
+
+
+@pytest.fixture
+def hostile(browser: Browser, tmp_path: Path) -> Iterator[tuple[Site, dict[str, str]]]:
+    root = tmp_path / "w"
+    Workspace.create(root, from_dict({"project": {"name": WORD, "domain": "none"}}, "test"))
+    report = fill_rounds(root)
+    with Store.open(root / "store.db") as store:
+        ada, lea = store.accounts.add(WORD, Role.ADMIN), store.accounts.add(f"lea {WORD}", Role.LABELER)
+        store.accounts.invite(Role.LABELER, by=ada.id, user_id=lea.id)
+        store.credentials.add_key(ada.id, WORD, ["chat"])
+        store.audit.add(ada.id, WORD, WORD, model=WORD)
+        chat, link, answer = fill_chats(store, ada.id)
+        fill_desk(store, lea.id, root)
+        engine = FakeEngine(pieces=(WORDS[:300], WORDS[300:]), model_name=WORD, policy_version=WORD, max_context=10**5)
+        more: dict[str, Engine] = {"base": FakeEngine(pieces=(WORDS,), model_name=WORD, max_context=10**5)}
+        told = {"greeting": f"{WORD}\n{WORDS}", "examples": lambda: [WORD, WORDS], "report": lambda: report}
+        team = Team(store, AccountsConfig())
+        app = create_app(
+            Models(engine, more), store, name=WORD, language="en", max_tokens=20, workspace=root, team=team, **told
+        )
+        with live(app) as url:
+            site = Site(url, engine, store, browser, [], root, app.state.context.generations)
+            yield site, {"chat": chat, "link": link, "answer": answer, "ada": store.credentials.begin(ada.id, 1)}
+            for context in browser.contexts:
+                context.close()
+    assert site.complaints == []
+
+
+def look(page: Page, path: str, *there: str) -> None:
+    """Open a page; `there`: places in it that show the words."""
+    page.goto(path)
+    shown(page, *there)
+
+
+def shown(page: Page, *there: str) -> None:
+    for place in there:
+        expect(page.locator(place).first).to_contain_text("onerror=ran()")
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(MARKUP) == [], page.url
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_words_run(hostile: tuple[Site, dict[str, str]], language: str) -> None:
+    site, at = hostile
+    cookie = {"name": f"steersman_{site.url.rsplit(':', 1)[1]}", "value": at["ada"], "domain": "127.0.0.1", "path": "/"}
+    cookie |= {"expires": -1, "httpOnly": True, "secure": False, "sameSite": "Strict"}
+    kept = [{"origin": site.url, "localStorage": [{"name": "steersman.language", "value": language}]}]
+    page = site.open("/login", storage_state={"cookies": [cookie], "origins": kept}, locale=language, base_url=site.url)
+    page.add_init_script(WATCH)
+    page.on("popup", lambda opened: site.complaints.append(f"a window: {opened.url}"))
+    look(page, "/", "h1, h2", ".examples", "nav", "header")
+    look(page, f"/?c={at['chat']}", "article.mine", "article .markdown", ".sources", "nav")
+    page.keyboard.press("Control+,")
+    expect(page.locator("dialog textarea").first).to_have_value(WORDS)
+    shown(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("onerror")
+    shown(page, "nav mark, nav a")
+    look(page, f"/?c={at['chat']}")
+    site.ask(page, f"again {WORDS}")
+    expect(page.locator("article .markdown")).to_have_count(2)
+    shown(page, "article.mine >> nth=1", "article .markdown >> nth=1")
+    look(page, f"/shared/{at['link']}", "h1", "article >> nth=0", "article >> nth=1")
+    look(page, "/desk", "dialog")
+    page.keyboard.press("Enter")
+    for number in range(1, 6):
+        expect(page.locator(".queues")).to_be_visible()
+        page.keyboard.press(str(number))
+        shown(page, "main")
+        page.keyboard.press("Escape")
+    for tab, places in {"team": ["#main", ".waits"], "decide": ["article"], "history": []}.items():
+        look(page, f"/desk/{tab}", *places)
+    look(page, "/rank", "main")
+    look(page, "/rounds", "header, h1")
+    look(page, "/rounds/run", "article")
+    look(page, "/rounds/curves", ".sample")
+    look(page, "/rounds/data", "table")
+    look(page, "/rounds/data/chats", "main")
+    look(page, "/rounds/1", "main")
+    look(page, "/rounds/canary")
+    look(page, f"/rounds/lineage/{at['answer']}", "main")
+    look(page, "/people", "table", "main")
+    look(page, "/report", "body")
+    site.refusals = True
+    for address in ("/?c=%3Cimg%20src=x%20onerror=ran()%3E", "/rounds/lineage/%3Cimg%20src=x%20onerror=ran()%3E"):
+        look(page, address)
+    for address in (
+        "/rounds/data/%3Cimg%20onerror=ran()%3E",
+        "/shared/%22%3E%3Csvg%20onload=ran()%3E",
+        "/%3Cscript%3E",
+    ):
+        look(page, address)
