@@ -127,6 +127,32 @@ def test_a_setting_of_another_server_that_changes_nothing_is_taken(client: TestC
             assert client.post(f"/v1/{CHAT}", json=wrong).json()["error"]["param"] == name
 
 
+@pytest.mark.parametrize("path", [CHAT, "completions", "messages", "responses"])
+def test_the_likeliest_token_alone_by_top_p(tmp_path: Path, path: str) -> None:
+    """OpenAI and Anthropic take 0, and Dify's slider begins there."""
+    told = {"completions": {"prompt": "Hi"}, "responses": {"input": "Hi"}}
+    more = told.get(path, {"messages": [said("user", "Hi")], "max_tokens": 9})
+    engine = FakeEngine()
+    with Store.open(tmp_path / "store.db") as store:
+        app = create_app(engine, store, name="Shop", language="en", max_tokens=20)
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            answer = client.post(f"/v1/{path}", json={"model": "tiny", "top_p": 0} | more)
+    assert answer.status_code == 200, answer.text
+    params = engine.seen[-1][1]
+    assert (params.top_p, params.top_k) == (1.0, 1)
+
+
+def test_an_address_of_nothing_is_an_error_to_a_program(client: TestClient) -> None:
+    """A base URL without /v1 was answered with the page, which is no list of models."""
+    for path in ("/models", "/health", "/props"):
+        for accept in ("*/*", "application/json"):
+            answer = client.get(path, headers={"accept": accept})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+            assert "/v1/models" in answer.json()["error"]["message"]
+        assert client.get(path, headers={"accept": "text/html,*/*;q=0.8"}).status_code == 200
+    assert client.get("/rounds/1").status_code == client.get("/").status_code == 200
+
+
 class Quiet(FakeEngine):
     def stops_thinking(self) -> bool:
         return True

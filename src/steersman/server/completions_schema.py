@@ -55,7 +55,7 @@ class CompletionRequest(BaseModel):
     """A text, its token ids, or a list of either."""
     max_tokens: Annotated[StrictInt, Field(ge=0), WHOLE] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None

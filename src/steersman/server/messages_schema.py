@@ -11,7 +11,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
-from steersman.server.openai_schema import MOST_STOPS, refuse_unknown
+from steersman.server.openai_schema import MOST_STOPS, nucleus, refuse_unknown
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
@@ -161,7 +161,7 @@ class MessagesRequest(CountRequest):
 
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=0, le=2**31 - 1), WHOLE] | None = None
     stop_sequences: (
         Annotated[list[Annotated[Text, Field(min_length=1, max_length=1000)]], Field(max_length=MOST_STOPS)] | None
@@ -191,8 +191,7 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
         params = SamplingParams(
             max_tokens=request.max_tokens,
             temperature=temperature if request.temperature is None else request.temperature,
-            top_p=1.0 if request.top_p is None else request.top_p,
-            top_k=request.top_k or 0,
+            **nucleus(request.top_p, request.top_k or 0),
             stop=tuple(request.stop_sequences or ()),
             json_schema=request.schema_of_answer,
         )

@@ -225,7 +225,7 @@ class ChatRequest(BaseModel):
     model: Text
     messages: Annotated[list[ChatMessageIn], Field(min_length=1, fail_fast=True)]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=2**31 - 1), WHOLE] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
@@ -300,13 +300,17 @@ def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int
     )
 
 
+def nucleus(top_p: float | None, top_k: int = 0) -> dict[str, Any]:
+    """`top_p` and `top_k` of `SamplingParams`. A `top_p` of 0, which OpenAI takes, leaves the likeliest token alone."""
+    return {"top_p": 1.0, "top_k": 1} if top_p == 0 else {"top_p": 1.0 if top_p is None else top_p, "top_k": top_k}
+
+
 def sampling_of(request: Any, max_tokens: int, temperature: float) -> dict[str, Any]:
     """The arguments of `SamplingParams` that chats and completions ask for by the same names; None is not given."""
     return {
         "max_tokens": max_tokens,
         "temperature": temperature if request.temperature is None else request.temperature,
-        "top_k": max(request.top_k or 0, 0),
-        "top_p": 1.0 if request.top_p is None else request.top_p,
+        **nucleus(request.top_p, max(request.top_k or 0, 0)),
         "n": request.n or 1,
         "seed": None if request.seed is None else request.seed % 2**63,
         "min_p": request.min_p or 0.0,
