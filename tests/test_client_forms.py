@@ -139,7 +139,7 @@ def test_the_likeliest_token_alone_by_top_p(tmp_path: Path, path: str) -> None:
             answer = client.post(f"/v1/{path}", json={"model": "tiny", "top_p": 0} | more)
     assert answer.status_code == 200, answer.text
     params = engine.seen[-1][1]
-    assert (params.top_p, params.top_k) == (1.0, 1)
+    assert (params.temperature, params.top_p) == (0.0, 1.0)
 
 
 def test_an_address_of_nothing_is_an_error_to_a_program(client: TestClient) -> None:

@@ -1,7 +1,7 @@
 """Words that want to be script, wherever people, files or a model can write to: each page shows them as text.
 
-One site is filled through its store and files; then every page is opened, in both languages. What ran would call `ran`,
-ask by a dialog, load something, or be stopped by the policy: all four are complaints, and the test fails of any.
+One site is filled through its store and files; then every page is looked at in both languages. What ran would call
+`ran`, ask by a dialog, or be stopped by the policy: all are complaints, and the test fails of any.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from steersman.data.dataset import write_dataset
 from steersman.engine.protocol import Engine
 from steersman.eval.report import Shown, write_report
 from steersman.eval.verdict import ModelAnswers, verdict
+from steersman.parts import Citation
 from steersman.server.app import create_app
 from steersman.server.models import Models
 from steersman.server.team import Team
 from steersman.store import Store
 from steersman.store.desk import Asker, NewTask, Submission
 from steersman.store.roles import Role
-from steersman.types import AxisScores, Candidates, Citation, Completion, Conversation, Message
+from steersman.types import AxisScores, Candidates, Completion, Conversation, Message
 from tiny import conversation
 
 WORD = "\"'><img src=x onerror=ran()><svg onload=ran()>{{ran()}}"
@@ -69,29 +70,37 @@ window.ran = () => console.error('words ran as script')
 document.addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.sample}`))
 """
 MARKUP = """() => [...document.querySelectorAll('body *')].filter((e) =>
-  ['IFRAME', 'OBJECT', 'EMBED', 'FORM', 'BASE', 'META', 'LINK'].includes(e.tagName) && !e.matches('form.own, .composer')
+  ['IFRAME', 'OBJECT', 'EMBED', 'BASE', 'META', 'LINK'].includes(e.tagName)
   || (e.tagName === 'SCRIPT' && !e.src) || [...e.attributes].some((a) => /^on/i.test(a.name)
   || (/^(xlink:)?(href|src|action|formaction)$/.test(a.name) && !/^(https?:|\\/|#|blob:|data:image\\/)/.test(a.value))))
   .map((e) => e.outerHTML.slice(0, 200))"""
 """Elements and attributes that nobody's words may become."""
 
 
+GO = "(path) => { history.pushState(null, '', path); dispatchEvent(new PopStateEvent('popstate')) }"
+
+
 def fill_chats(store: Store, ada: str) -> tuple[str, str, str]:
     """(chat, link, answer)"""
     chat = store.create_conversation(WORD, owner=ada)
     store.shelf.arrange(chat.id, folder=WORD[:50], settings={"system_prompt": WORDS, "stop": [WORD]})
-    question = store.add_question(chat.id, WORDS)
     cited = [Citation("https://a.org/<img>", WORD), Citation("javascript:ran()", WORD), Citation(WORD, WORD)]
-    answer = store.add_answer(question.id, Completion(WORDS, (1,), (0.0,), "stop", WORD), citations=cited)
-    store.add_feedback(answer.id, "dislike", comment=WORDS, user=ada)
-    store.add_feedback(answer.id, "edit", edited=f"better {WORDS}", user=ada)
+    parent = None
+    for edited in (False, True):
+        question = store.add_question(chat.id, WORDS, parent)
+        answer = store.add_answer(question.id, Completion(WORDS, (1,), (0.0,), "stop", WORD), citations=cited)
+        store.add_feedback(answer.id, "dislike", comment=WORDS, user=ada)
+        if edited:
+            store.add_feedback(answer.id, "edit", edited=f"better {WORDS}", user=ada)
+        parent = answer.id
     return chat.id, store.shelf.share(chat.id, answer.id).token, answer.id
 
 
 def fill_desk(store: Store, lea: str, root: Path) -> None:
     (root / "guidelines.md").write_text(f"# {WORD}\n\n{WORDS}", encoding="utf-8")
     asked = [{"role": "system", "content": WORDS}, {"role": "user", "content": WORDS}]
-    store.desk.add([NewTask("demonstration", {"messages": [], "brief": WORDS}, assigned=(WORD,))])
+    store.desk.add([NewTask("demonstration", {"messages": [], "brief": WORDS})])
+    store.desk.add([NewTask("demonstration", {"messages": [], "brief": f"2 {WORDS}"}, assigned=(WORD,))])
     store.desk.add([NewTask(kind, {"messages": asked, "answer": WORDS}, needed=3) for kind in ("vote", "flag", "edit")])
     for who, vote in ((lea, "good"), ("gone", "bad")):
         task = store.desk.take(Asker(who, 3), "vote")
@@ -142,9 +151,9 @@ def fill_rounds(root: Path) -> Path:
     return root / "report.html"
 
 
-@pytest.fixture
-def hostile(browser: Browser, tmp_path: Path) -> Iterator[tuple[Site, dict[str, str]]]:
-    root = tmp_path / "w"
+@pytest.fixture(scope="module")
+def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, str]]]:
+    root = tmp_path_factory.mktemp("hostile") / "w"
     Workspace.create(root, from_dict({"project": {"name": WORD, "domain": "none"}}, "test"))
     report = fill_rounds(root)
     with Store.open(root / "store.db") as store:
@@ -166,66 +175,65 @@ def hostile(browser: Browser, tmp_path: Path) -> Iterator[tuple[Site, dict[str, 
             yield site, {"chat": chat, "link": link, "answer": answer, "ada": store.credentials.begin(ada.id, 1)}
             for context in browser.contexts:
                 context.close()
-    assert site.complaints == []
 
 
 def look(page: Page, path: str, *there: str) -> None:
-    """Open a page; `there`: places in it that show the words."""
-    page.goto(path)
+    """Go to a place of the page; `there`: where it shows the words. It is looked at in both languages."""
+    page.evaluate(GO, path)
+    shown(page, *(there or ["main"]))
+    page.locator("header [title=English], header [title=中文]").first.click()
     shown(page, *there)
 
 
 def shown(page: Page, *there: str) -> None:
     for place in there:
-        expect(page.locator(place).first).to_contain_text("onerror=ran()")
-    page.wait_for_load_state("networkidle")
+        expect(page.locator(place).first).to_contain_text("onerror=ran()" if place != "main" else "")
     assert page.evaluate(MARKUP) == [], page.url
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_words_run(hostile: tuple[Site, dict[str, str]], language: str) -> None:
+def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     site, at = hostile
     cookie = {"name": f"steersman_{site.url.rsplit(':', 1)[1]}", "value": at["ada"], "domain": "127.0.0.1", "path": "/"}
     cookie |= {"expires": -1, "httpOnly": True, "secure": False, "sameSite": "Strict"}
-    kept = [{"origin": site.url, "localStorage": [{"name": "steersman.language", "value": language}]}]
-    page = site.open("/login", storage_state={"cookies": [cookie], "origins": kept}, locale=language, base_url=site.url)
+    site.refusals = True
+    page = site.open("/login", storage_state={"cookies": [cookie], "origins": []}, locale="en", base_url=site.url)
     page.add_init_script(WATCH)
     page.on("popup", lambda opened: site.complaints.append(f"a window: {opened.url}"))
+    page.goto("/")
     look(page, "/", "h1, h2", ".examples", "nav", "header")
     look(page, f"/?c={at['chat']}", "article.mine", "article .markdown", ".sources", "nav")
     page.keyboard.press("Control+,")
     expect(page.locator("dialog textarea").first).to_have_value(WORDS)
-    shown(page)
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")
     page.keyboard.type("onerror")
     shown(page, "nav mark, nav a")
-    look(page, f"/?c={at['chat']}")
+    page.goto(f"/?c={at['chat']}")
     site.ask(page, f"again {WORDS}")
-    expect(page.locator("article .markdown")).to_have_count(2)
-    shown(page, "article.mine >> nth=1", "article .markdown >> nth=1")
-    look(page, f"/shared/{at['link']}", "h1", "article >> nth=0", "article >> nth=1")
-    look(page, "/desk", "dialog")
-    page.keyboard.press("Enter")
+    expect(page.locator("article .markdown")).to_have_count(3)
+    shown(page, "article.mine >> nth=2", "article .markdown >> nth=2")
+    page.evaluate(GO, f"/shared/{at['link']}")
+    shown(page, "h1", "article >> nth=0", "article >> nth=1")
+    page.evaluate(GO, "/desk")
+    shown(page, "dialog")
+    page.keyboard.press("Enter")  # the guidelines are read
     for number in range(1, 6):
         expect(page.locator(".queues")).to_be_visible()
         page.keyboard.press(str(number))
-        shown(page, "main")
+        expect(page.locator("footer")).to_be_visible()
+        shown(page, "#main")
         page.keyboard.press("Escape")
-    for tab, places in {"team": ["#main", ".waits"], "decide": ["article"], "history": []}.items():
-        look(page, f"/desk/{tab}", *places)
-    look(page, "/rank", "main")
-    look(page, "/rounds", "header, h1")
+    look(page, "/desk/team", "#main", ".waits")
+    look(page, "/desk/decide", "article")
+    look(page, "/desk/history")
+    look(page, "/rounds", "header")
     look(page, "/rounds/run", "article")
     look(page, "/rounds/curves", ".sample")
-    look(page, "/rounds/data", "table")
-    look(page, "/rounds/data/chats", "main")
-    look(page, "/rounds/1", "main")
-    look(page, "/rounds/canary")
-    look(page, f"/rounds/lineage/{at['answer']}", "main")
-    look(page, "/people", "table", "main")
-    look(page, "/report", "body")
-    site.refusals = True
+    look(page, "/rounds/data")
+    look(page, "/rounds/data/chats", "article, li, .record, main section")
+    look(page, "/rounds/1", "table")
+    look(page, f"/rounds/lineage/{at['answer']}", ".said")
+    look(page, "/people", "table")
     for address in ("/?c=%3Cimg%20src=x%20onerror=ran()%3E", "/rounds/lineage/%3Cimg%20src=x%20onerror=ran()%3E"):
         look(page, address)
     for address in (
@@ -233,4 +241,8 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]], language: str) -> No
         "/shared/%22%3E%3Csvg%20onload=ran()%3E",
         "/%3Cscript%3E",
     ):
-        look(page, address)
+        page.evaluate(GO, address)
+        shown(page, "main")
+    page.goto("/report")
+    shown(page, "body")
+    assert site.complaints == []

@@ -11,7 +11,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
-from steersman.server.openai_schema import MOST_STOPS, nucleus, refuse_unknown
+from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
@@ -190,8 +190,8 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
     if isinstance(request, MessagesRequest):
         params = SamplingParams(
             max_tokens=request.max_tokens,
-            temperature=temperature if request.temperature is None else request.temperature,
-            **nucleus(request.top_p, request.top_k or 0),
+            **spread(request, temperature),
+            top_k=request.top_k or 0,
             stop=tuple(request.stop_sequences or ()),
             json_schema=request.schema_of_answer,
         )

@@ -300,17 +300,21 @@ def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int
     )
 
 
-def nucleus(top_p: float | None, top_k: int = 0) -> dict[str, Any]:
-    """`top_p` and `top_k` of `SamplingParams`. A `top_p` of 0, which OpenAI takes, leaves the likeliest token alone."""
-    return {"top_p": 1.0, "top_k": 1} if top_p == 0 else {"top_p": 1.0 if top_p is None else top_p, "top_k": top_k}
+def spread(request: Any, temperature: float) -> dict[str, Any]:
+    """`temperature` (by default the one given) and `top_p` of `SamplingParams`. A `top_p` of 0, which OpenAI takes,
+    leaves the likeliest token alone, as a temperature of 0 does."""
+    asked = temperature if request.temperature is None else request.temperature
+    if request.top_p == 0:
+        return {"temperature": 0.0, "top_p": 1.0}
+    return {"temperature": asked, "top_p": 1.0 if request.top_p is None else request.top_p}
 
 
 def sampling_of(request: Any, max_tokens: int, temperature: float) -> dict[str, Any]:
     """The arguments of `SamplingParams` that chats and completions ask for by the same names; None is not given."""
     return {
         "max_tokens": max_tokens,
-        "temperature": temperature if request.temperature is None else request.temperature,
-        **nucleus(request.top_p, max(request.top_k or 0, 0)),
+        **spread(request, temperature),
+        "top_k": max(request.top_k or 0, 0),
         "n": request.n or 1,
         "seed": None if request.seed is None else request.seed % 2**63,
         "min_p": request.min_p or 0.0,

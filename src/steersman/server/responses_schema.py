@@ -11,7 +11,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError, refused
-from steersman.server.openai_schema import nucleus, refuse_unknown
+from steersman.server.openai_schema import refuse_unknown, spread
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.responses_tools import AnyTool, FlatChoice, asked_tools, flat_name, wrapped
@@ -237,8 +237,7 @@ def to_asked(
     try:
         params = SamplingParams(
             max_tokens=request.max_output_tokens or max_tokens,
-            temperature=temperature if request.temperature is None else request.temperature,
-            **nucleus(request.top_p),
+            **spread(request, temperature),
             json_schema=schema,
         )
     except ValueError as error:
