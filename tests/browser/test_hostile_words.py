@@ -217,6 +217,7 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     page.evaluate(GO, "/desk")
     shown(page, "dialog")
     page.keyboard.press("Enter")  # the guidelines are read
+    expect(page.locator("dialog")).to_have_count(0)
     for number in range(1, 6):
         expect(page.locator(".queues")).to_be_visible()
         page.keyboard.press(str(number))

@@ -173,10 +173,10 @@ def status_text(found: Team, progress: dict[str, dict[str, int]], names: Mapping
             for p in found.pairs
         ]
         lines += ["", *aligned(pairs)]
-    for one in found.assigned:
-        if one["missing"]:
-            name = names.get(one["name"], one["name"])
-            lines += ["", f"{one['tasks']} tasks wait for {name}, who cannot label here: "]
+    for given in found.assigned:
+        if given["missing"]:
+            name = names.get(given["name"], given["name"])
+            lines += ["", f"{given['tasks']} tasks wait for {name}, who cannot label here: "]
             lines[-1] += f"steersman desk assign all --of {shlex.quote(name)}"
     if found.undecided:
         lines += ["", f"{found.undecided} tasks wait for a decision: steersman serve, then /desk"]
