@@ -247,3 +247,7 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     page.goto("/report")
     shown(page, "body")
     assert site.complaints == []
+    page.goto("/")  # what would be found is found
+    with page.expect_console_message(lambda said: said.text.startswith("policy: script-src")):
+        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=ran()>')")
+    assert len(page.evaluate(MARKUP)) == 1
