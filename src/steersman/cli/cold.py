@@ -83,7 +83,10 @@ def legacy(
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
-        origin: dict[str, Any] = {"source": ", ".join(map(str, sources)), "skipped": {**read, **report.dropped, **dropped}}
+        origin: dict[str, Any] = {
+            "source": ", ".join(map(str, sources)),
+            "skipped": {**read, **report.dropped, **dropped},
+        }
         origin["changed"] = {**changed, **report.changed()}
         config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
         stem = name or default_name(sources[0])
