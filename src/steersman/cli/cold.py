@@ -83,11 +83,8 @@ def legacy(
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
-        origin: dict[str, Any] = {
-            "source": ", ".join(map(str, sources)),
-            "skipped": {**read, **report.dropped, **dropped},
-        }
-        origin["changed"] = {**changed, **report.changed()}
+        skipped, done = {**read, **report.dropped, **dropped}, {**changed, **report.changed()}
+        origin = {"source": ", ".join(map(str, sources)), "skipped": skipped, "changed": done}
         config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
         stem = name or default_name(sources[0])
         plan = planned(records, shares, LEAST if split == "auto" else 0)
