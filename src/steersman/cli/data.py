@@ -147,9 +147,8 @@ def data_import(
                 make=Shelf,
             )
         records, summary = _cleaned(found, objective, label)
-        about = {"source": label, "purpose": purpose, "replace": replace}
-        about |= {"skipped": summary.left_out, "changed": summary.changed}
-        about["source_sha256"] = source_hash(paths, every=bool(importer))
+        sha256 = source_hash(paths, every=bool(importer))
+        about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
         parts = planned(records, shares, LEAST if split == "auto" else 0), records

@@ -1,7 +1,7 @@
 """Rows with a message each whose columns no form names: what the words of the names leave no choice about.
 
 Which column names the conversation, who wrote, what and when is guessed from the names alone, and said; who is the
-customer and who the team is not, but where a page says it of the people that it links. Why so: decision 115 in
+customer and who the team is not, but where a page says it of the people that it links. Why so: decision 114 in
 docs/LOG.md.
 """
 
