@@ -3,6 +3,8 @@
 Planning loads transformers to read a model's config: seconds of a processor, whatever the answer. It rests on files, so
 a server asks another process once and afterwards compares the files' times. Only the free memory changes all
 the time; what fits into it is worked out anew at each call.
+
+Why so: decision 115 in docs/LOG.md.
 """
 
 from __future__ import annotations

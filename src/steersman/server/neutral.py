@@ -3,6 +3,8 @@
 Programs written for vLLM, LMDeploy, ms-swift, llama.cpp or text-generation-webui name all of that server's settings in
 each request, most with the value that changes nothing. Such a value is accepted; any other is refused by name, since it
 would change the answer.
+
+Why so: decision 115 in docs/LOG.md.
 """
 
 from __future__ import annotations
