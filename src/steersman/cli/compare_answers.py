@@ -60,6 +60,8 @@ def compare_answers(
     from steersman.eval.between_text import text
     from steersman.eval.runs import matched, read
 
+    if sheet is not None and (judge or reward or api or people or lower):
+        raise ValueError("--sheet writes a sheet and ends; expected it without --people, judges and --lower-is-better")
     config = config_file.with_overrides(configs.Config(), settings or [])
     read_runs = [read(run, cluster) for run in runs]
     if len({run.name for run in read_runs}) < max(2, len(runs)):
@@ -71,6 +73,11 @@ def compare_answers(
     scores = {
         run.name: {**between.scores_of(run, keys), **_judged(run, keys, judge, reward, config)} for run in read_runs
     }
+    measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
+    if odd := [measure for measure in lower or () if measure not in measured]:
+        raise ValueError(
+            f"--lower-is-better {odd[0]}: expected one of {', '.join(measured) or 'the scores; there are none'}"
+        )
     votes, about = _votes(read_runs, keys, api, endpoint_key, people or [])
     margin, opposite = config.eval.tie_margin if judge else 0.0, frozenset(lower or ())
     options = between.Settings(margin, config.eval.bootstrap, config.project.seed, lower_is_better=opposite)
