@@ -252,6 +252,8 @@ def data_report(
             f"  {key}: {', '.join(f'{k} {n}' for k, n in described[key].items()) or 'none'}"
             for key in ("languages", "personal", "flags", "sources")
         ),
+        *(f"  left out {n}: {why}" for why, n in info.skipped.items()),
+        *(f"  changed, {n} times: {what}" for what, n in info.changed.items()),
         f"  (languages and personal data: of {described['looked']} records looked at)",
         f"  report: {page}",
     ]

@@ -156,8 +156,8 @@ def data_import(
                 make=Shelf,
             )
         records, summary = _cleaned(found, objective, label)
-        about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
-        about["source_sha256"] = source_hash(paths, every=bool(importer))
+        sha256 = source_hash(paths, every=bool(importer))
+        about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
         parts = planned(records, shares, LEAST if split == "auto" else 0), records
@@ -199,8 +199,9 @@ def warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
 
 
 def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
-    """Unusual facts on how files were read, for the manifest: several files, other encodings than UTF-8."""
+    """How files were read, for the manifest: the fields taken for roles, several files, other encodings than UTF-8."""
     out: dict[str, Any] = {"files": dict(found.files)} if len(found.files) > 1 else {}
+    out |= {"fields": dict(found.fields)} if found.fields else {}
     others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
     return out | ({"encodings": others} if others else {})
 

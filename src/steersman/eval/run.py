@@ -254,8 +254,8 @@ def run(
     prompts, too_long = fit_all(prompts[: config.eval.prompts or None], folders, config)
     about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
-    folder = StageFolder(output, "report", recorded, inputs)
     judge, tasks = _judge_of(prompts, config, reward, "sft" in models), tasks_of(config.eval.tasks, about.root)
+    folder = StageFolder(output, "report", recorded, inputs)
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )
