@@ -70,8 +70,10 @@ def compare_answers(
     if sheet is not None:
         _write_sheet(sheet, read_runs, keys, config.project.seed, as_json)
         return
+    before: dict[Any, Any] = {}
     scores = {
-        run.name: {**between.scores_of(run, keys), **_judged(run, keys, judge, reward, config)} for run in read_runs
+        run.name: {**between.scores_of(run, keys), **_judged(run, keys, judge, reward, config, before)}
+        for run in read_runs
     }
     measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
     if odd := [measure for measure in lower or () if measure not in measured]:
@@ -98,7 +100,9 @@ def _write_sheet(sheet: Path, runs: Sequence[Run], keys: Sequence[Key], seed: in
     emit(as_json, {"sheet": str(sheet), "pairs": n, "equal": len(keys) - n}, told)
 
 
-def _judged(run: Run, keys: Sequence[Key], judge: str, reward: str, config: configs.Config) -> dict[str, Any]:
+def _judged(
+    run: Run, keys: Sequence[Key], judge: str, reward: str, config: configs.Config, before: dict[Any, Any]
+) -> dict[str, Any]:
     from steersman.eval import judged_runs
     from steersman.eval.judges import judge_for, judge_of
 
@@ -113,7 +117,7 @@ def _judged(run: Run, keys: Sequence[Key], judge: str, reward: str, config: conf
     if reward:
         from steersman.rounds.inputs import resolved
 
-        out |= judged_runs.by_reward(resolved(reward), run, keys, config)
+        out |= judged_runs.by_reward(resolved(reward), run, keys, config, before)
     return out
 
 
