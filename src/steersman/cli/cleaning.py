@@ -49,7 +49,7 @@ from steersman.progress import progress
 from steersman.rounds.data_sets import info_of
 
 if TYPE_CHECKING:
-    from steersman.data.cleaning.cleaners import Embed, Step
+    from steersman.data.cleaning.cleaners import Embed, Step, Wishes
     from steersman.data.cleaning.passes import Cleaned
 
 
@@ -94,21 +94,7 @@ def data_clean(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe, similar
     )
     every = cleaners.chosen(listed(steps))
-    _check_needed(
-        [step.name for step in every],
-        {
-            "--languages": (languages, "language"),
-            "--min-chars": (min_chars != 2, "length"),
-            "--max-chars": (max_chars, "length"),
-            "--near": (near != 0.75, "near"),
-            "--embed": (embed, "contamination"),
-            "--drop-unsafe": (drop_unsafe, "unsafe"),
-            "--mask": (mask, "pii"),
-            "--key": (key, "pii"),
-        },
-    )
-    if similar != 0.85 and not embed:
-        raise ValueError(f"--similar {similar:g}: expected --embed MODEL, whose cosines it is about")
+    _check_needed([step.name for step in every], wishes, key, embed)
     tests = _tests(space, info, against, every, into)
     every = [s for s in every if s.name != "contamination" or tests or listed(steps)]
     if embed and not tests:
@@ -126,11 +112,24 @@ def data_clean(
     emit(as_json, found, "\n".join(summary(done, into, page, key)))
 
 
-def _check_needed(steps: Sequence[str], given: Mapping[str, tuple[object, str]]) -> None:
+def _check_needed(steps: Sequence[str], wishes: Wishes, key: Path | None, embed: str) -> None:
     """ValueError for an option whose step is not done: nobody who gives a key may think that names are masked."""
+    usual = type(wishes)()
+    given = {
+        "--languages": (wishes.languages != usual.languages, "language"),
+        "--min-chars": (wishes.min_chars != usual.min_chars, "length"),
+        "--max-chars": (wishes.max_chars != usual.max_chars, "length"),
+        "--near": (wishes.near != usual.near, "near"),
+        "--embed": (embed, "contamination"),
+        "--drop-unsafe": (wishes.drop_unsafe, "unsafe"),
+        "--mask": (wishes.kinds != usual.kinds, "pii"),
+        "--key": (key, "pii"),
+    }
     for option, (value, step) in given.items():
         if value and step not in steps:
             raise ValueError(f"{option}: expected the step {step} among --steps")
+    if wishes.similar != usual.similar and not embed:
+        raise ValueError(f"--similar {wishes.similar:g}: expected --embed MODEL, whose cosines it is about")
 
 
 def _tests(
