@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +232,6 @@ def test_a_file_that_is_there_is_overwritten_only_when_asked(root: Path) -> None
         assert "exists already; expected the name of a new file, or --replace" in result.stderr
     assert "found a folder" in run("data", "export", "chats", "-o", "data").stderr
     assert run("data", "export", "chats", "-o", str(own), "--replace").exit_code == 0
-    assert run("data", "export", "chats", "-o", "/dev/null").exit_code == 0
     assert run("data", "export", "chats").exit_code == run("data", "export", "chats").exit_code == 0, "exports/ is ours"
     assert "--round 1: expected rankings" in run("data", "export", "chats", "--round", "1").stderr
 
@@ -253,3 +254,16 @@ def test_cleaning_refuses_an_option_whose_step_is_left_out(root: Path) -> None:
         assert f"{option}: expected the step {step} among --steps" in result.stderr
     assert not (root / "k").exists()
     assert "expected --embed" in run("data", "clean", "chats", "--steps", "contamination", "--similar", "0.5").stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_written_to_and_stays_a_pipe(root: Path) -> None:
+    run_json("data", "import", write(root / "chats.jsonl", dialogue("a")))
+    os.mkfifo(root / "pipe")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((root / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    assert run("data", "export", "chats", "-o", "pipe").exit_code == 0
+    reader.join(10)
+    assert read == [(root / "data" / "chats.jsonl").read_bytes()]
+    assert (root / "pipe").is_fifo()

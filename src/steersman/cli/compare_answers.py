@@ -70,16 +70,7 @@ def compare_answers(
     if sheet is not None:
         _write_sheet(sheet, read_runs, keys, config.project.seed, as_json)
         return
-    before: dict[Any, Any] = {}
-    scores = {
-        run.name: {**between.scores_of(run, keys), **_judged(run, keys, judge, reward, config, before)}
-        for run in read_runs
-    }
-    measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
-    if odd := [measure for measure in lower or () if measure not in measured]:
-        raise ValueError(
-            f"--lower-is-better {odd[0]}: expected one of {', '.join(measured) or 'the scores; there are none'}"
-        )
+    scores = _scores(read_runs, keys, (judge, reward), config, lower or ())
     votes, about = _votes(read_runs, keys, api, endpoint_key, people or [])
     margin, opposite = config.eval.tie_margin if judge else 0.0, frozenset(lower or ())
     options = between.Settings(margin, config.eval.bootstrap, config.project.seed, lower_is_better=opposite)
@@ -88,6 +79,24 @@ def compare_answers(
     if people:
         result["agreement"] = _agreement(read_runs, keys, scores, votes)
     emit(as_json, result, text(result))
+
+
+def _scores(
+    runs: Sequence[Run], keys: Sequence[Key], judges: tuple[str, str], config: configs.Config, lower: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Each run's scores, of its file and of the judges (a function, a reward model).
+
+    ValueError for a name in `lower` that no score has: that score would count the wrong way round.
+    """
+    from steersman.eval import between
+
+    before: dict[Any, Any] = {}
+    scores = {run.name: {**between.scores_of(run, keys), **_judged(run, keys, *judges, config, before)} for run in runs}
+    measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
+    if odd := [measure for measure in lower if measure not in measured]:
+        there = ", ".join(measured) or "the scores of files or judges; there are none"
+        raise ValueError(f"--lower-is-better {odd[0]}: expected one of {there}")
+    return scores
 
 
 def _write_sheet(sheet: Path, runs: Sequence[Run], keys: Sequence[Key], seed: int, as_json: bool) -> None:
