@@ -153,6 +153,17 @@ def explain(error: BaseException) -> str | None:
         return f"{error.filename}: permission denied; expected a place that you may read and write"
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return f"{error.filename or 'the disk'}: the disk is read-only; expected one that can be written to"
+    if (isinstance(error, OSError) and error.errno == errno.EFBIG) or "File too large" in text:
+        where = getattr(error, "filename", None) or "a file"
+        return (
+            f"{where}: too large for this disk (FAT32: 4 GiB) or this shell (ulimit -f); expected a place without such"
+        )
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # such a part of a text is a byte of a file's name or of an argument that Python could not read
+        return (
+            f"{ascii(error.object)[:200]}: a name in another encoding than {sys.getfilesystemencoding()}, that of this "
+            "system; expected one that it can read: set LC_ALL=C.UTF-8 or PYTHONUTF8=1, or rename the file"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}"
     # FloatingPointError is how a stage says that training diverged
