@@ -271,3 +271,16 @@ def test_options_of_a_file_or_model_that_is_not_named_are_refused(tmp_path: Path
         framework.build(), ["rank", "-w", str(tmp_path / "w"), "--round", "9", "--labeler", "a"]
     )
     assert (result.exit_code, "no round 9" in result.stderr) == (2, True)
+
+
+def test_a_narrow_terminal_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console, Group
+    from rich.table import Table
+
+    table = Table("name", "made from", box=None)
+    table.add_row("chats-validation-of-2026", "挂号-train")
+    for shown in (table, Group(table)):
+        framework.show(Console(width=20), shown)
+        out = capsys.readouterr().out
+        assert "…" not in out
+        assert "chats-validation-of-2026" in "".join(line[:10].strip() for line in out.splitlines()) or "2026" in out

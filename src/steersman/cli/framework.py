@@ -107,9 +107,16 @@ def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:
 
 
 def show(console: Console, text: RenderableType) -> None:
-    """Print what may hold data: no markup or control sequence in it is obeyed."""
+    """Print what may hold data: no markup or control sequence in it is obeyed, and no name in a table is cut."""
+    from rich.console import Group
     from rich.segment import Segment, Segments
+    from rich.table import Table
 
+    for table in (
+        part for part in (text.renderables if isinstance(text, Group) else [text]) if isinstance(part, Table)
+    ):
+        for column in table.columns:
+            column.overflow = "fold"  # a name that ends in … cannot be typed
     lines = console.render_lines(text, pad=False, new_lines=True)
     parts = [s if s.control else Segment(terminal.safe(s.text), s.style) for line in lines for s in line]
     console.print(Segments(parts), end="")
