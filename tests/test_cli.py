@@ -234,3 +234,17 @@ def test_terminal_gets_a_bar_unless_plain(monkeypatch: pytest.MonkeyPatch, capsy
 def test_words_for_numbers() -> None:
     assert [duration(s) for s in (0.4, 12, 80, 3900)] == ["0s", "12s", "1m20s", "1h05m"]
     assert metric_text({"loss": 2.30001, "lr": 5e-05, "best": 3, "note": "x"}) == "loss 2.3  lr 5e-05  best 3  note x"
+
+
+def test_ctrl_c_before_the_framework_is_there_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from steersman import cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steersman.cli.framework.run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted; nothing was begun\n")

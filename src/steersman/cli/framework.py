@@ -115,6 +115,18 @@ def show(console: Console, text: RenderableType) -> None:
     console.print(Segments(parts), end="")
 
 
+def free_file(path: Path, replace: bool) -> Path:
+    """A file that the user named for the verb to write. Raises ValueError where that would overwrite another.
+
+    What is no plain file, such as /dev/null or a pipe, loses nothing.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: expected the name of a file, found a folder")
+    if path.is_file() and not replace:
+        raise ValueError(f"{path} exists already; expected the name of a new file, or --replace to overwrite it")
+    return path
+
+
 def say(text: str) -> None:
     """A remark to the person, on stderr, so that stdout holds results only."""
     progress.note(text)
