@@ -330,6 +330,10 @@ def test_status_shows_the_resume_point(space: Workspace) -> None:
     assert (stages(space)["sft"]["state"], stages(space)["sft"]["resume"]) == ("missing", "")
     with locks.making(space.stage_dir("sft", 1)):
         assert (stages(space)["sft"]["state"], stages(space)["sft"]["resume"]) == ("partial", "nothing saved yet")
+    (folder / ".tensorboard").mkdir()
+    (folder / ".tensorboard" / "events").write_text("x")
+    with locks.making(space.stage_dir("sft", 1)):
+        assert stages(space)["sft"]["resume"] == "nothing saved yet", "no run goes on from its curves"
     (partial / "candidates.jsonl").write_text("x")
     found = stages(space)["sft"]
     assert found["state"] == "partial"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -147,6 +148,9 @@ def test_what_libraries_say_of_a_full_disk_is_the_disks() -> None:
     error = AssertionError("should not reach")
     error.__context__ = OSError(errno.ENOSPC, "No space left on device", "/somewhere/study.db")
     assert "/somewhere/study.db: no space left" in str(explain(error))
+    large = SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+    assert "too large for this disk" in str(explain(large))
+    assert "/mnt/usb/m.bin: too large" in str(explain(OSError(errno.EFBIG, "File too large", "/mnt/usb/m.bin")))
 
 
 def write_until_full(store: Store) -> None:

@@ -122,7 +122,8 @@ def _resume_point(partial: Path) -> str:
     files: dict[Path, float] = {}
     with contextlib.suppress(FileNotFoundError):  # the stage may be at work: points go, and at its end the folder
         for p in partial.rglob("*"):
-            if p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256") and p.is_file():
+            curves = any(at.startswith(".") for at in p.relative_to(partial).parts[:-1])  # what trackers keep
+            if p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256") and not curves and p.is_file():
                 with contextlib.suppress(FileNotFoundError):
                     files[p] = p.stat().st_mtime
     if not files:
