@@ -97,8 +97,8 @@ class Rows(Asked):
     overlap: Annotated[StrictInt, Field(ge=0, le=100), WHOLE] = 0
 
 
-_TASKS = {"properties": {"tasks": {"minItems": 1}, "of": {"const": ""}}, "required": ["tasks"]}
-_OF = {"properties": {"tasks": {"maxItems": 0}, "of": {"minLength": 1}}, "required": ["of"]}
+_TASKS: dict[str, Any] = {"properties": {"tasks": {"minItems": 1}, "of": {"const": ""}}, "required": ["tasks"]}
+_OF: dict[str, Any] = {"properties": {"tasks": {"maxItems": 0}, "of": {"minLength": 1}}, "required": ["of"]}
 
 
 class Assign(Asked):
