@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from client_agents import AGENTS
 from client_apps import APPS
+from client_editors import EDITORS
 from client_parts import ASKED, CHAT, SCHEMA, USAGE, Form, call, said, tool
 
 FORMS: dict[str, dict[str, Form]] = {
@@ -144,7 +145,7 @@ FORMS: dict[str, dict[str, Form]] = {
     },
 }
 
-FORMS |= AGENTS | APPS
+FORMS |= AGENTS | APPS | EDITORS
 
 
 def read(path: str, lines: Iterable[str]) -> str:

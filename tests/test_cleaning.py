@@ -96,6 +96,7 @@ def test_every_record_is_accounted_for(root: Path) -> None:
     info = read_info(root / "data" / "chats-clean.jsonl")
     assert (info.count, sum(info.skipped.values())) == (4, 5)
     assert info.config["cleaned"]["steps"][-1]["changed"] == {"phone masked": 1, "name masked": 1}
+    assert info.changed == {"pii: phone masked": 1, "pii: name masked": 1}
     ledger = [
         json.loads(line) for line in (root / "data" / "chats-clean.cleaning.jsonl").read_text("utf-8").splitlines()
     ]

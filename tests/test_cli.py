@@ -234,3 +234,53 @@ def test_terminal_gets_a_bar_unless_plain(monkeypatch: pytest.MonkeyPatch, capsy
 def test_words_for_numbers() -> None:
     assert [duration(s) for s in (0.4, 12, 80, 3900)] == ["0s", "12s", "1m20s", "1h05m"]
     assert metric_text({"loss": 2.30001, "lr": 5e-05, "best": 3, "note": "x"}) == "loss 2.3  lr 5e-05  best 3  note x"
+
+
+def test_ctrl_c_before_the_framework_is_there_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from steersman import cli
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steersman.cli.framework.run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted; nothing was begun\n")
+
+
+def test_a_name_in_another_encoding_says_so() -> None:
+    """LC_ALL=zh_CN.GBK with files whose names are UTF-8, or the other way round."""
+    with pytest.raises(UnicodeEncodeError) as raised:
+        "../in/\udce6\udc8c.csv".encode()
+    told = str(framework.explain(raised.value))
+    assert "'../in/\\udce6\\udc8c.csv': a name in another encoding" in told
+    assert "LC_ALL=C.UTF-8" in told
+
+
+def test_options_of_a_file_or_model_that_is_not_named_are_refused(tmp_path: Path) -> None:
+    for option in (["--stage", "sft"], ["--devices", "3"], ["--tokens-per-dialogue", "7"]):
+        result = CliRunner().invoke(framework.build(), ["init", str(tmp_path / "w"), *option])
+        assert (result.exit_code, (tmp_path / "w").exists()) == (2, False)
+        assert "expected --from FILE" in result.stderr
+    assert CliRunner().invoke(framework.build(), ["init", str(tmp_path / "w")]).exit_code == 0
+    result = CliRunner().invoke(framework.build(), ["serve", "-w", str(tmp_path / "w"), "--share", "0.5"])
+    assert (result.exit_code, "--share 0.5: expected --canary" in result.stderr) == (2, True)
+    result = CliRunner().invoke(
+        framework.build(), ["rank", "-w", str(tmp_path / "w"), "--round", "9", "--labeler", "a"]
+    )
+    assert (result.exit_code, "no round 9" in result.stderr) == (2, True)
+
+
+def test_a_narrow_terminal_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console, Group
+    from rich.table import Table
+
+    table = Table("name", "made from", box=None)
+    table.add_row("chats-validation-of-2026", "挂号-train")
+    for shown in (table, Group(table)):
+        framework.show(Console(width=20), shown)
+        out = capsys.readouterr().out
+        assert "…" not in out
+        assert "chats-validation-of-2026" in "".join(line[:10].strip() for line in out.splitlines()) or "2026" in out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -215,5 +217,53 @@ def test_export_errors(root: Path) -> None:
         assert "store.db: no such file" in result.stderr
     assert "expected one of rankings, comparisons" in run("data", "export", "nothing").stderr
     fill(root)
-    assert "no rankings of round 2" in run("data", "export", "rankings", "--round", "2").stderr
+    assert "no round 2" in run("data", "export", "rankings", "--round", "2").stderr
     assert run("data", "export", "feedback", "-o", "-", "--json").exit_code == 2
+
+
+def test_a_file_that_is_there_is_overwritten_only_when_asked(root: Path) -> None:
+    fill(root)
+    run_json("data", "import", write(root / "chats.jsonl", dialogue("a")))
+    own = write(root / "own.jsonl", dialogue("the only copy"))
+    for target in (own, "store.db", "steersman.toml", "data/chats.jsonl"):
+        before = (root / target).read_bytes()
+        result = run("data", "export", "chats", "-o", str(target))
+        assert (result.exit_code, (root / target).read_bytes()) == (2, before)
+        assert "exists already; expected the name of a new file, or --replace" in result.stderr
+    assert "found a folder" in run("data", "export", "chats", "-o", "data").stderr
+    assert run("data", "export", "chats", "-o", str(own), "--replace").exit_code == 0
+    assert run("data", "export", "chats").exit_code == run("data", "export", "chats").exit_code == 0, "exports/ is ours"
+    assert "--round 1: expected rankings" in run("data", "export", "chats", "--round", "1").stderr
+
+
+def test_a_mixture_with_test_prompts_in_it_is_told(root: Path) -> None:
+    run_json("data", "import", write(root / "all.jsonl", *(dialogue(f"What is room {i} for?") for i in range(20))))
+    run_json("data", "import", write(root / "exam.jsonl", dialogue("What is room 3 for?")), "--split", "test")
+    run_json("data", "import", write(root / "faq.jsonl", dialogue("Where is the door?")))
+    run_json("data", "remove", "all", "--yes")
+    run_json("data", "import", write(root / "all.jsonl", *(dialogue(f"What is room {i} for?") for i in range(20))))
+    assert "1 of 1 test prompts are in the training data" in run("data", "mix", "all", "--into", "m").stderr
+    assert "a share from 0.5 to 1" in run("data", "split", "faq", "--near", "2").stderr
+
+
+def test_cleaning_refuses_an_option_whose_step_is_left_out(root: Path) -> None:
+    run_json("data", "import", write(root / "chats.jsonl", dialogue("a")))
+    for option, value, step in (("--key", "k", "pii"), ("--mask", "phone", "pii"), ("--min-chars", "9", "length")):
+        result = run("data", "clean", "chats", "--steps", "exact", option, value)
+        assert result.exit_code == 2
+        assert f"{option}: expected the step {step} among --steps" in result.stderr
+    assert not (root / "k").exists()
+    assert "expected --embed" in run("data", "clean", "chats", "--steps", "contamination", "--similar", "0.5").stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_written_to_and_stays_a_pipe(root: Path) -> None:
+    run_json("data", "import", write(root / "chats.jsonl", dialogue("a")))
+    os.mkfifo(root / "pipe")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((root / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    assert run("data", "export", "chats", "-o", "pipe").exit_code == 0
+    reader.join(10)
+    assert read == [(root / "data" / "chats.jsonl").read_bytes()]
+    assert (root / "pipe").is_fifo()

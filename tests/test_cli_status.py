@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from steersman import locks
 from steersman.artifact.manifest import identity, read_manifest, write_manifest
 from steersman.artifact.stage_folder import partial_of
 from steersman.artifact.workspace import Workspace
@@ -326,7 +327,13 @@ def test_status_shows_the_resume_point(space: Workspace) -> None:
     folder = partial_of(space.stage_dir("sft", 1))
     partial = folder / "resume"
     partial.mkdir(parents=True)
-    assert stages(space)["sft"]["resume"] == "nothing saved yet"
+    assert (stages(space)["sft"]["state"], stages(space)["sft"]["resume"]) == ("missing", "")
+    with locks.making(space.stage_dir("sft", 1)):
+        assert (stages(space)["sft"]["state"], stages(space)["sft"]["resume"]) == ("partial", "nothing saved yet")
+    (folder / ".tensorboard").mkdir()
+    (folder / ".tensorboard" / "events").write_text("x")
+    with locks.making(space.stage_dir("sft", 1)):
+        assert stages(space)["sft"]["resume"] == "nothing saved yet", "no run goes on from its curves"
     (partial / "candidates.jsonl").write_text("x")
     found = stages(space)["sft"]
     assert found["state"] == "partial"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
+from steersman.server.neutral import ENDS, NEUTRAL
 from steersman.server.openai_schema import ChatRequest, to_prompt
 from steersman.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from client_editors import STRICT
 from client_forms import FORMS, read
 from client_parts import CHAT, said
 
@@ -72,6 +75,82 @@ def test_no_thoughts_are_no_more_than_asked_for(client: TestClient, said_off: di
         # an engine that knows no way to ask for that says so
         assert answer.headers["Steersman-Left-Out"] == next(iter(said_off))
     assert "Steersman-Left-Out" not in client.post(f"/v1/{CHAT}", json=body | dict.fromkeys(said_off)).headers
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "named"),
+    [
+        (
+            CHAT,
+            {"messages": [said("user", "Hi", name="Ann"), said("assistant", "Yes?"), said("user", "Go")]},
+            "messages.name",
+        ),
+        (CHAT, {"tools": [STRICT]}, "tools.strict"),
+        (CHAT, {"tools": [STRICT], "tool_choice": "none"}, None),
+        ("responses", {"tools": [{"type": "function", "name": "f", "parameters": {}, "strict": True}]}, "tools.strict"),
+        ("messages", {"tools": [{"name": "f", "input_schema": {}, "eager_input_streaming": True}]}, None),
+        (
+            "messages",
+            {
+                "tools": [
+                    {"name": "f", "input_schema": {}, "strict": True, "defer_loading": True, "input_examples": [{}]}
+                ]
+            },
+            "tools.strict, tools.defer_loading, tools.input_examples",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_named(client: TestClient, path: str, changed: dict[str, Any], named: str | None) -> None:
+    """Who speaks in a chat of several, and promises of tools, were dropped without a word."""
+    told = "input" if path == "responses" else "messages"
+    body = {"model": "tiny", told: [said("user", "Hi")]} | ({"max_tokens": 9} if path == "messages" else {}) | changed
+    for stream in (False, True):
+        answer = client.post(f"/v1/{path}", json=body | {"stream": stream})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers.get("Steersman-Left-Out") == named
+
+
+def test_a_setting_of_another_server_that_changes_nothing_is_taken(client: TestClient) -> None:
+    """Programs for vLLM and LMDeploy send each of its settings; of another value they are still told no."""
+    body = {"model": "tiny", "messages": [said("user", "Hi")]}
+    for name, values in NEUTRAL.items():
+        for value in values:
+            assert client.post(f"/v1/{CHAT}", json=body | {name: value}).status_code == 200, name
+        other = {"ignore_eos": True, "kwargs": {"a": 1}}.get(name, [1] if values == ([],) else 7)
+        refused = client.post(f"/v1/{CHAT}", json=body | {name: other})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
+    goes_on = body | {"messages": [said("user", "Hi"), said("assistant", "Well,")]}
+    for name, value in ENDS.items():
+        assert client.post(f"/v1/{CHAT}", json=goes_on | {name: value}).status_code == 200
+        assert client.post(f"/v1/{CHAT}", json=body | {name: not value}).status_code == 200
+        for wrong in (goes_on | {name: not value}, body | {name: value}):
+            assert client.post(f"/v1/{CHAT}", json=wrong).json()["error"]["param"] == name
+
+
+@pytest.mark.parametrize("path", [CHAT, "completions", "messages", "responses"])
+def test_the_likeliest_token_alone_by_top_p(tmp_path: Path, path: str) -> None:
+    """OpenAI and Anthropic take 0, and Dify's slider begins there."""
+    told = {"completions": {"prompt": "Hi"}, "responses": {"input": "Hi"}}
+    more = told.get(path, {"messages": [said("user", "Hi")], "max_tokens": 9})
+    engine = FakeEngine()
+    with Store.open(tmp_path / "store.db") as store:
+        app = create_app(engine, store, name="Shop", language="en", max_tokens=20)
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            answer = client.post(f"/v1/{path}", json={"model": "tiny", "top_p": 0} | more)
+    assert answer.status_code == 200, answer.text
+    params = engine.seen[-1][1]
+    assert (params.temperature, params.top_p) == (0.0, 1.0)
+
+
+def test_an_address_of_nothing_is_an_error_to_a_program(client: TestClient) -> None:
+    """A base URL without /v1 was answered with the page, which is no list of models."""
+    for path in ("/models", "/health", "/props"):
+        for accept in ("*/*", "application/json"):
+            answer = client.get(path, headers={"accept": accept})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+            assert "/v1/models" in answer.json()["error"]["message"]
+        assert client.get(path, headers={"accept": "text/html,*/*;q=0.8"}).status_code == 200
+    assert client.get("/rounds/1").status_code == client.get("/").status_code == 200
 
 
 class Quiet(FakeEngine):

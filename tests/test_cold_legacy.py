@@ -358,6 +358,7 @@ def test_the_verb_previews_and_writes(tmp_path: Path, monkeypatch: pytest.Monkey
     done = run(*where, "--json")
     told = json.loads(done.stdout)
     assert told["datasets"][0]["count"] == told["kept"] == 1
+    assert told["datasets"][0]["changed"]["quotes taken out"] == 1
     letters = told["cleaning"]["letters"]
     assert letters["read"] == sum(n for what, n in letters.items() if what != "read")
     assert run(*where, "--keep", "jokes").exit_code == 2

@@ -397,3 +397,43 @@ def test_runs_match_by_prompt_where_there_are_no_ids(tmp_path: Path) -> None:
     assert spread is not None
     assert spread.prompts == pytest.approx(np.std([0.5, -0.5], ddof=1))
     assert blind._plain("=1+1") == "'=1+1"
+
+
+def test_a_filled_in_sheet_is_never_overwritten_and_is_read_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
+    one = write_jsonl(
+        tmp_path / "one.jsonl",
+        [{"id": f"p{i}", "prompt": f"哪里{i}？", "answer": "您好，儿科门诊在二楼，周六上午也开放。"} for i in range(4)],
+    )
+    two = write_jsonl(
+        tmp_path / "two.jsonl",
+        [{"id": f"p{i}", "prompt": f"哪里{i}？", "answer": "请先到一楼大厅挂号，再去三楼候诊。"} for i in range(4)],
+    )
+    arguments, sheet = ["compare-answers", str(one), str(two)], tmp_path / "sheet.csv"
+    run(*arguments, "--sheet", str(sheet))
+    text = sheet.read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    lines = [
+        f"{r['number']};{r['dialogue']};{r['answer 1']};{r['answer 2']};{v};;;"
+        for r, v in zip(rows, "１２＝1", strict=True)
+    ]
+    head = ";".join(rows[0])
+    sheet.write_bytes(
+        "\r\n".join([head, *lines, ";;;;;;;", ""]).encode("gb18030")
+    )  # Excel in China, with a German list separator
+    told = run(*arguments, "--people", str(sheet))
+    people = next(pair for pair in told["pairs"] if pair["measure"] == "people better")
+    assert people["wins"] + people["losses"] == 3
+    assert people["ties"] == 1
+    wanted = {"１": "answer 1", "２": "answer 2", "1": "answer 1"}
+    assert people["wins"] == sum(
+        r[wanted[v]] == "请先到一楼大厅挂号，再去三楼候诊。"
+        for r, v in zip(rows, "１２＝1", strict=True)
+        if v in wanted
+    )
+    before = sheet.read_bytes()
+    assert "people may have written" in run(*arguments, "--sheet", str(sheet), code=2)["error"]
+    assert sheet.read_bytes() == before
+    assert "--sheet writes" in run(*arguments, "--sheet", "new.csv", "--people", str(sheet), code=2)["error"]
+    assert (
+        "expected one of" in run(*arguments, "--people", str(sheet), "--lower-is-better", "perplexity", code=2)["error"]
+    )

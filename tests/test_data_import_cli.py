@@ -103,6 +103,25 @@ def test_what_was_guessed_is_shown(root: Path) -> None:
     assert run_json("data", "list")["datasets"][0]["config"]["encodings"] == {"t.csv": "cp1252"}
     other = run_json("data", "import", "t.csv", "--replace", "--map", "user=agent_reply,assistant=customer_message")
     assert other["fields"] == {"question": "agent_reply", "answer": "customer_message"}
+    assert run_json("data", "list")["datasets"][0]["config"]["fields"] == other["fields"]
+
+
+def test_the_manifest_says_what_was_changed_and_older_ones_are_read(root: Path) -> None:
+    rows = "Ticket_ID,Sender_Type,Text\n1,customer,Is it open?\n1,agent,Yes: 9 to 5.\n1,customer,Thanks\n"
+    (root / "t.csv").write_text(rows + "2,customer,Do you ship?\n2,agent,We do.\n", encoding="utf-8")
+    printed = run_json("data", "import", "t.csv")["changed"]
+    info = dataset.read_info(root / "data" / "t.jsonl")
+    assert info.changed == {what: n for what, n in printed.items() if n}
+    assert info.changed["last turns of the user cut off"] == 1
+    assert "changed, 1 times: last turns of the user cut off" in run("data", "report", "t").stdout
+    assert "last turns of the user cut off" in (root / "data" / "t.report.html").read_text("utf-8")
+    path = dataset.manifest_path(info.path)
+    old = {key: value for key, value in json.loads(path.read_text("utf-8")).items() if key != "changed"}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    assert dataset.read_info(info.path).changed == {}
+    path.write_text(json.dumps(old | {"changed": {"x": -1}}), encoding="utf-8")
+    with pytest.raises(ValueError, match="counts of records"):
+        dataset.read_info(info.path)
 
 
 def test_show(root: Path) -> None:

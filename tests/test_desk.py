@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from steersman.artifact.workspace import Workspace
+from steersman.cli.desk_verbs import status_text
 from steersman.config import Config
 from steersman.rounds.desk_import import Defaults, import_rows, people, read_rows
-from steersman.rounds.desk_team import differing, team
+from steersman.rounds.desk_team import assigned, differing, team
 from steersman.rounds.export import edited, reliability_of
 from steersman.rounds.gather import collect, comparisons, demonstrations, labels, write_gathered
 from steersman.store import NotYours, Outdated, Store, StoreError
@@ -146,6 +147,37 @@ def test_names_in_rows_are_people_with_accounts(store: Store) -> None:
     assert people(store, ["Lea", id_]) == (id_, id_)
     with pytest.raises(ValueError, match="3: nobody here is called Leo; expected people with an account"):
         import_rows(store, iter([("3", {"prompt": "Q2", "assign": "Leo"})]), Defaults())
+
+
+def test_what_waits_for_nobody_is_shown_and_given_to_others(store: Store) -> None:
+    """Tasks of a name from before there were accounts stayed with it for ever, and nobody was told."""
+    first, second, third, done = flag_tasks(store, 4)
+    store.desk.assign([first, done], ["old ann"])
+    store.desk.take(Asker("old ann"), "flag")
+    store.desk.take(Asker("old ann"), "flag")
+    flagged(store, first, "old ann")
+    store.desk.assign([second, third], ["bob", "old ann"])
+    assert assigned(store) == [
+        {"name": "bob", "tasks": 2, "missing": False},
+        {"name": "old ann", "tasks": 3, "missing": False},
+    ], "without accounts everybody may come"
+    lea, max_ = (store.accounts.add(name, Role.LABELER).id for name in ("Lea", "Max"))
+    store.accounts.add("Cid", Role.ADMIN)
+    store.desk.assign([second], ["old ann", lea])
+    store.desk.assign([third], [max_])
+    store.accounts.set_disabled(max_, True)
+    told = {one["name"]: (one["tasks"], one["missing"]) for one in assigned(store)}
+    assert told == {"old ann": (2, True), max_: (1, True), lea: (1, False)}
+    assert [one["missing"] for one in assigned(store)] == [True, True, False]
+    assert team(store).assigned == tuple(assigned(store))
+    text = status_text(team(store), store.desk.progress(1), store.accounts.names())
+    assert "2 tasks wait for old ann, who cannot label here: steersman desk assign all --of 'old ann'" in text
+    assert "1 tasks wait for Max" in text
+    assert store.desk.hand_over("old ann", []) == 2
+    assert store.desk.hand_over(max_, [lea]) == 1
+    whose = {one.id: one.assigned for one in store.desk.overview()}
+    assert whose == {first: ("old ann",), second: (lea,), third: (lea,), done: ()}
+    assert store.desk.hand_over("old ann", []) == 0
 
 
 def test_the_page_for_rankings_keeps_tasks_of_others(store: Store) -> None:

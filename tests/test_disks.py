@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -19,7 +20,7 @@ import test_train as stages
 import tiny as t
 from server_double import FakeEngine
 from steersman import locks
-from steersman.artifact.files import atomic_write, private
+from steersman.artifact.files import atomic_write, is_special, private
 from steersman.artifact.manifest import tree_hashes, verify
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build, explain
@@ -147,6 +148,9 @@ def test_what_libraries_say_of_a_full_disk_is_the_disks() -> None:
     error = AssertionError("should not reach")
     error.__context__ = OSError(errno.ENOSPC, "No space left on device", "/somewhere/study.db")
     assert "/somewhere/study.db: no space left" in str(explain(error))
+    large = SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+    assert "too large for this disk" in str(explain(large))
+    assert "/mnt/usb/m.bin: too large" in str(explain(OSError(errno.EFBIG, "File too large", "/mnt/usb/m.bin")))
 
 
 def write_until_full(store: Store) -> None:
@@ -246,6 +250,26 @@ def test_who_wants_to_share_words_can(tmp_path: Path) -> None:
     # asked again, privately: what others could read so far is closed, and that is said
     Store.open(tmp_path / "store.db").close()
     assert mode(tmp_path / "store.db") == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX's")
+def test_a_pipe_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
+    """`data export -o /dev/null` by root put a file in its place, which only root could open."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    try:
+        for mode, said in (("w", "一\n"), ("wb", "一\n".encode())):
+            with atomic_write(pipe, mode) as file:
+                file.write(said)
+            assert os.read(reader, 100) == "一\n".encode()
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert is_special(Path("/dev/stdout"))
+    assert is_special(Path("/dev/null"))
+    assert not is_special(tmp_path / "new")
 
 
 def test_logs_hold_no_words_of_a_request() -> None:

@@ -85,6 +85,7 @@ def test_eval_says_that_nobody_can_judge_before_it_answers(tiny: Path, tmp_path:
     assert "nobody can judge the answers" in refused
     assert "--reward" in refused
     assert not list(tmp_path.glob("out*/answers/*.jsonl")), "no time was spent"
+    assert not list(tmp_path.glob("out*")), "and no unfinished run is left"
 
 
 @pytest.fixture

@@ -68,8 +68,9 @@ def test_a_page_with_messages_of_several_tickets_is_not_one_dialogue(tmp_path: P
         for i, (p, t) in enumerate([(9, Q), (1, A), (8, Q), (1, A)])
     ]
     page = {"data": rows, "linked": {"person": {"1": {"id": 1}}}}
+    alone = [{name: value for name, value in one.items() if name != "ticket"} for one in rows]
     with pytest.raises(ValueError, match=r"nothing tells whether 'person' of each message is the customer or the team"):
-        read(tmp_path, page, columns="ignore=linked")
+        read(tmp_path, {"data": alone}, columns="ignore=linked")
     found = read(tmp_path, page, "*,1", "conversation=ticket,sender=person,message=message")
     assert said(found) == [[("user", f"{Q} {i}"), ("assistant", f"{A} {i}")] for i in range(2)]
 

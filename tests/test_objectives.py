@@ -202,3 +202,23 @@ def test_weights_are_read_written_and_checked(tmp_path: Path) -> None:
     for value in ("1", "{a = -1}", "{a = true}", "{a = nan}", '{a = "1"}', "{a = 0, b = 0}"):
         with pytest.raises(ValueError, match=r"reward\.objectives: expected a table of names and weights"):
             config_file.with_overrides(configs.Config(), [f"reward.objectives={value}"])
+
+
+def test_an_answer_neither_wins_nor_loses_against_itself(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last digits of a score depend on the row that it was computed in."""
+    from steersman.eval import run as evaluation
+
+    stages.run_reward(tiny, tmp_path / "reward", opposed(4), objectives=WEIGHTS, epochs=1)
+    digits = iter([0.5, 0.25, 0.5000001, 0.2499999, 0.75, 0.25])
+
+    def in_other_rows(compute: Any, template: Any, prompts: Any, answers: Any, device: Any) -> Any:
+        return [[[next(digits)] * 3 for _ in given] for given in answers]
+
+    monkeypatch.setattr(evaluation, "_per_answer", in_other_rows)
+    same, other = Completion("a", (5, 2), (), "stop", "v"), Completion("b", (6, 2), (), "stop", "v")
+    asked = [t.conversation("Where?", id="1"), t.conversation("When?", id="2")]
+    answers = [[same, same], [same, same], [other, same]]
+    scores, _ = evaluated(tmp_path / "reward", asked, answers, stages.FLOAT)
+    assert scores == [[0.5, 0.25], [0.5, 0.25], [0.75, 0.25]]

@@ -27,6 +27,11 @@ def names(text: str) -> list[str]:
         "林清轩的面霜过敏能退吗",
         "我投诉杨国福麻辣烫，外卖洒了",
         "康师傅冰红茶整箱有货吗",
+        "徐州的快递为什么停了",
+        "是徐州买的，怎么从广州发",
+        "许愿池的订单能取消吗",
+        "Our Felix Moore kettle leaks.",
+        "Mein Toaster von Karl Lindner wird nicht heiß.",
     ],
 )
 def test_a_firm_is_known_by_the_words_around_it(text: str) -> None:
@@ -44,6 +49,11 @@ def test_a_firm_is_known_by_the_words_around_it(text: str) -> None:
         ("李明的快递放门口了", "李明"),
         ("董鹏鹏直接持有公司2,283万股股份", "董鹏鹏"),
         ("请联系赵磊，电话打不通", "赵磊"),
+        ("郭元潮的单子怎么还没发", "郭元潮"),
+        ("帮我看看王小明的快递到哪了", "王小明"),
+        ("我是找孙丽买的，她说有赠品", "孙丽"),
+        ("这台跟李元芳订的，型号不对", "李元芳"),
+        ("My Felix Moore told me to call you", "Felix Moore"),
     ],
 )
 def test_people_in_such_places_are_masked(text: str, name: str) -> None:

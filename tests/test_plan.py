@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ import torch
 from typer.testing import CliRunner
 
 import tiny as t
+from steersman.artifact.workspace import Workspace
+from steersman.cli.framework import build
 from steersman.compute import packing
 from steersman.compute.packing import Row, Tree, build_row
 from steersman.config import DpoConfig, KtoConfig, ModelConfig, PpoConfig, RewardConfig, SftConfig, replaced
+from steersman.config_file import from_dict
+from steersman.data.dataset import write_dataset
 from steersman.families.outputs import branch_scores, response_logprobs, train_last_layers, use_checkpointing
 from steersman.kernels import ops
+from steersman.rounds import planned
 from steersman.train import budget, memory, sft
 from steersman.train.speed import fastest_product
 from steersman.weights.folders import load_causal, load_scalar, use_packed_rows
@@ -186,8 +192,6 @@ def test_free_memory_holds_what_this_process_has() -> None:
 
 
 def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steersman.cli.framework import build
-
     monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
 
     def call(*arguments: str) -> Any:
@@ -218,3 +222,48 @@ def test_emulated_products_are_not_waited_for(with_and_without_kernels: None, mo
     if ops.multiplies(torch.empty(0, dtype=torch.bfloat16)):
         in_float32 = fastest_product(torch.float32, torch.device("cpu"), 0.1)
         assert in_float32 / 4 < speed < in_float32 * 4
+
+
+def test_a_server_asks_another_process_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took seconds of a processor at each look, to read the same files."""
+    monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
+    base = shutil.copytree(tiny, tmp_path / "base")
+    space = Workspace.create(tmp_path / "w", from_dict({"model": {"base": str(base), "device": "cpu"}}, "test"))
+    asked: list[tuple[str, ...]] = []
+
+    def ask(space: Workspace, *words: str) -> Any:
+        asked.append(words)
+        return json.loads(CliRunner().invoke(build(), [*words, "-w", str(space.root), "--json"]).stdout)
+
+    def again(*words: str) -> bool:
+        """Whether it was asked; what is told is what the verb tells."""
+        asked.clear()
+        found = planned.planned(space, *words)
+        free = found["stages"][0]["free_bytes"]
+        told = ask(space, "plan", *words, "--memory", str(free))
+        assert [one["stage"] for one in found["stages"]] == [one["stage"] for one in told["stages"]]
+        assert [one["chosen"] for one in found["stages"]] == [one["chosen"] for one in told["stages"]]
+        assert [one["data"] for one in found["stages"]] == [one["data"] for one in told["stages"]]
+        return len(asked) == 2
+
+    monkeypatch.setattr(planned, "ask", ask)
+    assert (again(), again(), again()) == (True, False, False)
+    assert (again("sft"), again("sft"), again()) == (True, False, False)
+    monkeypatch.setattr("steersman.machine.free_memory", lambda: 300 << 20)
+    assert not again(), "what fits is worked out anew"
+    assert planned.planned(space)["stages"][0]["chosen"] is None
+    monkeypatch.undo()
+    monkeypatch.setattr(planned, "ask", ask)
+    monkeypatch.setattr("steersman.train.speed.products_per_second", lambda *_: 1e12)
+    write_dataset(space.data, "chats", "demonstrations", "train", [t.conversation("Q", "A", id="d")], "test", {})
+    assert (again(), again()) == (True, False)
+    config = base / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert (again(), again()) == (True, False)
+    (space.root / planned.NAME).write_text('{"loop": {"mark": 3}, "sft": []}')
+    assert (again("sft"), again("sft")) == (True, False)
+    assert (again("dpo"), again("dpo")) == (True, True), "what people said changes all the time"
+    monkeypatch.setattr(planned, "write_json", lambda *_: (_ for _ in ()).throw(OSError("read-only")))
+    settings = space.root / "steersman.toml"
+    settings.write_text(settings.read_text() + "\n")
+    assert (again(), again()) == (True, True)

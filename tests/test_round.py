@@ -281,3 +281,30 @@ def test_where_nobody_wrote_an_answer_the_start_is_not_fine_tuned_again(root: Pa
     }
     models = json.loads((root / "rounds/002/report/models.json").read_text())["models"]
     assert [model["name"] for model in models] == ["served", "kto"], "it is the served model, and not compared with it"
+
+
+def test_odd_feedback_is_refused_or_counted_and_one_long_edit_ends_no_round(root: Path) -> None:
+    """Edits that show nothing, are the answer itself, or thoughts alone; a text longer than a row; a changed mind."""
+    edits = {"الطلب في الطريق.": 200, "字" * 10_000: 200, "<think>x</think>": 200, " \n": 400, "\u200b\ufeff": 400}
+    edits |= {" I do not know. ": 400, "a\x00b": 400}
+    with Store.open(root / "store.db") as store, page(root, store) as client:
+        for number, (text, status) in enumerate(edits.items()):
+            answer = say(store, f"Where is {number}?", "I do not know.")
+            said = client.post(f"/api/messages/{answer}/feedback", json={"kind": "edit", "edited": text})
+            assert said.status_code == status, (text[:20], said.text)
+        both = say(store, "Both?", "Maybe.")
+        for kind in ("like", "dislike", "clear", "like", "dislike"):
+            assert client.post(f"/api/messages/{both}/feedback", json={"kind": kind}).status_code == 200
+        liked = say(store, "L" * 9_000, "No.")
+        assert client.post(f"/api/messages/{liked}/feedback", json={"kind": "like"}).status_code == 200
+        counted = client.get("/api/rounds/preview").json()
+        stored = len(store.records())
+    said = {name: of for name, of in counted["rules"].items() if name != "data sets"}
+    assert sum(of["records"] for of in said.values()) + counted["replaced"] == stored == 9
+    data = verb(root, "round")["data"]
+    too_long = "longer than sft.row_tokens = 1024"
+    assert data["rules"]["edit"] == {"records": 3, "used": 1, "dropped": {too_long: 1, "the edit is empty": 1}}
+    assert data["rules"]["label"] == {"records": 2, "used": 2, "dropped": {}}
+    assert data["too_long"] == {"kto": 1}
+    told = (root / "rounds/002/decision.txt").read_text()
+    assert "of these left out, being longer than the model's context: 1 by kto" in told

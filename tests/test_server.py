@@ -58,7 +58,7 @@ def test_the_page_and_its_files(client: TestClient, static: Path) -> None:
     (static / "index.html").write_text("<title>page</title>")
     (static / "assets" / "app-1a2b.js").write_text("let x")
     (static.parent / "secret.txt").write_text("outside")
-    for path in ("/", "/rank", "/some/client/route"):
+    for path in ("/", "/rank", "/rounds/some/client/route"):
         response = client.get(path)
         assert (response.status_code, response.text) == (200, "<title>page</title>")
         assert response.headers["cache-control"] == "no-cache"
@@ -69,6 +69,8 @@ def test_the_page_and_its_files(client: TestClient, static: Path) -> None:
     assert "immutable" in script.headers["cache-control"]
     assert client.head("/").status_code == 200
     assert client.get("/assets/gone.js").status_code == 404
+    browser = {"accept": "text/html,*/*;q=0.8"}
+    assert [client.get("/of/nothing", headers=h).status_code for h in ({}, browser)] == [404, 200]
     for path in ("/..%2fsecret.txt", "/assets/..%2f..%2fsecret.txt", "/%2e%2e/secret.txt", "/a%00b"):
         assert "outside" not in client.get(path).text
 

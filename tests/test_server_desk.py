@@ -131,5 +131,7 @@ def test_a_manager_sees_the_team_and_decides(client: TestClient) -> None:
     assert (made["by"], made["value"]["ranks"]) == ("lead", best["value"]["ranks"])
     assert call(client, "GET", "/differences", labeler="lead")["differences"] == []
     assert call(client, "POST", "/assign", tasks=[apart["task"]["id"], "none"], to=["bob"]) == {"assigned": 1}
+    for body in ({}, {"tasks": ["x"], "of": "bob"}):
+        assert call(client, "POST", "/assign", 400, to=["bob"], **body)["error"]["param"] == "tasks"
     (task,) = call(client, "GET", "/tasks", kind="ranking")["tasks"]
     assert (task["assigned"], task["labels"], task["closed"]) == (["bob"], 2, True)

@@ -233,7 +233,7 @@ def http(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         ({"max_tokens": True}, 400, "max_tokens", None),
         ({"temperature": 2.5}, 400, "temperature", None),
         ({"temperature": "hot"}, 400, "temperature", None),
-        ({"top_p": 0}, 400, "top_p", None),
+        ({"top_p": -0.1}, 400, "top_p", None),
         ({"n": 17}, 400, "n", None),
         ({"stop": ["a"] * 17}, 400, "stop", None),
         ({"stop": ""}, 400, "stop", None),

@@ -237,3 +237,27 @@ def test_upgraded_keeps_the_order_of_sections_and_what_stands_between() -> None:
         "# top\n\n# about ppo\n[ppo]  # here\niterations = 3\n# last\n\n[ppo.optimizer]\nlr = 1e-5\n"
         "\n# next\n[sft]\n\n[sft.optimizer]\nlr =2e-5\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding", "said"),
+    [
+        ('[project]\nname = "社区医院"\n', "gb18030", "line 2 is not UTF-8; save the file in the encoding UTF-8"),
+        ("[project]\n", "utf-16", "line 1 is not UTF-8"),
+        ('[model]\nbase = "C:\\Users\\eva"\n', "utf-8", "a path with \\ stands between single quotes"),
+        ("[project]\r\nname = “Auskunft”\r\n", "utf-8", 'found “, expected the plain " and ='),
+        ('[project]\nname ＝ "挂号"\n', "utf-8", "found ＝, expected the plain"),
+        ("[project\n", "utf-8", "not valid TOML"),
+    ],
+)
+def test_a_settings_file_of_another_editor_says_what_to_change(
+    tmp_path: Path, written: str, encoding: str, said: str
+) -> None:
+    (tmp_path / "s.toml").write_bytes(written.encode(encoding))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        config_file.load(tmp_path / "s.toml")
+
+
+def test_a_settings_file_with_a_mark_and_ends_of_lines_of_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbf" + '[project]\r\nname = "挂号"\r\n'.encode())
+    assert config_file.load(tmp_path / "s.toml").project.name == "挂号"

@@ -12,6 +12,7 @@ import difflib
 import json
 import math
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -209,12 +210,29 @@ def load(path: Path, tell: Callable[[str], None] | None = None) -> Config:
 
 def read_tree(path: Path) -> dict[str, Any]:
     """The TOML file as nested dicts. Raises ValueError where it is none."""
+    raw, text = path.read_bytes(), ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = raw.decode("utf-8-sig")
+        return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
     except RecursionError:
         raise ValueError(f"{path}: not valid TOML: nested too deeply") from None
-    except ValueError as error:  # invalid TOML or UTF-8, or an integer of thousands of digits
-        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}: line {line} is not UTF-8; save the file in the encoding UTF-8") from None
+    except ValueError as error:  # invalid TOML, or an integer of thousands of digits
+        raise ValueError(f"{path}: not valid TOML: {error}{_advice(text, str(error))}") from None
+
+
+def _advice(text: str, error: str) -> str:
+    """What is usually wrong with the line that the TOML reader names: quotes of word processors, paths of Windows."""
+    if (at := re.search(r"at line (\d+)", error)) is None:
+        return ""
+    line = text.split("\n")[int(at[1]) - 1]
+    if "\\" in line and '"' in line:
+        return "; a path with \\ stands between single quotes: 'C:\\models', or has / instead"
+    if found := [c for c in "“”„‘’＝，" if c in line]:
+        return f'; found {found[0]}, expected the plain " and ='
+    return ""
 
 
 def check_trust(config: Config, source: str) -> None:

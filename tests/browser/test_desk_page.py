@@ -126,6 +126,23 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     expect(page.get_by_text("Nobody differs")).to_be_visible()
 
 
+def test_what_waits_for_somebody_is_given_back_by_one_button(site: Site) -> None:
+    fill(site)
+    (first, second, *_) = (task.id for task in site.store.desk.overview("vote"))
+    site.store.desk.assign([first, second], ["old bob"])
+    page = begin(site, "Mei", locale="en")
+    page.get_by_role("link", name="Team").click()
+    waits = page.locator(".waits")
+    expect(waits).to_contain_text("2 tasks for old bob alone are not done yet.")
+    page.get_by_label("For").last.fill("Lea")
+    waits.get_by_role("button", name="Give to Lea").click()
+    expect(waits).to_contain_text("2 tasks for Lea alone are not done yet.")
+    page.get_by_label("For").last.fill("")
+    waits.get_by_role("button", name="Give back to all").click()
+    expect(waits).to_have_count(0)
+    assert site.store.desk.assigned() == {}
+
+
 SLOWLY = """() => {
     const sent = window.fetch
     window.fetch = async (to, how) => {

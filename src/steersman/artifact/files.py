@@ -63,14 +63,17 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False, like: Path | 
     """Open a temporary sibling of `path`; on success fsync and rename it, on any error remove it.
 
     `words`: the file contains people's words, whatever its name (see `private`). `like`: a file whose permissions it
-    gets.
+    gets. A device or pipe is written to as it is: root's rename onto /dev/null would leave a file in its place.
     """
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    if is_special(path):
+        with naming(path), open(path, mode, encoding=encoding, newline=newline) as file:
+            yield file
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path):
-            with open(
-                temporary, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
-            ) as file:
+            with open(temporary, mode, encoding=encoding, newline=newline) as file:
                 temporary.chmod(stat.S_IMODE(like.stat().st_mode) if like else mode_of(path, words))
                 yield file
                 file.flush()
@@ -80,6 +83,12 @@ def atomic_write(path: Path, mode: str = "w", words: bool = False, like: Path | 
         temporary.unlink(missing_ok=True)
         raise
     fsync_dir(path.parent)
+
+
+def is_special(path: Path) -> bool:
+    """Whether nothing can be put in its place: a device, a pipe, a socket, or a link to what a process has open."""
+    opened = path.is_absolute() and path.parent in (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+    return opened or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def rewrite(path: Path, text: str) -> None:

@@ -3,9 +3,15 @@ verbs."""
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run `steersman` with the process's arguments."""
-    from steersman.cli.framework import run
+    try:
+        from steersman.cli.framework import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # in the first second, while what every verb needs is imported
+        print("interrupted; nothing was begun", file=sys.stderr)
+        sys.exit(130)

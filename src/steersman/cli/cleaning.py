@@ -27,7 +27,17 @@ from steersman.cli.clean_options import (
     SimilarOption,
     StepsOption,
 )
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import (
+    DATA,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    add,
+    emit,
+    free_file,
+    open_workspace,
+    say,
+)
 from steersman.cli.import_options import ReplaceOption
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.data import dataset
@@ -39,7 +49,7 @@ from steersman.progress import progress
 from steersman.rounds.data_sets import info_of
 
 if TYPE_CHECKING:
-    from steersman.data.cleaning.cleaners import Embed, Step
+    from steersman.data.cleaning.cleaners import Embed, Step, Wishes
     from steersman.data.cleaning.passes import Cleaned
 
 
@@ -84,6 +94,7 @@ def data_clean(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe, similar
     )
     every = cleaners.chosen(listed(steps))
+    _check_needed([step.name for step in every], wishes, key, embed)
     tests = _tests(space, info, against, every, into)
     every = [s for s in every if s.name != "contamination" or tests or listed(steps)]
     if embed and not tests:
@@ -99,6 +110,26 @@ def data_clean(
         "report": str(page) if page else None,
     }
     emit(as_json, found, "\n".join(summary(done, into, page, key)))
+
+
+def _check_needed(steps: Sequence[str], wishes: Wishes, key: Path | None, embed: str) -> None:
+    """ValueError for an option whose step is not done: nobody who gives a key may think that names are masked."""
+    usual = type(wishes)()
+    given = {
+        "--languages": (wishes.languages != usual.languages, "language"),
+        "--min-chars": (wishes.min_chars != usual.min_chars, "length"),
+        "--max-chars": (wishes.max_chars != usual.max_chars, "length"),
+        "--near": (wishes.near != usual.near, "near"),
+        "--embed": (embed, "contamination"),
+        "--drop-unsafe": (wishes.drop_unsafe, "unsafe"),
+        "--mask": (wishes.kinds != usual.kinds, "pii"),
+        "--key": (key, "pii"),
+    }
+    for option, (value, step) in given.items():
+        if value and step not in steps:
+            raise ValueError(f"{option}: expected the step {step} among --steps")
+    if wishes.similar != usual.similar and not embed:
+        raise ValueError(f"--similar {wishes.similar:g}: expected --embed MODEL, whose cosines it is about")
 
 
 def _tests(
@@ -170,6 +201,7 @@ def data_unmask(
     name: NameArgument,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The key given to `data clean`.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file of --output.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -196,7 +228,7 @@ def data_unmask(
                 number, kept = next(marks, (0, {}))
             yield to_line(record)
 
-    to = output or space.root / "exports" / f"{name}.unmasked.jsonl"
+    to = free_file(output, replace) if output else space.root / "exports" / f"{name}.unmasked.jsonl"
     count = write_lines(to, lines())
     emit(as_json, {"path": str(to), "count": count}, f"{to}: {count} records, unmasked")
 
@@ -219,6 +251,8 @@ def data_report(
             f"  {key}: {', '.join(f'{k} {n}' for k, n in described[key].items()) or 'none'}"
             for key in ("languages", "personal", "flags", "sources")
         ),
+        *(f"  left out {n}: {why}" for why, n in info.skipped.items()),
+        *(f"  changed, {n} times: {what}" for what, n in info.changed.items()),
         f"  (languages and personal data: of {described['looked']} records looked at)",
         f"  report: {page}",
     ]

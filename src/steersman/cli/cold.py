@@ -83,11 +83,11 @@ def legacy(
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
-        origin = {"source": ", ".join(map(str, sources)), "skipped": {**read, **report.dropped, **dropped}}
+        skipped, done = {**read, **report.dropped, **dropped}, {**changed, **report.changed()}
+        origin = {"source": ", ".join(map(str, sources)), "skipped": skipped, "changed": done, "replace": replace}
         config = {"format": found.format, "split": split, "cold": "legacy", "kept_in": sorted(keep or ())}
-        stem = name or default_name(sources[0])
         plan = planned(records, shares, LEAST if split == "auto" else 0)
-        infos = write_splits(space, (stem, kind), (plan, records), origin | {"replace": replace}, config)
+        infos = write_splits(space, (name or default_name(sources[0]), kind), (plan, records), origin, config)
         data["datasets"] = [info.to_json() for info in infos]
         lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
     emit(as_json, data, "\n".join(lines))

@@ -60,6 +60,8 @@ def compare_answers(
     from steersman.eval.between_text import text
     from steersman.eval.runs import matched, read
 
+    if sheet is not None and (judge or reward or api or people or lower):
+        raise ValueError("--sheet writes a sheet and ends; expected it without --people, judges and --lower-is-better")
     config = config_file.with_overrides(configs.Config(), settings or [])
     read_runs = [read(run, cluster) for run in runs]
     if len({run.name for run in read_runs}) < max(2, len(runs)):
@@ -68,9 +70,7 @@ def compare_answers(
     if sheet is not None:
         _write_sheet(sheet, read_runs, keys, config.project.seed, as_json)
         return
-    scores = {
-        run.name: {**between.scores_of(run, keys), **_judged(run, keys, judge, reward, config)} for run in read_runs
-    }
+    scores = _scores(read_runs, keys, (judge, reward), config, lower or ())
     votes, about = _votes(read_runs, keys, api, endpoint_key, people or [])
     margin, opposite = config.eval.tie_margin if judge else 0.0, frozenset(lower or ())
     options = between.Settings(margin, config.eval.bootstrap, config.project.seed, lower_is_better=opposite)
@@ -79,6 +79,24 @@ def compare_answers(
     if people:
         result["agreement"] = _agreement(read_runs, keys, scores, votes)
     emit(as_json, result, text(result))
+
+
+def _scores(
+    runs: Sequence[Run], keys: Sequence[Key], judges: tuple[str, str], config: configs.Config, lower: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Each run's scores, of its file and of the judges (a function, a reward model).
+
+    ValueError for a name in `lower` that no score has: that score would count the wrong way round.
+    """
+    from steersman.eval import between
+
+    before: dict[Any, Any] = {}
+    scores = {run.name: {**between.scores_of(run, keys), **_judged(run, keys, *judges, config, before)} for run in runs}
+    measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
+    if odd := [measure for measure in lower if measure not in measured]:
+        there = ", ".join(measured) or "the scores of files or judges; there are none"
+        raise ValueError(f"--lower-is-better {odd[0]}: expected one of {there}")
+    return scores
 
 
 def _write_sheet(sheet: Path, runs: Sequence[Run], keys: Sequence[Key], seed: int, as_json: bool) -> None:
@@ -91,7 +109,9 @@ def _write_sheet(sheet: Path, runs: Sequence[Run], keys: Sequence[Key], seed: in
     emit(as_json, {"sheet": str(sheet), "pairs": n, "equal": len(keys) - n}, told)
 
 
-def _judged(run: Run, keys: Sequence[Key], judge: str, reward: str, config: configs.Config) -> dict[str, Any]:
+def _judged(
+    run: Run, keys: Sequence[Key], judge: str, reward: str, config: configs.Config, before: dict[Any, Any]
+) -> dict[str, Any]:
     from steersman.eval import judged_runs
     from steersman.eval.judges import judge_for, judge_of
 
@@ -106,7 +126,7 @@ def _judged(run: Run, keys: Sequence[Key], judge: str, reward: str, config: conf
     if reward:
         from steersman.rounds.inputs import resolved
 
-        out |= judged_runs.by_reward(resolved(reward), run, keys, config)
+        out |= judged_runs.by_reward(resolved(reward), run, keys, config, before)
     return out
 
 

@@ -7,14 +7,23 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from steersman import plugin_calls, plugins
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import (
+    DATA,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+    say,
+)
 from steersman.cli.import_options import (
     AsOption,
     EncodingOption,
@@ -147,14 +156,14 @@ def data_import(
                 make=Shelf,
             )
         records, summary = _cleaned(found, objective, label)
-        about = {"source": label, "purpose": purpose, "replace": replace, "skipped": summary.left_out}
-        about["source_sha256"] = source_hash(paths, every=bool(importer))
+        sha256 = source_hash(paths, every=bool(importer))
+        about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
         how = {"format": found.format, "split": split, "max_records": max_records}
         how |= by | ({"objective": objective} if objective else {})
         parts = planned(records, shares, LEAST if split == "auto" else 0), records
         infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
-    _warn_of_overlap(space, infos)
+    warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
 
 
@@ -182,7 +191,7 @@ def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading
     return dataclasses.replace(reading, importer=read), {"importer": plugin.name, "importer_sha256": plugin.digest}
 
 
-def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
+def warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
     from steersman.rounds.evidence import overlap_of_import
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
@@ -190,8 +199,9 @@ def _warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
 
 
 def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
-    """Unusual facts on how files were read, for the manifest: several files, other encodings than UTF-8."""
+    """How files were read, for the manifest: the fields taken for roles, several files, other encodings than UTF-8."""
     out: dict[str, Any] = {"files": dict(found.files)} if len(found.files) > 1 else {}
+    out |= {"fields": dict(found.fields)} if found.fields else {}
     others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
     return out | ({"encodings": others} if others else {})
 
@@ -317,46 +327,9 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
     emit(as_json, {"datasets": [info.to_json() for info in infos], "superseded": by}, table if infos else empty)
 
 
-def data_export(
-    what: Annotated[
-        str,
-        typer.Argument(metavar="WHAT", help="rankings, comparisons, feedback, demonstrations or a data set's name."),
-    ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; '-' is stdout.")] = None,
-    round_: Annotated[int, typer.Option("--round", min=0, help="Rankings of this round; 0 means the latest.")] = 0,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write what people said, or a data set, as JSON lines.
-
-    Without --output, rankings become the round's artifact that `steersman reward` trains on, and everything else
-    goes to exports/ in the workspace. Demonstrations are the answers that people edited.
-    """
-    from steersman.rounds import export as exporting
-
-    space = open_workspace(workspace, settings)
-    to_stdout = str(output) == "-"
-    if to_stdout and as_json:
-        raise ValueError("--json: expected --output to be a file, stdout cannot hold both")
-    if to_stdout:
-        for line in exporting.export_lines(space, what, round_ or space.round):
-            print(line)
-        return
-    if what == "rankings" and output is None:
-        manifest, folder = exporting.export_rankings(space, round_ or space.round)
-        data = {"what": what, "path": str(folder), "count": manifest.metrics["rankings"], "metrics": manifest.metrics}
-        text = f"{folder}: {manifest.metrics['rankings']} rankings, {manifest.metrics['simulated']} of them simulated"
-        emit(as_json, data, text)
-        return
-    path = output or space.root / "exports" / f"{what}.jsonl"
-    count = exporting.write_lines(path, exporting.export_lines(space, what, round_ or space.round))
-    emit(as_json, {"what": what, "path": str(path), "count": count}, f"{path}: {count} records")
-
-
 def register(app: typer.Typer) -> None:
     from steersman.cli import cleaning, portions
-    from steersman.cli.datasets import data_remove, data_show
+    from steersman.cli.datasets import data_export, data_remove, data_show
 
     group = typer.Typer(no_args_is_help=True, help="Import, clean, mix, split, show, export and remove data.")
     app.add_typer(group, name="data", rich_help_panel=DATA)

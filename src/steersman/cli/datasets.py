@@ -1,17 +1,18 @@
-"""`steersman data show | remove`: looking at one data set, and deleting it."""
+"""`steersman data show | remove | export`: looking at one data set, deleting it, writing it out."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from steersman.artifact.media import images_in
 from steersman.cli.data import languages
-from steersman.cli.framework import JsonOption, WorkspaceOption, emit, open_workspace
+from steersman.cli.framework import JsonOption, SetOption, WorkspaceOption, emit, free_file, open_workspace
 from steersman.cli.kept_images import drop_images
 from steersman.data import dataset
 from steersman.data.written import values_of
@@ -84,3 +85,45 @@ def data_remove(
     dataset.remove_dataset(info)
     drop_images(space, images)
     emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
+
+
+def data_export(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help="rankings, comparisons, feedback, demonstrations or a data set's name."),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; '-' is stdout.")] = None,
+    round_: Annotated[int, typer.Option("--round", min=0, help="Rankings of this round; 0 means the latest.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file of --output.")] = False,
+    workspace: WorkspaceOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what people said, or a data set, as JSON lines.
+
+    Without --output, rankings become the round's artifact that `steersman reward` trains on, and everything else
+    goes to exports/ in the workspace. Demonstrations are the answers that people edited.
+    """
+    from steersman.rounds import export as exporting
+
+    space = open_workspace(workspace, settings)
+    to_stdout = str(output) == "-"
+    if round_ and what not in ("rankings", "comparisons"):
+        raise ValueError(f"--round {round_}: expected rankings or comparisons to export; {what} are of all rounds")
+    if round_:
+        space.check_round(round_)
+    if to_stdout and as_json:
+        raise ValueError("--json: expected --output to be a file, stdout cannot hold both")
+    if to_stdout:
+        for line in exporting.export_lines(space, what, round_ or space.round):
+            print(line)
+        return
+    if what == "rankings" and output is None:
+        manifest, folder = exporting.export_rankings(space, round_ or space.round)
+        data = {"what": what, "path": str(folder), "count": manifest.metrics["rankings"], "metrics": manifest.metrics}
+        text = f"{folder}: {manifest.metrics['rankings']} rankings, {manifest.metrics['simulated']} of them simulated"
+        emit(as_json, data, text)
+        return
+    path = free_file(output, replace) if output else space.root / "exports" / f"{what}.jsonl"
+    count = exporting.write_lines(path, exporting.export_lines(space, what, round_ or space.round))
+    emit(as_json, {"what": what, "path": str(path), "count": count}, f"{path}: {count} records")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOpti
 if TYPE_CHECKING:
     from steersman.rounds.between_people import Measured
     from steersman.rounds.desk_team import Team
+    from steersman.store import Store
 
 AssignOption = Annotated[
     str,
@@ -62,25 +65,44 @@ def desk_assign(
     to: Annotated[str, typer.Argument(metavar="NAMES", help="People, with commas between; 'all' for everybody.")],
     kind: KindOption = "",
     tasks: Annotated[list[str] | None, typer.Option("--task", help="This task's id; may be repeated.")] = None,
+    of: Annotated[
+        str, typer.Option("--of", metavar="NAME", help="What waits for this person, who need not exist any more.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 0,
     workspace: WorkspaceOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give tasks to some people alone, or back to all: those named, or all of a kind that nobody has labeled."""
+    """Give tasks to some people alone, or back to all: those named, a kind's that nobody has labeled, or somebody's."""
     from steersman.rounds.desk_import import people
     from steersman.rounds.export import open_store
 
     space = open_workspace(workspace, settings)
-    if not tasks and not kind:
-        raise ValueError("desk assign: expected --task ID, or --kind with what is to be assigned")
+    if not tasks and not kind and not of:
+        raise ValueError("desk assign: expected --task ID, --of NAME, or --kind with what is to be assigned")
+    if of and (tasks or kind or limit):
+        raise ValueError("desk assign --of: expected no --task, --kind or --limit beside it")
     with open_store(space) as store:
+        if of:
+            done = store.desk.hand_over(_waited_for(store, of), () if to == "all" else people(store, _names(to)))
+            emit(as_json, {"assigned": done, "to": to, "of": of}, f"{done} tasks of {of} are for {to}")
+            return
         ids = list(tasks or [])
         if kind:
             found = store.desk.overview(kind, limit=10**6)
             ids += [one.id for one in found if not one.labels and not one.closed and not one.gold]
         done = store.desk.assign(ids[: limit or None], () if to == "all" else people(store, _names(to)))
     emit(as_json, {"assigned": done, "to": to}, f"{done} tasks are for {to}")
+
+
+def _waited_for(store: Store, name: str) -> str:
+    """The person as tasks name them. ValueError where no task waits for anybody of that name."""
+    waited, names = store.desk.assigned(), store.accounts.names()
+    found = name if name in waited else next((id_ for id_, own in names.items() if own == name and id_ in waited), None)
+    if found is None:
+        those = ", ".join(names.get(one, one) for one in waited) or "nobody"
+        raise ValueError(f"--of {name}: no task waits for them; expected one for whom some do: {those}")
+    return found
 
 
 def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
@@ -111,11 +133,12 @@ def desk_status(workspace: WorkspaceOption = None, settings: SetOption = None, a
     space = open_workspace(workspace, settings)
     with open_store(space) as store:
         found, progress = team(store), store.desk.progress(space.config.rank.overlap)
+        names = store.accounts.names()
     data = found.to_json() | {"progress": progress}
-    emit(as_json, data, status_text(found, progress))
+    emit(as_json, data, status_text(found, progress, names))
 
 
-def status_text(found: Team, progress: dict[str, dict[str, int]]) -> str:
+def status_text(found: Team, progress: dict[str, dict[str, int]], names: Mapping[str, str]) -> str:
     from steersman.eval.wording import aligned
 
     if not progress:
@@ -130,11 +153,31 @@ def status_text(found: Team, progress: dict[str, dict[str, int]]) -> str:
         for one in found.labelers:
             gold = f"{one.right} of {one.gold}" if one.gold else ""
             seconds = "" if one.seconds is None else f"{one.seconds:.0f}"
-            people.append([one.name or "(no name)", str(one.labels), seconds, gold, one.drift.replace("_", " ")])
+            people.append(
+                [
+                    names.get(one.name, one.name) or "(no name)",
+                    str(one.labels),
+                    seconds,
+                    gold,
+                    one.drift.replace("_", " "),
+                ]
+            )
         lines += ["", *aligned(people)]
     if found.pairs:
-        pairs = [[p["kind"], f"{p['a']} and {p['b']}", f"kappa {_value(p)} of {p['units']} tasks"] for p in found.pairs]
+        pairs = [
+            [
+                p["kind"],
+                " and ".join(names.get(p[of], p[of]) for of in "ab"),
+                f"kappa {_value(p)} of {p['units']} tasks",
+            ]
+            for p in found.pairs
+        ]
         lines += ["", *aligned(pairs)]
+    for given in found.assigned:
+        if given["missing"]:
+            name = names.get(given["name"], given["name"])
+            lines += ["", f"{given['tasks']} tasks wait for {name}, who cannot label here: "]
+            lines[-1] += f"steersman desk assign all --of {shlex.quote(name)}"
     if found.undecided:
         lines += ["", f"{found.undecided} tasks wait for a decision: steersman serve, then /desk"]
     return "\n".join(lines)
@@ -156,6 +199,7 @@ def register(app: typer.Typer) -> None:
     imports = ["steersman desk import prompts.jsonl --assign ann,bob", "steersman desk import answers.csv --kind flag"]
     add(group, desk_import, name="import", panel=PEOPLE, examples=imports)
     assigns = ["steersman desk assign ann,bob --kind demonstration", "steersman desk assign all --kind edit"]
+    assigns.append("steersman desk assign ann --of bob")
     add(group, desk_assign, name="assign", panel=PEOPLE, examples=assigns)
     add(group, desk_score, name="score", panel=PEOPLE, examples=["steersman desk score"], slow=True)
     add(group, desk_status, name="status", panel=PEOPLE, examples=["steersman desk status"])

@@ -11,7 +11,6 @@ from steersman import locks
 from steersman.cli.bench import found_space
 from steersman.cli.cleaning import listed
 from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, say
-from steersman.cli.import_options import ReplaceOption
 
 
 def export(
@@ -34,7 +33,7 @@ def export(
         list[str] | None, typer.Option("--push", help="hf:OWNER/NAME or modelscope:OWNER/NAME; may be repeated.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="A pushed model is for all; default: private.")] = False,
-    replace: ReplaceOption = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in that folder.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

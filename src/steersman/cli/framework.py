@@ -107,12 +107,31 @@ def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:
 
 
 def show(console: Console, text: RenderableType) -> None:
-    """Print what may hold data: no markup or control sequence in it is obeyed."""
+    """Print what may hold data: no markup or control sequence in it is obeyed, and no name in a table is cut."""
+    from rich.console import Group
     from rich.segment import Segment, Segments
+    from rich.table import Table
 
+    for table in (
+        part for part in (text.renderables if isinstance(text, Group) else [text]) if isinstance(part, Table)
+    ):
+        for column in table.columns:
+            column.overflow = "fold"  # a name that ends in … cannot be typed
     lines = console.render_lines(text, pad=False, new_lines=True)
     parts = [s if s.control else Segment(terminal.safe(s.text), s.style) for line in lines for s in line]
     console.print(Segments(parts), end="")
+
+
+def free_file(path: Path, replace: bool) -> Path:
+    """A file that the user named for the verb to write. Raises ValueError where that would overwrite another.
+
+    What is no plain file, such as /dev/null or a pipe, loses nothing.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: expected the name of a file, found a folder")
+    if path.is_file() and not replace:
+        raise ValueError(f"{path} exists already; expected the name of a new file, or --replace to overwrite it")
+    return path
 
 
 def say(text: str) -> None:
@@ -141,6 +160,17 @@ def explain(error: BaseException) -> str | None:
         return f"{error.filename}: permission denied; expected a place that you may read and write"
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return f"{error.filename or 'the disk'}: the disk is read-only; expected one that can be written to"
+    if (isinstance(error, OSError) and error.errno == errno.EFBIG) or "File too large" in text:
+        where = getattr(error, "filename", None) or "a file"
+        return (
+            f"{where}: too large for this disk (FAT32: 4 GiB) or this shell (ulimit -f); expected a place without such"
+        )
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        # such a part of a text is a byte of a file's name or of an argument that Python could not read
+        return (
+            f"{ascii(error.object)[:200]}: a name in another encoding than {sys.getfilesystemencoding()}, that of this "
+            "system; expected one that it can read: set LC_ALL=C.UTF-8 or PYTHONUTF8=1, or rename the file"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the system'}: {error.strerror}"
     # FloatingPointError is how a stage says that training diverged

@@ -23,6 +23,11 @@ class Summary:
     def left(self) -> str:
         return "".join(f"; left out {n}: {why}" for why, n in self.left_out.items())
 
+    @property
+    def counts(self) -> dict[str, Mapping[str, int]]:
+        """What a data set's manifest says of its records' way in."""
+        return {"skipped": self.left_out, "changed": self.changed}
+
     def to_json(self) -> dict[str, Any]:
         rejected = self.found.reasons()
         return {

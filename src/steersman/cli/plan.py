@@ -77,7 +77,7 @@ def plan(
     free = _bytes(memory) if memory else None
     space = None if model else open_workspace(workspace, settings)
     config = space.config if space else config_file.with_overrides(configs.Config(), settings or ())
-    from steersman.train.budget import Lengths, make_plan, shape_in
+    from steersman.train.budget import MARGIN, Lengths, make_plan, shape_in
     from steersman.train.speed import operations_per_second
     from steersman.weights.folders import DTYPES, pick_device
     from steersman.weights.resolve import resolve
@@ -102,7 +102,8 @@ def plan(
         )
     device = pick_device(config.model.device)
     speed = operations_per_second(DTYPES[config.model.dtype], device)
-    emit(as_json, {"model": str(folder), "stages": [_json(p, speed) for p in plans]}, _text(plans, speed))
+    told = {"model": str(folder), "device": device.type, "margin": MARGIN, "stages": [_json(p, speed) for p in plans]}
+    emit(as_json, told, _text(plans, speed))
     stuck = [p for p in plans if p.plan.chosen is None]
     for p in stuck:
         say(f"{p.stage}: {p.plan.advice}")

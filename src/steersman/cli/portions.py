@@ -43,6 +43,7 @@ def data_mix(
     A record is taken once at most. The mixture takes the sets' place: they stay, but nothing learns from them.
     With --smoothing a set that has fewer records than its share gives what is missing to the others.
     """
+    from steersman.cli.data import warn_of_overlap
     from steersman.data import mixing
 
     space = open_workspace(workspace, settings)
@@ -76,6 +77,7 @@ def data_mix(
             source_sha256=hash_json([p.info.sha256 for p in parts]),
             skipped=left,
         )  # fmt: skip
+    warn_of_overlap(space, [info])
     lines = [f"{info.name}: {info.count} {info.kind}", *_told(parts, counts)]
     emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
 
@@ -144,9 +146,11 @@ def data_split(
 
     Makes NAME-train, NAME-validation and NAME-test, which take NAME's place: it stays, but nothing learns from it.
     """
-    from steersman.cli.data import LEAST, parse_split
+    from steersman.cli.data import LEAST, parse_split, warn_of_overlap
     from steersman.data import dividing
 
+    if not 0.5 <= near <= 1:
+        raise ValueError(f"--near {near:g}: expected a share from 0.5 to 1")
     space = open_workspace(workspace, settings)
     info, fractions = info_of(space, name), parse_split(shares)
     if len(fractions) < 2:
@@ -160,6 +164,7 @@ def data_split(
         {"split": shares, "near": near, "clusters": of.clusters, "made_of": {name: info.sha256}},
         replace,
     )
+    warn_of_overlap(space, infos)
     lines = [f"{i.name}: {i.count} {i.kind} ({i.split})" for i in infos]
     lines.append(f"  {info.count} records in {of.clusters} groups that stay together, the largest of {of.largest}")
     if of.joined:

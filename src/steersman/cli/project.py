@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def init(
     folder = _free_folder(folder)
     start = {"project": {"language": language}, "model": {"dtype": "auto"}}
     config = config_file.from_dict(start, "--language")
-    taken = together([adopt(source, stage, devices, tokens) for source in sources or ()])
+    taken = _taken(sources or (), stage, devices, tokens)
     for found in taken:
         config = applied(config, found)
     if name:
@@ -100,6 +101,15 @@ def _free_folder(folder: Path | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder or a name that is free, found a file")
     return folder
+
+
+def _taken(sources: Sequence[Path], stage: str, devices: int, tokens: int) -> list[Adopted]:
+    """What --from says, file by file. ValueError for its options where there is no file that they could be of."""
+    if not sources and (stage or devices or tokens != TOKENS):
+        raise ValueError(
+            "--stage, --devices and --tokens-per-dialogue: expected --from FILE, whose settings they are of"
+        )
+    return together([adopt(source, stage, devices, tokens) for source in sources])
 
 
 def _came(found: Adopted) -> list[str]:

@@ -155,6 +155,8 @@ def rank(
             raise ValueError("--agreement: expected no other option of ranking; it is of all that was said")
         show_agreement(space, as_json)
         return
+    if round_:
+        space.check_round(round_)
     number = round_ or space.round
     if labeler == SIMULATED:
         raise ValueError(f"--labeler {SIMULATED}: expected a person's name; for the rule judge say --simulated")

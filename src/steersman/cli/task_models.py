@@ -248,6 +248,7 @@ def _origin(sources: Sequence[Path], counts: Counts, replace: bool) -> dict[str,
         "source": ", ".join(map(str, sources)),
         "source_sha256": source_hash(sources),
         "skipped": dict(counts.left_out),
+        "changed": dict(counts.changed),
         "replace": replace,
     }
 

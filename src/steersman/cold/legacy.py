@@ -78,6 +78,12 @@ class Report:
             "examples": {s: [{"role": r, "text": t} for r, t in found] for s, found in self.examples.items()},
         }
 
+    def changed(self) -> dict[str, int]:
+        """What was taken out of dialogues and done to their turns -> number, for the manifest."""
+        done = {"turns joined": self.turns["joined"], "turns emptied": self.turns["emptied"]}
+        done["turns cut off"] = self.turns["cut off"]
+        return {**{f"{step} taken out": self.pieces[step] for step in STEPS}, **done}
+
     def lines(self) -> list[str]:
         turns, out = self.turns, [f"  dialogues: {self.dialogues} read, {self.kept} kept"]
         out += [f"    left out {n}: {why}" for why, n in self.dropped.items()]

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, now
-from steersman.data.encodings import guesses, sure
 from steersman.data.json_values import read_jsonl
 from steersman.data.made import SPREAD, marked
+from steersman.data.sheets import filled_in
 from steersman.data.split import split_key
 from steersman.types import Conversation, Message
 
@@ -118,7 +118,7 @@ def decided(records: Path, sheet: Path, by: str) -> Decided:
     """What people said in a sheet. Raises ValueError 'file:line: what was expected'."""
     known = {p.id: p for p in (Proposal.from_json(value) for _, value in read_jsonl(records, 64))}
     out, seen = Decided(), Counter[str]()
-    for line, row in _rows(sheet):
+    for line, row in filled_in(sheet, ("id", "approve", "question", "answer")):
         name = row.get("id", "").strip()
         if name not in known:
             raise ValueError(
@@ -136,24 +136,6 @@ def decided(records: Path, sheet: Path, by: str) -> Decided:
         if word in YES:
             _approve(known[name], row, by, out)
     return out
-
-
-def _rows(sheet: Path) -> list[tuple[int, dict[str, str]]]:
-    """The sheet's rows with their lines; spreadsheets may have saved it with ';' or in another encoding."""
-    raw = sheet.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        found = guesses(raw)
-        if not sure(found):
-            raise ValueError(f"{sheet}: expected UTF-8; save the sheet as CSV UTF-8") from None
-        text = raw.decode(found[0].encoding)
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if missing := {"id", "approve", "question", "answer"} - set(reader.fieldnames or ()):
-        raise ValueError(f"{sheet}:1: expected the columns {', '.join(COLUMNS)}; missing: {', '.join(sorted(missing))}")
-    return [(reader.line_num, {k: v or "" for k, v in row.items() if isinstance(k, str)}) for row in reader]
 
 
 def _approve(proposal: Proposal, row: Mapping[str, str], by: str, out: Decided) -> None:

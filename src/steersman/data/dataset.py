@@ -59,6 +59,8 @@ class DatasetInfo:
     languages: Mapping[str, int]
     skipped: Mapping[str, int]
     config: Mapping[str, Any]
+    changed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What was done to records on their way in -> number of times; older manifests do not say it."""
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "path"}
@@ -80,13 +82,14 @@ def read_info(path: Path) -> DatasetInfo:
         raise ValueError(f"{error}; {again}") from None
     known = {f.name: f.type for f in dataclasses.fields(DatasetInfo) if f.name != "path"}
     kinds = {"str": str, "int": int, "bool": bool}
+    raw.setdefault("changed", {})
     for name in (*known, *raw):
         kind = kinds.get(str(known.get(name)), dict)
         if name not in known or name not in raw or type(raw[name]) is not kind:
             found = type(raw[name]).__name__ if name in raw else "nothing"
             expected = kind.__name__ if name in known else "no such field"
             raise ValueError(f"{where}: expected a data set's manifest: {name}: {expected}, found {found}; {again}")
-    counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values()]
+    counts = [raw["count"], *raw["languages"].values(), *raw["skipped"].values(), *raw["changed"].values()]
     if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
         raise ValueError(f"{where}: expected a data set's manifest: counts of records, found {counts}; {again}")
     return DatasetInfo(path, **raw)
@@ -137,6 +140,7 @@ class DataOrigin(TypedDict, total=False):
     purpose: str
     source_sha256: str
     skipped: Mapping[str, int]
+    changed: Mapping[str, int]
     simulated: bool
 
 
@@ -186,6 +190,7 @@ def write_dataset(
             languages=languages,
             skipped=dict(origin.get("skipped", {})),
             config=dict(config),
+            changed={what: n for what, n in origin.get("changed", {}).items() if n > 0},
         )
         return _place(info, temporary, replace)
     finally:

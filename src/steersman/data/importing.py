@@ -17,6 +17,7 @@ from steersman.data.formats import Fields, Parsed, exports
 from steersman.data.formats.expand import expanded
 from steersman.data.formats.field_names import MAPPABLE
 from steersman.data.formats.fields import lost, plain
+from steersman.data.formats.guessed_rows import GUESSED
 from steersman.data.formats.mapped_rows import of_messages
 from steersman.data.formats.message_rows import joined, speaks_alone
 from steersman.data.formats.ranked import ScoredAnswer, rankings_of, score_of, scored_answer
@@ -234,7 +235,8 @@ def _take(
                 _gather(piece, name, kind, taking.trim_last_user, asked, got)
             except ValueError as error:
                 if not taking.skip_bad:
-                    raise ValueError(f"{record.file or path}:{record.line}: {error}") from None
+                    guesses = "".join(f"; {note}" for note in got.notes if note.startswith(GUESSED))
+                    raise ValueError(f"{record.file or path}:{record.line}: {error}{guesses}") from None
                 got.rejected.append(Rejected(record.line, str(error), record.raw, record.file))
         if taking.max_records and got.count >= taking.max_records:
             break
@@ -385,7 +387,7 @@ def _why(got: _Gathered) -> str:
     """The reason why no record of a file is left."""
     if got.rejected:
         return f"; the first bad one is line {got.rejected[0].line}: {got.rejected[0].reason}"
-    parts = [f"; {n} {what}" for what, n in got.notes.most_common() if n and what.endswith("left out")]
+    parts = [f"; {n} {what}" for what, n in got.notes.most_common() if n and " left out" in what]
     return "".join([f"; left out {n}: {reason}" for reason, n in got.left_out.most_common()] + parts)
 
 

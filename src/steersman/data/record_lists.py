@@ -67,6 +67,8 @@ def wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     """Field -> list of records in an object around a data set; {} where the object is itself a record."""
     if isinstance(value, Mapping) and (named := pages(value)):
         return named
+    if not depth and exports.answer_of(value):
+        return {}
     if not isinstance(value, Mapping) or SAID & value.keys() or is_turn(value) or depth > 2:
         return {}
     found: dict[str, list[Any]] = {}

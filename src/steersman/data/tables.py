@@ -13,7 +13,7 @@ from typing import Any
 
 from steersman.data import formats, mail, transcript_cells, who_said
 from steersman.data.containers import Part
-from steersman.data.formats import desks, exports
+from steersman.data.formats import desks, exports, guessed_rows
 from steersman.data.formats.field_names import BODIES, META_NAME
 from steersman.data.formats.fields import parsed_json, plain
 from steersman.data.formats.message_rows import columns_of_messages, tells
@@ -224,7 +224,8 @@ def _tells(names: Sequence[str]) -> bool:
     if mail.is_table(names):
         return True
     try:
-        return columns_of_messages(record) is not None or desks.has_comments(record) or bool(formats.detect(record))
+        known = columns_of_messages(record) is not None or guessed_rows.guess(tuple(names)) is not None
+        return known or desks.has_comments(record) or bool(formats.detect(record))
     except ValueError:
         return who_said.keys_of(record) is not None
 

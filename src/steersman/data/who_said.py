@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from steersman.data import stamps
 from steersman.data.chatlog import Said
-from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.fields import parsed_json, said_within
+from steersman.data.formats.guessed_rows import CONVERSATION
 from steersman.data.formats.markup import plain_text
 from steersman.data.formats.message_rows import GROUPS, HEAD
 from steersman.data.readers import Record
@@ -32,13 +33,26 @@ _WHO = """
 """
 _WHEN = """
     ts time timestamp date sentat createdat createat createddate createddatetime datecreated datetime createtime
-    originalarrivaltime senddate originserverts 时间 发送时间 消息时间 日期
+    originalarrivaltime senddate datesent msgtime sendtime originserverts 时间 发送时间 消息时间 日期
 """
 _WHAT = "msg mes body content text message strcontent 内容 消息内容 消息"
 _CHAT = (
     *("rid", "chatid", "conversationsid"),
     *(name.replace("_", "") for name in GROUPS),
     *("channelid", "channelurl", "talker", "talkername", "chat", "channel", "room", "roomid", "群聊"),
+)
+_TO = (
+    "to",
+    "tolist",
+    "toid",
+    "touser",
+    "tousername",
+    "receiver",
+    "receiverid",
+    "recipient",
+    "recipientid",
+    "接收人",
+    "接收方",
 )
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "nickname", "user", "application", "bot", "id", "user_id")
@@ -60,6 +74,7 @@ def _keys_among(fields: tuple[str, ...]) -> tuple[str, str, str, str] | None:
         return None
     keys = {re.sub(r"[\W_]", "", str(key)).casefold(): key for key in reversed(fields)}
     who, when, what, chat = (next((keys[n] for n in names if n in keys), "") for names in NAMES)
+    chat = chat or next((key for n, key in keys.items() if CONVERSATION.fullmatch(n)), "")
     return (who, when, what, chat) if who and when and what else None
 
 
@@ -115,15 +130,24 @@ class Gathered(Sequence[Chat]):
         import numpy as np
 
         self._said, of, at, numbers, count = Shelf[Said](), array("q"), array("d"), Numbers[str](), 0
+        ways, pairs = Numbers[str](), 0
         for number, message in enumerate(messages, 1):
             keys = keys_of(message)
             if keys is not None:
-                chat = numbers.get_or(_chat_of(message[keys[3]]) if keys[3] else "", count)
+                named = _chat_of(message[keys[3]]) if keys[3] else ""
+                pair, way = ("", "") if named else _pair(message, name_of(message[keys[0]]))
+                chat = numbers.get_or(named or pair, count)
+                ways.get_or(way, chat)
+                pairs += bool(pair) and chat == count
                 count += chat == count
                 self._said.append(one := _said(number, message, keys))
                 of.append(chat)
                 at.append(_at(one))
         chats, times, place = np.array(of, np.int64), np.array(at), np.arange(len(of))
+        if 2 * (len(ways) - 1) < 3 * pairs:  # of less than half anybody answered: they wrote to rooms
+            chats[np.isin(chats, np.array([n for way, n in ways.items() if way]))] = -1
+            chats = np.unique(chats, return_inverse=True)[1]
+            count = len(np.unique(chats))
         _, first, index = np.unique(chats, return_index=True, return_inverse=True)
         last = len(chats) - 1 - np.unique(chats[::-1], return_index=True)[1]
         timed = np.bincount(index, np.isnan(times), len(first)) == 0
@@ -145,6 +169,13 @@ class Gathered(Sequence[Chat]):
         return Chat("", _Places(self._said, self._order[self._ends[i] : self._ends[i + 1]]))
 
 
+def _pair(message: Mapping[str, Any], writer: str) -> tuple[str, str]:
+    """What stands for the chat of a message that names none, but whom it is to; and for the way it went."""
+    to = next((name_of(message[k]) for k in message if re.sub(r"[\W_]", "", str(k)).casefold() in _TO), "")
+    both = writer and to and writer != to
+    return ("\0".join(["", *sorted((writer, to))]), f"{writer}\0{to}") if both else ("", "")
+
+
 def _at(message: Said) -> float:
     """Seconds, on a scale that orders dates; nan where the order of the date's numbers is not sure."""
     when = message.when
@@ -157,7 +188,7 @@ def _at(message: Said) -> float:
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:
     who, when, what, _ = (message[key] if key else "" for key in keys)
     told = bool(message.get("t")) or str(message.get("messageType", "message")) != "message"
-    text = _words(what)
+    text = _words(said_within(what))
     return Said(number, time_of(when), "" if told else name_of(who), plain_text(text))
 
 

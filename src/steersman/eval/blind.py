@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, read_object, write_json
+from steersman.data.sheets import filled_in
 from steersman.eval.rubric import AXES
 from steersman.eval.runs import Key, Run
 
@@ -28,7 +30,15 @@ def _key_file(sheet: Path) -> Path:
 
 
 def write(sheet: Path, a: Run, b: Run, keys: Sequence[Key], seed: int) -> int:
-    """Write the sheet and its key; equal answers are left out. Returns the number of rows."""
+    """Write the sheet and its key; equal answers are left out. Returns the number of rows.
+
+    ValueError where a file of the name exists: people may have voted in it.
+    """
+    for path in (sheet, _key_file(sheet)):
+        if path.exists():
+            raise ValueError(
+                f"{path} exists, and people may have written in the sheet; expected the name of a new file"
+            )
     rng, rows, order = random.Random(seed), [], {}
     for number, key in enumerate(keys):
         ours, theirs = a.answers[key][0], b.answers[key][0]
@@ -65,18 +75,20 @@ def read(sheets: Sequence[Path], a: Run, b: Run) -> tuple[dict[str, dict[Key, fl
         if {key["a"], key["b"]} != {a.name, b.name}:
             raise ValueError(f"{sheet}: is of {key['a']} and {key['b']}, not of {a.name} and {b.name}")
         turned = key["a"] != a.name
-        with open(sheet, encoding="utf-8-sig", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), 2):
-                of = key["rows"].get(str(row.get("number", "")).strip().zfill(4))
-                if of is None:
-                    raise ValueError(f"{sheet}:{line}: number {row.get('number')!r} is not in the key")
-                for column in COLUMNS:
-                    if said := (row.get(column) or "").strip().lower():
-                        if said not in VOTES:
-                            raise ValueError(f"{sheet}:{line}.{column}: expected 1, 2, = or nothing, got {said!r}")
-                        vote = 1 - VOTES[said] if of["swapped"] else VOTES[said]
-                        place = (str(of["key"][0]), str(of["key"][1]))
-                        votes[column].setdefault(place, []).append(1 - vote if turned else vote)
+        for line, row in filled_in(sheet, ("number", *COLUMNS[:1])):
+            if not any(cell.strip() for cell in row.values()):
+                continue  # spreadsheets leave empty rows at the end
+            of = key["rows"].get(row["number"].strip().zfill(4))
+            if of is None:
+                raise ValueError(f"{sheet}:{line}: number {row['number']!r} is not in the key")
+            for column in COLUMNS:
+                # input methods of Chinese write digits and signs of full width
+                if said := unicodedata.normalize("NFKC", row.get(column, "")).strip().lower():
+                    if said not in VOTES:
+                        raise ValueError(f"{sheet}:{line}.{column}: expected 1, 2, = or nothing, got {said!r}")
+                    vote = 1 - VOTES[said] if of["swapped"] else VOTES[said]
+                    place = (str(of["key"][0]), str(of["key"][1]))
+                    votes[column].setdefault(place, []).append(1 - vote if turned else vote)
     means = {c: {k: sum(v) / len(v) for k, v in of.items()} for c, of in votes.items() if of}
     if not means:
         raise ValueError(f"{', '.join(map(str, sheets))}: nobody has written a vote into {', '.join(COLUMNS)}")

@@ -37,6 +37,9 @@ EN = {
     "sources": "How records were made",
     "turns": "Turns",
     "facts": "How it was made",
+    "way_in": "On the way in: left out and changed",
+    "left out": "left out",
+    "times": "times",
     "none": "none",
 }
 ZH = {
@@ -67,6 +70,9 @@ ZH = {
     "sources": "记录的来源",
     "turns": "轮数",
     "facts": "如何得来",
+    "way_in": "导入时略去与改动的内容",
+    "left out": "略去",
+    "times": "次数",
     "none": "无",
 }
 LANGUAGES = {"en": EN, "zh": ZH}
@@ -91,6 +97,7 @@ def draw(
         "steps": step_rows(cleaning["steps"]) if cleaning else [],
         "funnel": _funnel(cleaning, t) if cleaning else None,
         "reasons": reason_rows(cleaning["steps"], t) if cleaning else [],
+        "way_in": [] if cleaning else way_in(info, t),
         "lengths": _lengths(described, t),
         "percentiles": _percentiles(described, t),
         "bars": _bars(described, t),
@@ -112,6 +119,12 @@ def step_rows(steps: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         ]
         for s in steps
     ]
+
+
+def way_in(info: Mapping[str, Any], t: Mapping[str, str]) -> list[list[str]]:
+    """(what, times, reason) of all that was left out and changed when the set was made."""
+    told = (("left out", info["skipped"]), ("changed", info["changed"]))
+    return [[t[what], str(n), why] for what, counts in told for why, n in counts.items()]
 
 
 def _funnel(cleaning: Mapping[str, Any], t: Mapping[str, str]) -> Any:

@@ -31,9 +31,11 @@ def by_judge(judge: Judge, run: Run, keys: Sequence[Key]) -> dict[str, dict[Key,
     return out
 
 
-def by_reward(folder: Path, run: Run, keys: Sequence[Key], config: Config) -> dict[str, dict[Key, list[float]]]:
-    """The reward model's score of each answer."""
-    from steersman.eval.run import rewards
+def by_reward(
+    folder: Path, run: Run, keys: Sequence[Key], config: Config, known: dict[Any, Any]
+) -> dict[str, dict[Key, list[float]]]:
+    """The reward model's score of each answer. `known`: scores of other runs, which the same answers have too."""
+    from steersman.eval.run import alike, rewards
     from steersman.weights.folders import load_template
 
     template = load_template(folder, config.model)
@@ -43,7 +45,7 @@ def by_reward(folder: Path, run: Run, keys: Sequence[Key], config: Config) -> di
         [Completion(of.answer, template.answer_ids(of.answer), (), "stop", "") for of in at]
         for at in zip(*(run.answers[key] for key in keys), strict=True)
     ]
-    found, _ = rewards(folder, prompts, answers, config.model)
+    found = alike(answers, rewards(folder, prompts, answers, config.model)[0], known)
     return {"reward": {key: [found[seed][i] for seed in range(seeds)] for i, key in enumerate(keys)}}
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -39,6 +39,7 @@ from steersman.types import Completion, Conversation, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_template, pick_device, read_config, use_packed_rows
 
 ROW_TOKENS = 2048
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -70,6 +71,23 @@ def _per_answer(
     return out
 
 
+def alike(
+    answers: Sequence[Sequence[Completion]], measured: Sequence[Sequence[T]], known: dict[tuple[Any, ...], T]
+) -> list[list[T]]:
+    """The same answer to the same prompt has one score: that of the first.
+
+    Computed in another row, its last digits differ, and an answer would win or lose against itself.
+    """
+
+    def key(i: int, answer: Completion) -> tuple[Any, ...]:
+        return i, answer.text, tuple(answer.token_ids), answer.finish_reason
+
+    return [
+        [known.setdefault(key(i, answer), score) for i, (answer, score) in enumerate(zip(given, scores, strict=True))]
+        for given, scores in zip(answers, measured, strict=True)
+    ]
+
+
 def rewards(
     model: Path,
     prompts: Sequence[Conversation],
@@ -90,7 +108,7 @@ def rewards(
         heads = branch_heads(scorer, row)
         return torch.cat([weighted(heads, scorer.config)[:, None], heads], dim=1)
 
-    measured = _per_answer(compute, load_template(model, model_config), prompts, answers, device)
+    measured = alike(answers, _per_answer(compute, load_template(model, model_config), prompts, answers, device), {})
     scores = [[score for score, *_ in given] for given in measured]
     return scores, [[dict(zip(names, heads, strict=False)) for _, *heads in given] for given in measured]
 
@@ -254,8 +272,8 @@ def run(
     prompts, too_long = fit_all(prompts[: config.eval.prompts or None], folders, config)
     about = dataclasses.replace(about, cautions=(*about.cautions, *too_long))
     recorded = {**to_dict(config.eval), "seed": config.project.seed, **config.model.recorded}
-    folder = StageFolder(output, "report", recorded, inputs)
     judge, tasks = _judge_of(prompts, config, reward, "sft" in models), tasks_of(config.eval.tasks, about.root)
+    folder = StageFolder(output, "report", recorded, inputs)
     measured = collect(
         models=models, prompts=prompts, folder=folder.path / "answers", reward=reward, judge=judge, config=config
     )

@@ -22,6 +22,8 @@ from typing import Any
 from steersman.config import RoundConfig
 from steersman.rounds.gate import word_for
 
+TOO_LONG = "too_long"
+"""What stages left out, in a decision's data."""
 GATED = ("safety", "regression")
 """Kinds of tasks with a margin of their own."""
 
@@ -85,7 +87,9 @@ def told_data(counts: Mapping[str, Any]) -> list[str]:
     if counts["replaced"]:
         lines.append(f"  {counts['replaced']} further entries were taken back, or replaced by what was said later")
     made = ", ".join(f"{of['new']} new and {of['old']} old {what}" for what, of in counts["made"].items())
-    return [*lines, f"  to learn: {made}"]
+    lines.append(f"  to learn: {made}")
+    left = ", ".join(f"{n} by {verb}" for verb, n in counts.get(TOO_LONG, {}).items())
+    return [*lines, *([f"  of these left out, being longer than the model's context: {left}"] if left else [])]
 
 
 def conditions(verdict: Mapping[str, Any], candidate: str, against: str, settings: RoundConfig) -> tuple[Check, ...]:

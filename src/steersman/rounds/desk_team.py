@@ -16,6 +16,7 @@ from steersman.store import Store
 from steersman.store.desk_labels import DeskLabel
 from steersman.store.desk_tasks import BAD_PROMPT, LABEL, SKIP
 from steersman.store.desk_values import FLAG, RANKING, VOTE
+from steersman.store.roles import Role
 from steersman.types import GRADES
 
 KINDS_JUDGED = (RANKING, VOTE, FLAG)
@@ -77,6 +78,8 @@ class Team:
     pairs: tuple[dict[str, Any], ...]
     """{kind, a, b, judge, value, low, high, units}: kappa of two people, or of a person and a judge."""
     undecided: int
+    assigned: tuple[dict[str, Any], ...]
+    """{name, tasks, missing}: whom tasks wait for, and whether nobody of that name can label here any more."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,7 +99,22 @@ def team(store: Store, read: Mapping[str, str] | None = None) -> Team:
     for one in every:
         by[one.labeler].append(one)
     seen = tuple(_seen(name, by[name], gold, majority, (read or {}).get(name, "")) for name in sorted(by))
-    return Team(seen, alphas, tuple(pairs), len(differing(store)))
+    return Team(seen, alphas, tuple(pairs), len(differing(store)), tuple(assigned(store)))
+
+
+def assigned(store: Store) -> list[dict[str, Any]]:
+    """Who has tasks to themselves that they have not done; those whom nobody can be first.
+
+    Without accounts a person is the name they type. With accounts a name from before them is nobody's, and neither is
+    an account that was disabled or may not label.
+    """
+    users = store.accounts.users()
+    able = {user.id for user in users if not user.disabled and user.role >= Role.LABELER}
+    found = [
+        {"name": name, "tasks": len(ids), "missing": bool(users) and name not in able}
+        for name, ids in store.desk.assigned().items()
+    ]
+    return sorted(found, key=lambda one: (not one["missing"], one["name"]))
 
 
 def _pair(kind: str, a: str, b: str, found: Measured, judge: bool = False) -> dict[str, Any]:

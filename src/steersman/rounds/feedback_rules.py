@@ -23,6 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from steersman.data.clean import bare
+from steersman.data.formats.turns import split_thoughts
+from steersman.store.refusals import shows
 from steersman.types import Conversation, Feedback, Grade, Ranking
 
 EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
@@ -151,7 +153,7 @@ def _single(said: Feedback, grade: Grade) -> Ranking:
 
 def _of_edit(said: Feedback, plain: Learned, context: _Context) -> Learned:
     written = bare(said.edited or "", Counter())
-    if not written:
+    if not shows(split_thoughts(written)[1]):
         return plain.dropped("the edit is empty")
     if written == bare(said.answer, Counter()):
         return plain.dropped("the edit leaves the words as they were")

@@ -116,6 +116,7 @@ def _without(space: Workspace, info: dataset.DatasetInfo, gone: Collection[str])
             purpose=info.purpose,
             source_sha256=info.source_sha256,
             skipped=info.skipped,
+            changed=info.changed,
             simulated=info.simulated,
         )
         dataset.remove_reports(info)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steersman import config as configs
-from steersman import plugins
+from steersman import locks, plugins
 from steersman.artifact import unfinished
 from steersman.artifact.manifest import FINGERPRINT, POINTS, identity, read_manifest
 from steersman.artifact.names import MEMBER, NURSERY, VALIDATOR
@@ -34,6 +34,7 @@ from steersman.types import Manifest
 
 State = Literal["missing", "partial", "ready", "stale", "damaged"]
 GONE = "gone"
+NOTHING_SAVED = "nothing saved yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,12 @@ def _resume_point(partial: Path) -> str:
     files: dict[Path, float] = {}
     with contextlib.suppress(FileNotFoundError):  # the stage may be at work: points go, and at its end the folder
         for p in partial.rglob("*"):
-            if p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256") and p.is_file():
+            curves = any(at.startswith(".") for at in p.relative_to(partial).parts[:-1])  # what trackers keep
+            if p.name != FINGERPRINT and p.suffix not in (".tmp", ".sha256") and not curves and p.is_file():
                 with contextlib.suppress(FileNotFoundError):
                     files[p] = p.stat().st_mtime
     if not files:
-        return "nothing saved yet"
+        return NOTHING_SAVED
     points = [p for p in sorted(partial.glob(POINTS)) if p in files]
     newest = points[-1] if points else max(files, key=files.__getitem__)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(files[newest]))
@@ -163,6 +165,8 @@ def stage_state(space: Workspace, stage: Stage, round_: int) -> StageState:
     folder = space.stage_dir(stage.name, round_)
     partial = folder.with_name(f"{folder.name}.partial")
     resume = _resume_point(partial) if partial.is_dir() else _members_made(folder)
+    if resume == NOTHING_SAVED and not locks.maker(folder):
+        resume = ""  # a run that ended before it did anything, such as one that was refused, is no unfinished run
     aside = tuple(p.name for p in unfinished.set_aside(folder))
     if not space.has(stage.name, round_):
         damage = f"{folder}: no manifest there" if unfinished.lies_there(folder) else ""

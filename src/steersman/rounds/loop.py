@@ -8,6 +8,7 @@ what was promoted is written before the decision, which ends the round.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,11 @@ from steersman.data.dataset import find, load_conversations
 from steersman.eval.judges import Judge, judge_of_all
 from steersman.progress import note as say
 from steersman.rounds import registry
-from steersman.rounds.decision import Check, Decision, conditions, told_data
-from steersman.rounds.feedback_rules import message_of
+from steersman.rounds.decision import TOO_LONG, Check, Decision, conditions, told_data
+from steersman.rounds.feedback_rules import Learned, message_of
 from steersman.rounds.gate import VERDICT_FILE, promote
-from steersman.rounds.gather import GATHERED, Material, collect, comparisons, labels, write_gathered
+from steersman.rounds.gather import DATASETS, GATHERED, Material, collect, comparisons, labels, write_gathered
+from steersman.rounds.inputs import base_model
 from steersman.rounds.make import make_all
 from steersman.rounds.opened import DECISION, Opened, decided, next_number, open_round, opened, round_folder
 from steersman.rounds.provenance import holders, learned, learned_in
@@ -68,7 +70,7 @@ def make_round(
             return None
         at = space.pin()
         if not at.has(GATHERED):
-            write_gathered(at, _material(at, began), {})
+            write_gathered(at, _fitting(at, began, _material(at, began)), {})
         candidate = _train(at)
         return _decide(at, began, candidate, gated)
 
@@ -171,6 +173,28 @@ def _material(space: Workspace, began: Opened, round_: int = 0) -> Material:
     return found
 
 
+def _fitting(space: Workspace, began: Opened, found: Material) -> Material:
+    """What is gathered without what people wrote that is longer than a row of SFT: one such answer would end the round.
+
+    Where `sft.long_dialogues` says what to do with longer ones, all is left to that.
+    """
+    rows = space.config.sft.rows
+    most = [sum(len(m.text.encode()) for m in c.messages) for one in found.used for c in one.demonstrations]
+    if rows.long_dialogues != "error" or max(most, default=0) <= rows.row_tokens // 2:
+        return found  # a token has a byte or more
+    from steersman.weights.folders import load_template
+
+    start = space.root / began.start["path"] if began.start else base_model(space)
+    template, why = load_template(start, space.config.model), f"longer than sft.row_tokens = {rows.row_tokens}"
+
+    def fits(one: Learned) -> bool:
+        written = one.demonstrations if one.rule != DATASETS and not one.why else ()
+        return all(len(row.ids) <= rows.row_tokens for c in written for row in template.examples(c))
+
+    records = tuple(one if fits(one) else one.dropped(why) for one in found.records)
+    return dataclasses.replace(found, records=records)
+
+
 def _check_without(space: Workspace, without: Collection[str], found: Material) -> None:
     """ValueError for what is to be left out and was never said: a mistyped id would be learned all the same."""
     unknown = set(without) - {id_ for one in found.records for id_ in (one.id, message_of(one.id))}
@@ -227,7 +251,7 @@ def _decide(space: Workspace, began: Opened, candidate: str, gated: bool) -> Dec
     opens = all(check.held for check in checks)
     if opens or not gated:
         promote(space, candidate, space.round, anyway=True, force=not gated)
-    made = read_manifest(space.stage_dir(GATHERED)).metrics
+    made = {**read_manifest(space.stage_dir(GATHERED)).metrics, TOO_LONG: _too_long(space)}
     served = str(began.served["path"]) if began.served else ""
     decision = Decision(
         *(space.round, candidate, began.against, opens or not gated, gated, checks, made),
@@ -238,6 +262,13 @@ def _decide(space: Workspace, began: Opened, candidate: str, gated: bool) -> Dec
         file.write(decision.text() + "\n")
     write_json(folder / DECISION, decision.to_json())
     return decision
+
+
+def _too_long(space: Workspace) -> dict[str, int]:
+    """What stages of the round left out of what was gathered, being longer than the context: verb -> records."""
+    learning = [stage for stage in registry.stages() if stage.curves and space.has(stage.name)]
+    counts = {stage.verb: read_manifest(space.stage_dir(stage.name)).metrics.get("skipped_long") for stage in learning}
+    return {verb: n for verb, n in counts.items() if n}
 
 
 def _unchanged(space: Workspace, began: Opened, candidate: str) -> tuple[Check, ...]:

@@ -48,6 +48,9 @@ class Asked:
     unthinking: str = ""
     """The parameter that asks for an answer without thoughts; the dialogue does not say so yet."""
 
+    left_out: tuple[str, ...] = ()
+    """What else of the request has no effect here."""
+
     @property
     def beginning(self) -> str:
         """The user's first turn, which stays while the dialogue goes on."""
@@ -116,8 +119,8 @@ class Answering:
     """Tokens of the prompt."""
     tools: Tools
     form: CallForm | None
-    left_out: str = ""
-    """A parameter that has no effect on this model."""
+    left_out: tuple[str, ...] = ()
+    """What of the request has no effect on this model."""
 
     @property
     def engine(self) -> Engine:
@@ -125,7 +128,7 @@ class Answering:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {LEFT_OUT: self.left_out} if self.left_out else {}
+        return {LEFT_OUT: ", ".join(self.left_out)} if self.left_out else {}
 
     def _reader(self) -> Reader:
         if self.tools.forced:
@@ -190,7 +193,7 @@ async def admit(
     engine = found.engine
     tools, form = asked.tools, None
     dialogue, params = dataclasses.replace(asked.dialogue, tools=tools.given), asked.params
-    dialogue, left_out = await run_in_threadpool(without_thoughts, ctx, engine, dialogue, asked.unthinking)
+    dialogue, thoughts = await run_in_threadpool(without_thoughts, ctx, engine, dialogue, asked.unthinking)
     if tools.given:
         form = await run_in_threadpool(_form, engine)
         if tools.forced:
@@ -202,6 +205,7 @@ async def admit(
             params = dataclasses.replace(params, special=True)
     fitted = await ctx.fit(engine, dialogue, asked.limit, inserted=asked.inserted)
     params = dataclasses.replace(params, max_tokens=fitted.room, adapter=found.adapter or params.adapter)
+    left_out = (*asked.left_out, *([thoughts] if thoughts else ()))
     return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form, left_out)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from steersman.server.errors import refused
+from steersman.server.neutral import NEUTRAL, SPEED
 from steersman.server.openai_schema import (
     _BIASES,
     MOST_STOPS,
@@ -27,14 +28,17 @@ MOST_PROMPTS = 32
 """Most prompts of one request."""
 BEGINNING = 500
 """Characters of a prompt that tell its user from others, where none is named."""
-_NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    **{name: values for name, values in NEUTRAL.items() if name not in ("add_special_tokens", "echo")},
+    "suffix": ("",),
+}
 Token = Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
 Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 
 
 def _close(schema: dict[str, Any]) -> None:
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral
+    schema["properties"] |= neutral | {name: {} for name in SPEED}
     schema["additionalProperties"] = False
 
 
@@ -51,7 +55,7 @@ class CompletionRequest(BaseModel):
     """A text, its token ids, or a list of either."""
     max_tokens: Annotated[StrictInt, Field(ge=0), WHOLE] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None
@@ -83,7 +87,7 @@ class CompletionRequest(BaseModel):
 
 def checked(request: CompletionRequest) -> None:
     """ApiError where something would change the answer and is not supported."""
-    refuse_unknown(request.model_extra, (), _NEUTRAL)
+    refuse_unknown(request.model_extra, SPEED, _NEUTRAL)
 
 
 def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:

@@ -57,8 +57,11 @@ def add_tasks(ctx: Ctx, body: Rows) -> dict[str, Any]:
 
 @router.post("/assign")
 def assign(ctx: Ctx, body: Assign) -> dict[str, Any]:
-    """Give tasks to these people alone; to all where nobody is named."""
-    return {"assigned": ctx.store.desk.assign(body.tasks, _people(ctx, body.to))}
+    """Give tasks, or what waits for somebody, to these people alone; to all where nobody is named."""
+    if bool(body.tasks) == bool(body.of):
+        raise ApiError(400, "tasks: expected either tasks or `of`, whose tasks they are", param="tasks")
+    desk, to = ctx.store.desk, _people(ctx, body.to)
+    return {"assigned": desk.hand_over(body.of, to) if body.of else desk.assign(body.tasks, to)}
 
 
 def _people(ctx: Context, given: list[str]) -> tuple[str, ...]:

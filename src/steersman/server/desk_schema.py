@@ -97,8 +97,16 @@ class Rows(Asked):
     overlap: Annotated[StrictInt, Field(ge=0, le=100), WHOLE] = 0
 
 
+_TASKS: dict[str, Any] = {"properties": {"tasks": {"minItems": 1}, "of": {"const": ""}}, "required": ["tasks"]}
+_OF: dict[str, Any] = {"properties": {"tasks": {"maxItems": 0}, "of": {"minLength": 1}}, "required": ["of"]}
+
+
 class Assign(Asked):
-    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], Field(min_length=1), _most(MOST_ROWS)]
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": [_TASKS, _OF]})
+
+    tasks: Annotated[list[Annotated[Said, Field(max_length=32)]], _most(MOST_ROWS)] = []
+    of: Annotated[Text, Field(max_length=100)] = ""
+    """In place of tasks: all that wait for this person, as `GET /api/desk/team` names them."""
     to: Annotated[list[Labeler], _most(100)] = []
     """Nobody named: for all."""
 

@@ -11,7 +11,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
-from steersman.server.openai_schema import MOST_STOPS, refuse_unknown
+from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
@@ -80,12 +80,19 @@ class Turn(BaseModel):
 
 
 class MessagesTool(BaseModel):
+    """A tool. Marks for caching, and how its arguments are streamed, are accepted and mean nothing."""
+
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["custom"] | None = None
     name: Name
     description: Text | None = None
     input_schema: dict[str, Any]
+    # these are said to have no effect, see `_left_out`
+    strict: StrictBool | None = None
+    defer_loading: StrictBool | None = None
+    input_examples: list[Any] | None = None
+    allowed_callers: list[Any] | None = None
 
 
 class MessagesChoice(BaseModel):
@@ -154,7 +161,7 @@ class MessagesRequest(CountRequest):
 
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=0, le=2**31 - 1), WHOLE] | None = None
     stop_sequences: (
         Annotated[list[Annotated[Text, Field(min_length=1, max_length=1000)]], Field(max_length=MOST_STOPS)] | None
@@ -183,15 +190,28 @@ def to_asked(request: CountRequest, system_prompt: str, temperature: float) -> A
     if isinstance(request, MessagesRequest):
         params = SamplingParams(
             max_tokens=request.max_tokens,
-            temperature=temperature if request.temperature is None else request.temperature,
-            top_p=1.0 if request.top_p is None else request.top_p,
+            **spread(request, temperature),
             top_k=request.top_k or 0,
             stop=tuple(request.stop_sequences or ()),
             json_schema=request.schema_of_answer,
         )
     limit = getattr(request, "max_tokens", 1)
     tools, unthinking = _tools(given, request.tool_choice), "thinking" if _disabled(request.thinking) else ""
-    return Asked(Conversation("", (*head, *turns)), params, tools, len(head), limit, unthinking)
+    dialogue = Conversation("", (*head, *turns))
+    return Asked(dialogue, params, tools, len(head), limit, unthinking, _left_out(request, tools))
+
+
+def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
+    """What the answer's header says has no effect: arguments follow a schema only where a call is forced, and a tool is
+    shown as it is."""
+    shown = request.tools or () if tools.given else ()
+    said = {
+        "tools.strict": not tools.forced and any(tool.strict for tool in shown),
+        "tools.defer_loading": any(tool.defer_loading for tool in shown),
+        "tools.input_examples": any(tool.input_examples for tool in shown),
+        "tools.allowed_callers": any(tool.allowed_callers not in (None, ["direct"]) for tool in shown),
+    }
+    return tuple(name for name, is_so in said.items() if is_so)
 
 
 def _disabled(thinking: Thinking | None) -> bool:

@@ -27,7 +27,7 @@ from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.models import Found
-from steersman.server.openai_schema import ChatRequest, no_thoughts, refuse_unsupported, to_params, to_prompt
+from steersman.server.openai_schema import ChatRequest, left_out, no_thoughts, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, following, stream
 from steersman.server.tools_schema import chat_tools
 from steersman.types import Completion, SamplingParams
@@ -76,7 +76,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
         tools = chat_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         params = to_params(body, body.answer_tokens or ctx.max_tokens, ctx.temperature)
         inserted = len(dialogue.messages) - len(body.messages)
-        return Asked(dialogue, params, tools, inserted, body.answer_tokens, no_thoughts(body))
+        return Asked(dialogue, params, tools, inserted, body.answer_tokens, no_thoughts(body), left_out(body))
 
     answering = await admit(ctx, found, at_end, read, body.n or 1)
     if body.stream:

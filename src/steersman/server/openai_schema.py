@@ -14,12 +14,13 @@ from pydantic_core import PydanticCustomError
 from steersman.parts import Citation
 from steersman.parts import Text as Words
 from steersman.server.errors import ApiError, refused
+from steersman.server.neutral import ENDS, MARKS, NEUTRAL, SPEED, refuse_other_end
 from steersman.server.request_parts import ImagePart, TextPart, to_said
 from steersman.server.request_text import WHOLE, Number, Text
-from steersman.server.tools_schema import Choice, ToolList
+from steersman.server.tools_schema import Choice, ChosenFunction, ToolList
 from steersman.types import Conversation, Message, Role, SamplingParams
 
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
+_NEUTRAL: dict[str, tuple[Any, ...]] = NEUTRAL | {
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
@@ -41,6 +42,7 @@ _IGNORED = (
     "service_tier",
     "store",
     "prediction",
+    *SPEED,
 )
 """Parameters that do not affect the answer: storage, priority."""
 
@@ -62,7 +64,7 @@ _MOST_BIASES = 1024
 def _close(schema: dict[str, Any]) -> None:
     """Add to the schema what pydantic's fields cannot express: unknown parameters, and combinations."""
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
+    schema["properties"] |= neutral | {name: {} for name in (*_IGNORED, *ENDS)}
     schema["additionalProperties"] = False
     without_logprobs = {"properties": {"top_logprobs": {"enum": [0, None]}}}
     free = {
@@ -127,8 +129,13 @@ class Annotation(BaseModel):
             raise ApiError(400, str(error), param=where) from None
 
 
+def _marked(schema: dict[str, Any]) -> None:
+    schema["properties"] |= {name: {} for name in MARKS}
+    schema["additionalProperties"] = {"enum": [None, []]}
+
+
 class ChatMessageIn(BaseModel):
-    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": {"enum": [None, []]}})
+    model_config = ConfigDict(extra="allow", json_schema_extra=_marked)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | Annotated[list[Part], Field(fail_fast=True)] | None = None
@@ -218,7 +225,7 @@ class ChatRequest(BaseModel):
     model: Text
     messages: Annotated[list[ChatMessageIn], Field(min_length=1, fail_fast=True)]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=2**31 - 1), WHOLE] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
@@ -293,13 +300,21 @@ def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int
     )
 
 
+def spread(request: Any, temperature: float) -> dict[str, Any]:
+    """`temperature` (by default the one given) and `top_p` of `SamplingParams`. A `top_p` of 0, which OpenAI takes,
+    leaves the likeliest token alone, as a temperature of 0 does."""
+    asked = temperature if request.temperature is None else request.temperature
+    if request.top_p == 0:
+        return {"temperature": 0.0, "top_p": 1.0}
+    return {"temperature": asked, "top_p": 1.0 if request.top_p is None else request.top_p}
+
+
 def sampling_of(request: Any, max_tokens: int, temperature: float) -> dict[str, Any]:
     """The arguments of `SamplingParams` that chats and completions ask for by the same names; None is not given."""
     return {
         "max_tokens": max_tokens,
-        "temperature": temperature if request.temperature is None else request.temperature,
+        **spread(request, temperature),
         "top_k": max(request.top_k or 0, 0),
-        "top_p": 1.0 if request.top_p is None else request.top_p,
         "n": request.n or 1,
         "seed": None if request.seed is None else request.seed % 2**63,
         "min_p": request.min_p or 0.0,
@@ -322,10 +337,11 @@ def refuse_unknown(extra: Mapping[str, Any] | None, ignored: Sequence[str], neut
 
 
 def refuse_unsupported(request: ChatRequest) -> None:
-    refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
+    refuse_unknown(request.model_extra, (*_IGNORED, *ENDS), _NEUTRAL)
+    refuse_other_end(request.model_extra or {}, request.messages[-1].role == "assistant")
     for i, message in enumerate(request.messages):
         for name, value in (message.model_extra or {}).items():
-            if value not in (None, []):
+            if value not in (None, []) and name not in MARKS:
                 where = f"messages[{i}].{name}"
                 raise ApiError(
                     400, f"{where}: this server does not support it", param=where, code="unsupported_parameter"
@@ -336,6 +352,17 @@ def no_thoughts(request: ChatRequest) -> str:
     """The parameter by which an answer without thoughts is asked for; '' where none is."""
     given = request.model_extra or {}
     return next((name for name in _NO_THOUGHTS if given.get(name) not in (None, {})), "")
+
+
+def left_out(request: ChatRequest) -> tuple[str, ...]:
+    """What the answer's header says has no effect: names of who speaks, and tools' promise to hold to a schema."""
+    forced = request.tool_choice == "required" or isinstance(request.tool_choice, ChosenFunction)
+    shown = [] if forced or request.tool_choice == "none" else request.tools or []
+    said = {
+        "messages.name": any(one.name and _ROLES[one.role] != "tool" for one in request.messages),
+        "tools.strict": any(tool.function.strict for tool in shown),
+    }
+    return tuple(name for name, is_so in said.items() if is_so)
 
 
 def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:

@@ -20,6 +20,8 @@ from steersman.server.errors import error_response
 
 STATIC = Path(__file__).with_name("static")
 ROUTES = "/v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/embeddings"
+PLACES = frozenset({"", "desk", "login", "people", "rank", "rounds", "shared", "training"})
+"""Beginnings of the page's own paths, as web/src/App.svelte has them."""
 router = APIRouter(include_in_schema=False)
 
 # The report contains its own style and pictures, and models' texts. The sandbox gives it an origin of its own, so
@@ -62,9 +64,14 @@ def _static(relative: str) -> Path | None:
         return None
 
 
-def page(method: str, path: str, root: str = "") -> Response:
-    """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank."""
-    if method not in ("GET", "HEAD") or path.split("/", 1)[0] in ("api", "v1"):
+def page(method: str, path: str, root: str = "", reader: bool = True) -> Response:
+    """Answer to a path without a route: a file of the page, or the page itself, which handles paths such as /rank.
+
+    To a program (no `reader`) an address of nothing is an error: a client whose base URL lacks /v1 asks for /models,
+    and took the page for an answer.
+    """
+    first = path.split("/", 1)[0]
+    if method not in ("GET", "HEAD") or first in ("api", "v1"):
         there = "" if path.startswith("api/") else f"; this server has {ROUTES}"
         return error_response(404, f"{method} /{path}: Not Found{there}")
     found = _static(path) if path else None
@@ -73,6 +80,8 @@ def page(method: str, path: str, root: str = "") -> Response:
         return _file(found, "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache")
     if path.startswith("assets/"):
         return error_response(404, f"{method} /{path}: Not Found")
+    if first not in PLACES and not reader:
+        return error_response(404, f"{method} /{path}: Not Found; this server has {ROUTES}")
     index = _index(root)
     if index is None:
         text = "<p>The chat page is not built. Run <code>npm ci &amp;&amp; npm run build</code> in <code>web/</code>, "
@@ -90,5 +99,6 @@ def _index(root: str) -> str | None:
 async def fallback(scope: Scope, receive: Receive, send: Send) -> None:
     """The application's answer where no route matches (a route for every path would turn each 405 into a 404)."""
     request = Request(scope, receive)
-    response = await run_in_threadpool(page, request.method, scope["path"].lstrip("/"), scope.get(ROOT, ""))
+    path, reader = scope["path"].lstrip("/"), "text/html" in request.headers.get("accept", "")
+    response = await run_in_threadpool(page, request.method, path, scope.get(ROOT, ""), reader)
     await response(scope, receive, send)

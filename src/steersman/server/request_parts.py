@@ -22,6 +22,8 @@ class ImageUrl(BaseModel):
 
     url: Text = Field(json_schema_extra={"pattern": _URL})
     detail: Literal["auto", "low", "high"] | None = None
+    media_type: Text | None = None
+    """As editors send it beside the URL, which says it itself."""
 
 
 class ImagePart(BaseModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -64,12 +64,12 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
     return JSONResponse(made.body, headers=told)
 
 
-def _told(ctx: Context, body: ResponsesRequest, parameter: str) -> dict[str, str]:
-    """Names the tools that were left out, which are counted, and a parameter that had no effect."""
+def _told(ctx: Context, body: ResponsesRequest, parameters: Sequence[str]) -> dict[str, str]:
+    """Names the tools that were left out, which are counted, and parameters that had no effect."""
     hosted = left_out(body.tools)
     for kind in hosted:
         ctx.metrics.left_out(kind)
-    named = [*hosted, *([parameter] if parameter else [])]
+    named = [*hosted, *parameters]
     return {LEFT_OUT: ", ".join(named)} if named else {}
 
 

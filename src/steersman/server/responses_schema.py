@@ -11,7 +11,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError, refused
-from steersman.server.openai_schema import refuse_unknown
+from steersman.server.openai_schema import refuse_unknown, spread
 from steersman.server.request_parts import ImagePart, ImageUrl, to_said
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.responses_tools import AnyTool, FlatChoice, asked_tools, flat_name, wrapped
@@ -186,7 +186,7 @@ class ResponsesRequest(BaseModel):
     instructions: Text | None = None
     max_output_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     stream: StrictBool | None = None
     store: StrictBool | None = None
     """Whether the response can be asked for again and gone on from; by default yes, for 30 days."""
@@ -237,8 +237,7 @@ def to_asked(
     try:
         params = SamplingParams(
             max_tokens=request.max_output_tokens or max_tokens,
-            temperature=temperature if request.temperature is None else request.temperature,
-            top_p=1.0 if request.top_p is None else request.top_p,
+            **spread(request, temperature),
             json_schema=schema,
         )
     except ValueError as error:
@@ -246,7 +245,11 @@ def to_asked(
     dialogue = Conversation("", (*head, *turns))
     tools = asked_tools(request.tools, request.tool_choice, request.parallel_tool_calls)
     unthinking = "reasoning.effort" if request.reasoning and request.reasoning.effort else ""
-    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking)
+    loose = (
+        bool(tools.given) and not tools.forced and any(getattr(tool, "strict", None) for tool in request.tools or ())
+    )
+    left_out = ("tools.strict",) if loose else ()
+    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking, left_out)
 
 
 def _add(turns: list[Message], item: Any, where: str) -> None:

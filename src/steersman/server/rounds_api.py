@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
 from steersman.rounds import all_rounds, consequences, gate, jobs, loop, overview, provenance, registry
-from steersman.rounds.other_process import ask
+from steersman.rounds.planned import planned
 from steersman.server.audit import audit
 from steersman.server.context import Context, Ctx
 from steersman.server.errors import ApiError
@@ -132,12 +132,13 @@ def feedback(
 
 @router.get("/plan")
 def plan(ctx: Ctx, stage: STAGE = "") -> dict[str, Any]:
-    """Memory and time of the training stages (or one), before they start; found by another process within seconds."""
+    """Memory and time of the training stages (or one), before they start; found by another process within
+    seconds, and at once where nothing changed since."""
     space = space_of(ctx)
     if stage and stage not in [one.verb for one in registry.stages() if one.sizes is not None]:
         raise ApiError(400, f"stage: no plan of {stage!r}; expected a stage that trains", param="stage")
     try:
-        return ask(space, "plan", *([stage] if stage else []))
+        return planned(space, stage)
     except ValueError as error:
         raise ApiError(409, str(error), param="stage") from None
 

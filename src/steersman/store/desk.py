@@ -118,6 +118,16 @@ class Desk:
         with self._db.write() as session:
             return desk_tasks.assign(session, ids, labelers)
 
+    def assigned(self) -> dict[str, list[str]]:
+        """Whom tasks wait for that are for some people alone; see `desk_tasks.assigned_to`."""
+        with self._db.read() as session:
+            return desk_tasks.assigned_to(session)
+
+    def hand_over(self, labeler: str, to: Sequence[str]) -> int:
+        """Give what waits for one person to others, or back to all; how many tasks."""
+        with self._db.write() as session:
+            return desk_tasks.hand_over(session, labeler, to)
+
     def score(self, scores: Mapping[str, tuple[float, Sequence[float]]], by: str) -> int:
         """Keep what a reward model says of ranking tasks, {task: (how unsure it is, its scores)}; how many tasks."""
         with self._db.write() as session:

@@ -102,6 +102,31 @@ def assign(session: Session, ids: Sequence[str], labelers: Sequence[str]) -> int
     return len(there)
 
 
+def assigned_to(session: Session) -> dict[str, list[str]]:
+    """{person: ids of the tasks that are for them and that they have not labeled yet}; decided ones are left out."""
+    given, said = DeskAssignmentRow, DeskLabelRow
+    mine = select(said.seq).where(
+        said.task_id == given.task_id, said.labeler == given.labeler, said.adjudicated.is_(False)
+    )
+    query = select(given.labeler, given.task_id).join(DeskTaskRow, DeskTaskRow.id == given.task_id)
+    query = query.where(DeskTaskRow.closed.is_(False), ~mine.exists()).order_by(given.labeler, DeskTaskRow.seq)
+    out: dict[str, list[str]] = {}
+    for name, id_ in session.execute(query):
+        out.setdefault(name, []).append(id_)
+    return out
+
+
+def hand_over(session: Session, labeler: str, to: Sequence[str]) -> int:
+    """Give what waits for one person to others, or back to all; who else has a task keeps it. How many tasks."""
+    ids = assigned_to(session).get(labeler, [])
+    for id_ in ids:
+        of = select(DeskAssignmentRow.labeler).where(DeskAssignmentRow.task_id == id_).order_by(DeskAssignmentRow.seq)
+        others = [name for name in session.scalars(of) if name != labeler]
+        release(session, id_, labeler)
+        assign(session, [id_], [*others, *to])
+    return len(ids)
+
+
 def _exists(task_id: str) -> Any:
     return select(DeskTaskRow.seq).where(DeskTaskRow.id == task_id)
 

@@ -13,6 +13,8 @@ OSError
 
 from __future__ import annotations
 
+import unicodedata
+
 BUSY_SECONDS = 30.0
 """Seconds that a writer waits for others before an error."""
 
@@ -60,6 +62,11 @@ def expect(condition: bool, message: str, code: str | None = None) -> None:
         raise StoreError(message, code)
 
 
+def shows(text: str) -> bool:
+    """Whether anybody sees something of a text: more than white space and marks without a width."""
+    return any(not c.isspace() and unicodedata.category(c) != "Cf" for c in text)
+
+
 def clean_text(value: object, where: str, *, limit: int | None = None, empty: bool = False) -> str:
     """`value` as text that every database can hold: a string, UTF-8 encodable, without NUL characters."""
     if not isinstance(value, str):
@@ -69,6 +76,6 @@ def clean_text(value: object, where: str, *, limit: int | None = None, empty: bo
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise StoreError(f"{where}: expected valid Unicode, got an unpaired surrogate") from None
-    expect(empty or bool(value.strip()), f"{where}: expected some text, got none")
+    expect(empty or shows(value), f"{where}: expected some text, got none")
     expect(limit is None or len(value) <= limit, f"{where}: expected at most {limit} characters, got {len(value)}")
     return value

@@ -84,6 +84,7 @@ export interface Team {
   names: Record<string, string>
   progress: Partial<Record<Kind, { tasks: number; done: number; labels: number }>>
   guidelines: string
+  assigned: { name: string; tasks: number; missing: boolean }[]
 }
 export interface Overview {
   id: string
@@ -132,6 +133,7 @@ export const calls = {
       overlap,
     }),
   assign: (tasks: string[], to: string[]) => json<{ assigned: number }>('POST', '/api/desk/assign', { tasks, to }),
+  handOver: (of: string, to: string[]) => json<{ assigned: number }>('POST', '/api/desk/assign', { of, to }),
   differences: (labeler: string) => json<{ differences: Difference[]; names: Record<string, string> }>('GET', `/api/desk/differences${by(labeler)}`),
   decide: (labeler: string, task: string, body: Partial<Given> & { choose?: string }) => json<unknown>('POST', at(task, '/decision'), { labeler, ...body }),
 }

@@ -154,7 +154,7 @@ export interface Option {
 }
 export interface Plan {
   model: string
-  stages: { stage: string; free_bytes: number; data: { records?: number }; chosen: Option | null; options: Option[] }[]
+  stages: { stage: string; free_bytes: number; data: { documents: number }; chosen: Option | null; options: Option[] }[]
 }
 export interface Day {
   day: string

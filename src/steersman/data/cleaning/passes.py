@@ -102,8 +102,10 @@ def clean_dataset(what: Cleaning, into: str, *, replace: bool = False, key: Path
                 raise ValueError(f"{source.name}: nothing is left after cleaning; {_why(counts)}")
             config["cleaned"]["steps"] = [brief(c) for c in counts]
             skipped.update({f"{c.name}: {why}": n for c in counts for why, n in c.dropped.most_common()})
+            changed.update({f"{c.name}: {what}": n for c in counts for what, n in c.changed.most_common()})
 
         skipped: dict[str, int] = {}
+        changed: dict[str, int] = {}
         config: dict[str, Any] = {
             "cleaned": {"from": source.name, "read": source.count, "wishes": what.wishes.to_json()},
             "made_of": {source.name: source.sha256},
@@ -121,6 +123,7 @@ def clean_dataset(what: Cleaning, into: str, *, replace: bool = False, key: Path
             simulated=source.simulated,
             source_sha256=source.sha256,
             skipped=_Late(skipped),
+            changed=_Late(changed),
         )
     if key is None:
         vault.vault_path(path).unlink(missing_ok=True)  # of an earlier cleaning under this name

@@ -1,7 +1,7 @@
 """One message of a help desk or a chat tool, whatever its fields are called -> side, text, time and conversation.
 
-Zendesk (chats and events), Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot, Salesforce,
-Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
+Zendesk (chats and events), Zoho Desk, Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot,
+Salesforce, Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
 NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables and customer service; ServiceNow. Others
 by their `shapes`.
 Why so: decision 85 in docs/LOG.md.
@@ -26,7 +26,8 @@ FIRST = "by "
 _SIDES = {
     USER: "customer client consumer visitor contact v user guest enduser end-user external 0 incoming inbound "
     "访客 客户 用户 会员 买家",
-    ANSWER: "agent user_agent operator admin staff a 2 outgoing outbound internal kefu 客服 人工客服 坐席 卖家",
+    ANSWER: "agent user_agent operator admin staff business a 2 outgoing outbound internal kefu "
+    "客服 人工客服 坐席 卖家",
     BOT: "robot bot agentbot agent_bot agentbot 1 机器人 智能客服",
     SYSTEM: "system s sys activity template event trigger 系统 系统消息",
 }
@@ -132,6 +133,18 @@ def _mail(m: Record) -> Said:
 def _comment(m: Record) -> Said:
     side = ANSWER if _yes(m["ispublished"]) else NOTE
     return side, m["commentbody"], m.get("createddate"), m.get("parentid")
+
+
+def _zoho(m: Record) -> Said:
+    """Zoho Desk's threads; its list of a ticket's conversations holds of each a summary alone, and of comments all."""
+    side = USER if str(m["direction"]) == "in" else ANSWER
+    side = SYSTEM if m.get("isdraft") is True or str(m.get("status")).upper() == "DRAFT" else side
+    return side, m.get("plaintext") or m.get("content") or m["summary"], m.get("createdtime"), m.get("ticketid")
+
+
+def _zoho_comment(m: Record) -> Said:
+    side = USER if _of(m.get("commenter"), "type") == "END_USER" else ANSWER
+    return side if _yes(m["ispublic"]) else NOTE, m["content"], m["commentedtime"], m.get("ticketid")
 
 
 def _event(m: Record) -> Said:
@@ -282,6 +295,8 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("sender msg type", _tawk),
     ("incoming textbody parentid", _mail),
     ("commentbody ispublished", _comment),
+    ("direction summary author createdtime", _zoho),
+    ("commentedtime commenterid content ispublic", _zoho_comment),
     ("type createdby createdat", _helpscout),
     ("from type content timestamp fingerprint", _crisp),
     ("from type content timestamp sessionid", _crisp),
@@ -303,6 +318,8 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _kustomer: lambda m: isinstance(m["attributes"], Mapping) and isinstance(m["relationships"], Mapping),
     _drift: lambda m: isinstance(m["author"], Mapping) and "bot" in m["author"],
     _happyfox: lambda m: isinstance(m["by"], Mapping),
+    _wecom: lambda m: not str(m.get("action", "send")).isdigit(),  # else a table made of it, whose ids are others
+    _zoho: lambda m: str(m["direction"]) in ("in", "out"),
     _qiyu: lambda m: str(m["fromuser"]).strip().casefold() in ("0", "1", "0.0", "1.0", "true", "false"),
 }
 """What else a message has where other systems use the same fields."""

@@ -45,6 +45,8 @@ def quotes_mail(turn: Mapping[str, Any]) -> bool:
     return any(QUOTED.search(text) for text in texts_in(turn.get("content")))
 
 
+PLACED = {"conversation_id", "contact_id"}
+SUMMED = "messages of which the export holds a summary alone, which may be cut (Zoho Desk: export their threads)"
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
@@ -61,6 +63,8 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
         inner = parsed_json(record.get(key))
         if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
             record = {**{k: v for k, v in record.items() if k != key}, **inner}
+    if answer := answer_of(record):
+        record = {"id": record.get("ticketId", record.get("id")), "comments": answer}
     record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
@@ -80,6 +84,16 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
 
 def _have_roles(turns: Any) -> bool:
     return isinstance(turns, list) and any(isinstance(turn, Mapping) and "role" in turn for turn in turns)
+
+
+def answer_of(record: Any) -> list[Record]:
+    """The messages of an API's answer on one conversation, which none of them names; [] of other records."""
+    for key in ("data", "results", "items"):
+        items = record.get(key) if isinstance(record, Mapping) else None
+        if isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items):
+            found = [usual(item) for item in items]
+            return items if all(one is not None and not PLACED & one.keys() for one in found) else []
+    return []
 
 
 def is_export(record: Any) -> bool:
@@ -125,6 +139,7 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
         return None if told else [{"role": "user", "content": body_of(record)}]
     if items is None or any("role" in item for item in items):
         return None
+    fields.note(SUMMED, sum("summary" in m and not (m.get("content") or m.get("plainText")) for m in items))
     items = _in_order([usual(item) or item for item in items], fields)
     said = [(_side(item, record), item) for item in items]
     if not any(side for side, _ in said):

@@ -37,6 +37,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+SORTS = ("type", "msg_type", "msgtype", "msgType", "message_type", "messageType")
 ONE_KEPT = "requests with several answers, of which the first alone is kept: nothing says which is better"
 
 
@@ -54,6 +55,15 @@ def parsed_json(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def said_within(value: Any) -> Any:
+    """The words of a message that is JSON of them and their kind alone (WeCom, Feishu); any other value unchanged."""
+    found = parsed_json(value) if isinstance(value, str) else None
+    if not isinstance(found, Mapping) or not found.keys() <= {"content", "text", "msg", *SORTS}:
+        return value
+    words = [found[k] for k in ("content", "text", "msg") if isinstance(found.get(k), str)]
+    return words[0] if len(words) == 1 else value
 
 
 def turns_in(value: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 from steersman.data.formats.fields import empty, plain
 from steersman.data.formats.shapes import is_internal, is_notice
+from steersman.data.formats.sides import named_side
+from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
 COLUMNS = {"conversation": "conversation_id", "sender": "sender", "message": "text", "time": "timestamp"}
@@ -70,6 +72,9 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     if not named["message"] or not named["conversation"]:
         return None
     out = {COLUMNS[role]: next((c for f in fields if (c := _cell(record[f]))), "") for role, fields in named.items()}
+    if out["sender"] and out["sender"].casefold() not in ROLES:
+        side = named_side(record, out["sender"], named["sender"][0])
+        out["sender"] = {"user": "customer", "assistant": "agent"}.get(side or "", out["sender"])
     taken = {field for fields in named.values() for field in fields}
     rest = {key: item for key, item in record.items() if key not in taken}
     kind = {"private": "true"} if is_internal(rest) else {"type": "system"} if is_notice(rest) else {}

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from steersman.data import stamps
-from steersman.data.formats import desks, mapped_rows
+from steersman.data.formats import desks, guessed_rows, mapped_rows
 from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
 from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import empty, plain
+from steersman.data.formats.fields import empty, plain, said_within
 from steersman.data.formats.markup import WRITTEN
 from steersman.data.formats.shapes import exchange, is_notice
-from steersman.data.formats.sides import flagged, is_flag
+from steersman.data.formats.sides import SPOKEN_AS, flagged, is_flag, named_side
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
@@ -57,7 +57,10 @@ _SAID = """
     nachricht nachrichtentext
 """
 SAID = tuple(_SAID.split())
-_PEOPLE = "customer_id customerid user_id userid visitor_id client_id contact_id openid 客户id 用户id 客户编号 用户编号"
+_PEOPLE = (
+    "customer_id customerid user_id userid visitor_id visitorid client_id clientid contact_id contactid openid "
+    "客户id 用户id 访客id 客户编号 用户编号"
+)
 PEOPLE = tuple(_PEOPLE.split())
 """Columns that name a customer, whose messages are parted by time where no conversation is named."""
 _TIMES = """
@@ -97,13 +100,16 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
-    groups = GROUPS + (PEOPLE if any(name in keys for name in TIMES) else ())
+    timed = any(name in TIMES or _like(name) == len(LIKE) - 1 for name in keys)
+    groups = GROUPS + (PEOPLE if timed else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
     if None in found:
         like = {_like(name): key for name, key in reversed(keys.items())}
         told = is_side(record[found[1] or like.get(1)]) if found[1] or 1 in like else False
         found = [key or like.get(i) for i, key in enumerate(found)] if told else found
+    if found[1] is None and SPOKEN_AS.fullmatch(str(record.get(keys.get("type"), ""))):
+        found[1] = keys["type"]
     if found[1] is None or (
         plain(str(found[1])) in ("author", "author_id", "sender") and not is_side(record[found[1]])
     ):
@@ -119,6 +125,12 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     return found[0], found[1], found[2]  # type: ignore[return-value]
 
 
+@functools.lru_cache(maxsize=4096)
+def _named_so(names: tuple[str, ...]) -> bool:
+    """Whether `columns_of_messages` knows columns of these names."""
+    return columns_of_messages(dict.fromkeys(names, "?")) is not None
+
+
 def _row(record: Any) -> Record | None:
     """The record in which `columns_of_messages` finds a message: of a known system as `usual` says it."""
     found = usual(record) or record
@@ -132,6 +144,7 @@ def speaks_alone(record: Record) -> str | None:
         return next(iter(record))
     names = (
         *WHO,
+        *("sender_id", "senderid", "receiver_id", "receiverid", "visitor_id", "visitorid"),
         *(name for name in keys if is_flag(name)),
         "in_reply_to",
         "in_response_to_tweet_id",
@@ -158,12 +171,12 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float, mapping: M
         if files.get(record.file) is None and read[record.file] < HEAD:
             read[record.file] += 1
             files[record.file] = None
-            if not record.error and (found := _gathered(record.value)) is not None:
+            if not record.error and (found := _gathered(record.value, Counter())) is not None:
                 kind = found[0]
                 made[kind] = made.get(kind) or (Rows(notes, hours) if kind is Rows else kind(notes))  # type: ignore[call-arg]
                 files[record.file] = made[kind]
         gathering = None if record.error else files[record.file]
-        found = None if gathering is None else _gathered(record.value)
+        found = None if gathering is None else _gathered(record.value, notes)
         if gathering is not None and found is not None and found[0] is type(gathering):
             if isinstance(gathering, Rows):
                 gathering.file = record.file
@@ -192,7 +205,7 @@ def _mapped(records: Iterator[Row], notes: Counter[str], hours: float, mapping: 
         yield Row(line, value, "")
 
 
-def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
+def _gathered(value: Any, notes: Counter[str]) -> tuple[type[Trees] | type[Rows] | type[Batches], list[Record]] | None:
     """What gathers records like this one, and as what."""
     if is_batch_line(value):
         return Batches, [value]
@@ -203,7 +216,19 @@ def _gathered(value: Any) -> tuple[type[Trees] | type[Rows] | type[Batches], lis
         return Rows, said
     if (row := _row(value)) is not None:
         return Rows, [row]
-    return None if tree is None else (Trees, [tree])
+    if tree is not None:
+        return Trees, [tree]
+    if isinstance(value, Mapping) and (paged := _of_pages(value)):
+        return Rows, paged
+    guessed = guessed_rows.rows_of(value, notes, _named_so)
+    return None if guessed is None else (Rows, guessed)
+
+
+def _of_pages(value: Record) -> list[Record]:
+    """The messages of an object that holds a page of those of several conversations, if each says which; else []."""
+    items = [item for rows in pages(value).values() for item in rows]
+    rows = [row if isinstance(item, Mapping) and (row := _row(item)) is not None else {} for item in items]
+    return rows if all(rows) else []
 
 
 def tells(value: Any) -> bool:
@@ -215,11 +240,18 @@ def tells(value: Any) -> bool:
 
 def pages(value: Record) -> dict[str, list[Any]]:
     """The lists of an object that hold messages of several conversations, each of which names its own; {} where the
-    object itself names one."""
+    object itself names one. Of an API's answer those of the object within."""
+    if not (value.keys() & {"messages", "list", "items"}) and isinstance(inner := _within(value), Mapping):
+        return {f"data.{name}": rows for name, rows in pages(inner).items()}
     if any(plain(str(key)) in GROUPS and not empty(value[key]) for key in value):
         return {}
     lists = {k: v for k, v in value.items() if PAGE.fullmatch(plain(str(k))) and isinstance(v, list)}
     return {k: items for k, items in lists.items() if len({name for item in items if (name := _named(item))}) > 1}
+
+
+def _within(value: Record) -> Any:
+    """What an API's answer holds as its data."""
+    return next((value[key] for key in value if plain(str(key)) in ("data", "result", "payload")), None)
 
 
 def _named(item: Any) -> str:
@@ -272,11 +304,14 @@ class Rows:
         found = columns_of_messages(row)
         assert found is not None
         counted, dated = self._times(row)
-        group, who, text = (str(row[key]) for key in found)
+        group, who, text = (str(said_within(row[key])) for key in found)
         group = f"{self.file}" if found[0] == found[1] else group
         column, of_desk = plain(str(found[1])), "side" in row
         side = str(row["side"]) if of_desk else desks.entry_side(row, found[1]) or _role(column, who)
         text = body_of({"body": text}) if of_desk or side != who or WRITTEN.search(text) else text.strip()
+        if not of_desk and side == who and who.casefold() not in ROLES and (told := named_side(row, who, found[1])):
+            side = told
+            self._notes["messages whose writer another column names as the customer or the agent"] += 1
         if (ROLES.get(side.casefold()) == "system" and column not in TOLD) or (not of_desk and is_notice(row)):
             side = SYSTEM
         if (role := role_of(side, row, text, self._notes)) is None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats.fields import parsed_json, plain
-from steersman.data.formats.sides import flagged
+from steersman.data.formats.sides import flagged, named_side
 from steersman.data.formats.turns import ROLES
 
 Record = Mapping[str, Any]
@@ -37,7 +37,7 @@ _TIMES = """
 """
 TIMES = tuple(_TIMES.split())
 DIRECT = ("text", "body", "content", "message", "msg", "html")
-WITHIN = ("payload", "content", "message", "body", "data")
+WITHIN = ("payload", "content", "message", "body", "data", "messagedata")
 DEEPER = (
     "text",
     "body",
@@ -120,6 +120,7 @@ def message(record: Record) -> Record | None:
         side = SYSTEM if str(m.get("type")).casefold() in TOLD else role
     elif deeper:
         side = _side(m.get("direction")) or next((f for k, v in record.items() if (f := flagged(str(k), v))), "")
+        side = side or (isinstance(m.get("sender"), str) and named_side(record, m["sender"], "sender")) or ""
     else:
         return None
     if not side:
@@ -131,6 +132,9 @@ def message(record: Record) -> Record | None:
 
 def _opened(record: Record) -> Record:
     """The record with what lies in a field of JSON (a cell of a table, a line of a log) beside its other fields."""
+    data = record.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("conversation"), Mapping):  # an event, as its receiver kept it
+        return {**{k: v for k, v in record.items() if k != "data"}, **data}
     for key, value in record.items():
         inner = parsed_json(value) if PLAIN.sub("", str(key)).casefold() in WITHIN else None
         if isinstance(value, str) and isinstance(inner, Mapping):
@@ -163,7 +167,8 @@ def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:
 
 def _group(m: Record, groups: tuple[str, ...]) -> str | None:
     """The conversation that a record names, which may be number 0."""
-    return next((str(m[k]) for k in groups if isinstance(m.get(k), str | int) and m[k] != ""), None)
+    named = (m[k].get("id", m[k].get("csid")) if isinstance(m.get(k), Mapping) else m.get(k) for k in groups)
+    return next((str(name) for name in named if isinstance(name, str | int) and name != ""), None)
 
 
 def _role(person: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats.fields import plain
@@ -18,7 +19,31 @@ FLAG = re.compile(
 ONE_OF_SEVERAL = re.compile(r"bot|admin")
 """Staff beside whom others answer too: who is none of them may be the customer, or a colleague."""
 OF_USERS = re.compile(rf"inbound|incoming|{_USERS}")
+SPOKEN_AS = re.compile(r"user|customer|visitor|client|agent|operator|bot|assistant", re.I)
+"""Pattern of types of messages that say who wrote them."""
 YES, NO = ("true", "1", "yes", "1.0", "t", "y", "是"), ("false", "0", "no", "0.0", "f", "n", "否")
+
+
+_OWN = r"(?:_?(?:name|nick(?:_?name)?|id|account|昵称|名称|姓名|账号|工号|编号))?"
+OF_STAFF = re.compile(rf"(?:agent|staff|operator|waiter|seller|客服|坐席|座席|商家|卖家){_OWN}")
+OF_CUSTOMERS = re.compile(rf"(?:customer|client|visitor|buyer|chatter|guest|客户|顾客|买家|访客|会员){_OWN}")
+OF_ANYBODY = re.compile(rf"(?:user|用户){_OWN}")
+"""Patterns of columns that name one side; a user's may name whoever wrote, but where another names the staff."""
+TO = re.compile(rf"(?:recipient|receiver|to|接收方|接收人){_OWN}")
+
+
+def named_side(record: Mapping[str, Any], who: str, column: Any) -> str | None:
+    """The side of a writer whom another column of the row names as the customer or the agent of the conversation;
+    None where no column does, or both do."""
+    names = {plain(str(k)): str(v).strip() for k, v in record.items() if k != column and v not in (None, "")}
+    staff = {v for n, v in names.items() if OF_STAFF.fullmatch(n)}
+    people = {v for n, v in names.items() if OF_CUSTOMERS.fullmatch(n)}
+    people |= {v for n, v in names.items() if OF_ANYBODY.fullmatch(n)} if staff else set()
+    if staff & people:
+        return None
+    if who in people or who in staff:
+        return "user" if who in people else "assistant"
+    return "assistant" if people & {v for n, v in names.items() if TO.fullmatch(n)} else None
 
 
 @functools.lru_cache(maxsize=1024)

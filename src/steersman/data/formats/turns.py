@@ -30,7 +30,7 @@ ROLES: dict[str, Role | str] = {
     ),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("人工", "机器人客服", "商家客服", "客服人员", "kefu", "support agent", "live agent"), "assistant"),
-    **dict.fromkeys(("human agent", "shop", "merchant", "seller"), "assistant"),
+    **dict.fromkeys(("human agent", "shop", "merchant", "seller", "business"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
     **dict.fromkeys(("tool_result", "function_result", "tool_output", "environment", "api"), "tool"),

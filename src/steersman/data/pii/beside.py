@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import rjieba
+
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, Span
 from steersman.data.pii.persons import (
     NAME,
@@ -34,19 +36,37 @@ INITIAL = re.compile(
 OPTION = re.compile(r"(?<![A-Za-z.])([A-E])\.\s")
 """What begins an answer of a choice."""
 NOBLE = re.compile(rf"(?P<name>{PART}\sv\.\s?(?:d\.\s?)?{PART})")
+OFTEN = "".join(sorted(ZH_OFTEN))
 ZH_FAMILY = re.compile(rf"(?<![百贵同复])姓(?P<name>[{ZH_SINGLE}])(?=[，,。；;！!、\s的]|\Z)")
 ZH_SHORT = re.compile(
-    rf"(?:(?<=[请让找叫给问和跟烦是由])|(?<![{HAN}]))(?P<name>[{ZH_OFTEN}])"
+    rf"(?:(?<=[请让找叫给问和跟烦是由])|(?<![{HAN}]))(?P<name>[{OFTEN}])"
     r"(?:工(?![程作具资厂艺商会业人地])|总(?![是共数计部裁之价额体结量的会有])|[哥姐](?![哥姐])|爷爷|奶奶|师傅)"
 )
 ZH_KIN = re.compile(rf"(?:我先生|我太太|同事|朋友|同学|室友|邻居|老公|老婆|爱人|女儿|儿子|领导)(?P<name>{ZH_NAME})")
 ZH_LATIN = re.compile(r"姓名\s?[：:]?\s?(?P<name>[A-Z][A-Za-z]+(?:\s[A-Z][A-Za-z]+){1,2})")
 
 
+_THINGS = "单子|订单|快递|快件|包裹|件|货|退款|退货|账号|账户|保单|发票|会员|预约|押金|地址|电话|手机"
+ZH_OWNS = re.compile(rf"(?:(?<![{HAN}])|(?<=[看查下]))(?P<name>[{OFTEN}][{HAN}]{{2}})(?=的(?:{_THINGS}))")
+ZH_DONE = re.compile(
+    rf"(?<=[找问叫让请替跟和是由])(?P<name>[{OFTEN}][{HAN}]{{1,2}}?)(?=[买卖订修拿换办取谈聊借来做代下])"
+)
+"""Whose the parcel is; from whom something was bought, whom somebody asked."""
+
+
+def _person(said: str) -> bool:
+    """Whether a usual family name and what follows are a name: no other word, and none that begins with both."""
+    pieces = list(rjieba.tag(said))
+    other = len(pieces) == 1 and not pieces[0][1].startswith("nr")
+    return not other and (len(pieces) == 1 or len(pieces[0][0]) == 1) and like_name(said) and perhaps(said)
+
+
 def beside(text: str, language: str) -> Iterator[Span]:
     if re.search(rf"[{HAN}]", text):
         for pattern in (ZH_FAMILY, ZH_SHORT, ZH_LATIN):
             yield from (Span("name", *m.span("name"), FORMED) for m in pattern.finditer(text))
+        owns = (m for pattern in (ZH_OWNS, ZH_DONE) for m in pattern.finditer(text))
+        yield from (Span("name", *m.span("name"), FORMED) for m in owns if _person(m["name"]))
         for m in ZH_KIN.finditer(text):
             said = m["name"] if like_name(m["name"]) else m["name"][:2]
             if like_name(said) and perhaps(said):

@@ -26,49 +26,25 @@ _TRADES = r"""
 """
 TRADE = re.compile(rf"(?:{'|'.join(_TRADES.split())})", re.I)
 """Pattern of the last word of a firm's name, which says its trade."""
-_OFFERS = r"""
-    apps? vouchers? magazines? catalogues? catalogs? websites? newsletters? backpacks? candles? lamps? rugs? pillows? bedding curtains? tables? chairs? beds?
-    trousers skirts? sweaters? cardigans? scarf scarves leggings pyjamas swimwear toasters? stockists?
-    editions? branch(?:es)? showrooms? subscription memberships? discount codes? promo sale refund returns? delivery packaging checkout
-    earbuds? headphones? cameras? tents? luggage suitcases? rucksacks? towels? mugs? pens? notebooks? toys? prams? strollers?
-"""
-OFFERS = re.compile(rf"(?:['’]s)?\s(?:{'|'.join(_OFFERS.split())})\b")
-"""What is a firm's, directly behind its name."""
+OFFERS = re.compile(
+    r"(?:['’]s)?\s(?:vouchers?|gift cards?|catalogues?|newsletters?|websites?|apps?|subscription|membership|discount codes?|branch(?:es)?|showrooms?)\b"
+)
+"""What only a firm has, directly behind its name."""
 BOUGHT = re.compile(
     r"\b(?:order(?:ed|ing|s)?|b(?:uy|ought|uying)|purchase[ds]?|rent(?:ed|ing)?|hired|shop(?:ped|ping)?|subscrib(?:e|ed)|switched|available|sold|stocked)"
     r"(?:\s(?!for\b|to\b|by\b)[\w'’,£$€.-]+){0,6}?\s(?:from|at|with|through|via|on)\s(?:the\s)?\Z",
     re.I,
 )
 """Buying before a name: ordered a kettle from."""
-WITH_IT = re.compile(
-    r"(?:\b(?:customer|client|member|account|contract|policy|subscription)\s(?:of|at|with)|\bsubscribed to|\bgift cards? (?:for|from|of)|"
-    r"\b(?:brand|company|shop|store|retailer|manufacturer|courier|supplier|label|chain|branch)(?:\s(?:called|named|is|of))?,?)\s\Z",
-    re.I,
+MEASURED = re.compile(
+    r"\b(?:Flaschen?|Packungen?|Dosen?|Tüten?|Gläser|Paar|Kisten?|Beutel|Tuben?|Tafeln?|[Gg]ibt es|Marke|statt)\s\Z"
 )
-"""What calls the name behind it a firm's."""
-OF_WARES = re.compile(
-    r"\b(?:(?:bottles?|packs?|packets?|boxes|box|cans?|pairs?|tins?|jars?|bags?|cartons?|tubes?|sets?|crates?|size (?:chart|guide)|range|collection|edition|warranty|"
-    r"website|app|stock|products?|label|sizing|quality)\sof|loyal to|stockists? of|(?:label|tag|box|packaging|listing) says)\s\Z"
-    r"|\b(?:Flaschen?|Packungen?|Dosen?|Tüten?|Gläser|Paar|Kisten?|Beutel|Tuben?|Tafeln?|Gibt es|gibt es|nächsten?|Marke|statt)\s\Z"
-    r"|\b[A-ZÄÖÜ][a-zäöüß]*(?i:tabelle|dienst|hotline|sortiment|webseite|service|katalog|qualität|garantie|preise|markt|lager)\s(?:von|bei)\s\Z",
-)
-"""Measures and shops directly before a name."""
-MINE = re.compile(r"\b(?:[Mm]y|[Oo]ur|[Mm]y new|[Mm]y old)\s\Z")
-OWNED = re.compile(
-    r"\s(?!(?:told|said|says|asked|asks|will|would|has|had|have|does|did|can|could|should|must|wants?|needs?|lives?|works?|signed|called|wrote|who|that|and|is|was|"
-    r"from|in|at|on|or|account|booking|reservation|file|matter|case|appointment|thinks|got|bought|ordered|just|also|already|never|always|still|passed|died|made|may|might)\b)[a-z]{3,}"
-)
-"""What is mine behind a name: my X kettle."""
+"""Measures before a name: eine Flasche."""
 MINE_DE = re.compile(
-    r"\b(?:[Mm]ein|[Uu]nser)e?[nmrs]?\s(?:neue[rns]?\s|alte[rns]?\s)?(?!(?:An|Rück)ruf|Nachricht|E?-?Mail|Rechnung|Paket|Bestellung|Termin|Konto|Vertrag|Brief|Antwort|Bestätigung|"
-    r"Rezept|Vollmacht|Unterlagen|Kolleg|Freund|Vertreter|Nachbar|Bekannt|Sohn|Tochter|Frage|Beschwerde|Zugang|Daten|Geld|Lieferung)[A-ZÄÖÜ][a-zäöüß-]+\svon\s\Z"
+    r"\b(?:[Mm]ein|[Uu]nser)e?[nmrs]?\s(?!(?:An|Rück)ruf|Nachricht|E?-?Mail|Rechnung|Paket|Bestellung|Termin|Konto|Vertrag|Brief|Antwort|Rezept|Vollmacht|"
+    r"Unterlagen|Kolleg|Freund|Vertreter|Nachbar|Bekannt|Sohn|Tochter|Frage|Daten|Geld|Lieferung)[A-ZÄÖÜ][a-zäöüß-]+\svon\s\Z"
 )
 """A thing of mine by its maker: Mein Toaster von."""
-SIZED = re.compile(
-    r"\sin\s(?:size|black|white|red|blue|green|gr[ae]y|small|medium|large|XX?L|Größe|schwarz|weiß|rot|blau|grün|grau)\b"
-)
-"""A size or a colour behind a ware."""
-SWITCHED_DE = re.compile(r"wechsel", re.I)
 ASKED = re.compile(
     r"(?:\A|[.!?,;]\s+|\b(?:if|whether|when|why)\s)(?:do|does|will|can|is|are|has|why is|why are|ist|sind|warum ist|warum sind)\s\Z",
     re.I,
@@ -86,13 +62,17 @@ BOUGHT_DE = re.compile(
 )
 """Words of a sentence in which "bei X" is a shop's."""
 AT_DE = re.compile(r"\bbei\s\Z", re.I)
+WARES_DE = (
+    "tüten|maschinen?|kleid(?:er)?|anzug|anzüge|schuhe?n?|stiefel|hosen?|hemd(?:en)?|jacken?|mäntel|mantel|pulver|mehl|geräte?|rasierer|bürsten?|sauger|kaffee|"
+    "schokolade|reifen|taschen?|parfum|parfüm|creme|shampoo|öle?|pizza|pudding|backmischung|herd|ofen|schrank|trockner|bohrer|säge|messer|pfannen?|topf|töpfe|"
+    "grill|matratzen?|sneaker|jeans|brillen?|uhren|stifte?|sofa|rucksack|lampen?|kerzen?|kocher|stuhl|stühle|tisch|teppich|bettwäsche|zelt|kopfhörer|koffer"
+)
+"""Last parts of German words for wares."""
 BY_DE = re.compile(
     r"(?:\b(?:Filialen?|Shop|Onlineshop|Webshop|Laden|Geschäft|Gutscheine?|Newsletter|Marke|Firma|Katalog|Abo|Zeitschrift|Kollektion|Händler|Paketdienst|"
     r"Spedition|Lieferdienst|Restaurant|Hersteller|Produkte?|Artikel|Seite|Website|Hotline|Angebote?|Garantie(?:karte)?|App)"
     r"(?:\s(?:ist|sind|war|waren))?\s(?:(?:von|der Firma|der Marke|namens|bei)\s)?"
-    r"|\b[A-ZÄÖÜ]?[a-zäöüß]*(?i:maschinen?|kleid(?:er)?|anzug|schuhe?n?|stiefel|hosen?|hemd(?:en)?|jacken?|mäntel|mantel|geräte?|rasierer|sauger|kaffee|"
-    r"schokolade|reifen|taschen?|creme|shampoo|herd|ofen|schrank|trockner|bohrer|säge|messer|pfannen?|töpfe|grill|matratzen?|sneaker|jeans|brillen?|"
-    r"uhren|sofa|rucksack|lampen?|kerzen?|kocher|stuhl|stühle|tisch|teppich|bettwäsche|zelt|kopfhörer|koffer)\svon\s)\Z"
+    rf"|\b[A-ZÄÖÜ]?[a-zäöüß]*(?i:{WARES_DE})\svon\s)\Z"
 )
 """A shop or a ware before a name, as its maker."""
 DELIVERS_DE = re.compile(
@@ -116,11 +96,6 @@ ZH_FIRM = re.compile(
     r"[^\W的和在是给跟与让帮你我他她您了就有任去回来到从于离入进为被向对等说将已]{0,2}(?:有限公司|公司|集团|旗舰店|专卖店|客服(?!小|电话|说))"
 )
 """A company behind a name, whatever announces it."""
-ZH_WARE = re.compile(
-    rf"[{HAN}]{{0,2}}(?:壶|锅|碗|杯|刀|剪|伞|鞋|帽|袜|裤|裙|床|椅|柜|灯|被子|枕头|毯子|茶|酒|糖果?|糕|饼|粉|面|酱|醋|油|蜂蜜|肉|鱼|虾|奶|药|膏|丸|霜|乳|液|绘本|雪糕|炒货|牙膏|手链|手环|板鞋)"
-    r"(?=[能会怎有和吗呢，,。！？!?]|可以|过期|坏|断|掉|漏|破|到货|套装|还有|什么|批发|保质|第)"
-)
-"""The kind of a ware directly behind a name, and what is said of it."""
 ZH_AT = re.compile(r"(?:在|从|去|到)\Z")
 ZH_BUYS = re.compile(rf"[{HAN}]{{0,5}}?(?:那?里)?(?:买|订了|订的|下的?单|购|点了|点的|办了|办的|充值|充了|加盟)")
 """In X bought: a shop."""
@@ -143,16 +118,10 @@ def is_firm(text: str, name: Span) -> bool:
     if (after := re.match(r"\s([A-ZÄÖÜ][a-zäöüß]+)", behind)) and TRADE.fullmatch(after[1]):
         return True
     if re.match(rf"[{HAN}]", said):
-        return bool(
-            ZH_BEHIND.match(behind) or ZH_WARE.match(behind) or (ZH_AT.search(before) and ZH_BUYS.match(behind))
-        )
-    if OF_WARES.search(before) or MINE_DE.search(before) or (MINE.search(before) and OWNED.match(behind)):
+        return bool(ZH_BEHIND.match(behind) or (ZH_AT.search(before) and ZH_BUYS.match(behind)))
+    if MEASURED.search(before) or MINE_DE.search(before) or OFFERS.match(behind):
         return True
-    if SWITCHED_DE.search(_sentence(text, name)) and re.search(r"\b(?:von|zu)\s\Z", before):
-        return True
-    if re.search(r"\b(?:[Tt]he|[Dd]ie|[Dd]en|[Dd]as)\s\Z", before) and SIZED.match(behind):
-        return True
-    if OFFERS.match(behind) or BOUGHT.search(before) or WITH_IT.search(before) or BY_DE.search(before):
+    if BOUGHT.search(before) or BY_DE.search(before):
         return True
     if (ASKED.search(before) and ACTS.match(behind)) or (DELIVERS_DE.search(before) and DELIVERED_DE.match(behind)):
         return True

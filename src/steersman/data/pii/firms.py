@@ -12,7 +12,7 @@ import phonenumbers
 from phonenumbers import PhoneNumberType
 
 from steersman.data.pii.finding import CUED, FORMED, HAN, SURE, Span, announced
-from steersman.data.pii.firm_words import is_firm
+from steersman.data.pii.firm_words import WARES_DE, is_firm
 from steersman.data.pii.numbers_found import MOBILE_CN, PHONE, REGIONS
 
 FIRM = "firm"
@@ -71,11 +71,7 @@ _WARES = """
 """
 WARES = re.compile(rf"\s(?:{'|'.join(_WARES.split())})\b", re.I)
 """Pattern of a ware or a shop behind a name, which makes it a brand's; not what people own and speak of (car, phone, card)."""
-WAREN = re.compile(
-    r"\s[A-ZÄÖÜ][a-zäöüß]*(?:tüten|maschinen?|kleid(?:er)?|anzug|anzüge|schuhe?|stiefel|hosen?|hemd(?:en)?|jacken?|mäntel|mantel|pulver|mehl|"
-    r"geräte?|rasierer|bürsten?|sauger|kaffee|schokolade|reifen|taschen?|parfum|parfüm|creme|shampoo|öle?|pizza|pudding|backmischung|"
-    r"herd|ofen|kühlschrank|trockner|bohrer|säge|messer|pfannen?|topf|töpfe|grill|matratzen?|sneaker|jeans|brillen?|uhren|stifte?)\b"
-)
+WAREN = re.compile(rf"\s[A-ZÄÖÜ][a-zäöüß]*(?:{WARES_DE})\b")
 """The same in German, where the last part of a word says what it is."""
 ZH_WARES = re.compile(
     r"牌|专卖店|旗舰店|专柜|门店|官网|品牌|联名|凉茶|饮料|白酒|红酒|葡萄酒|酱油|蚝油|香醋|辣酱|面条|挂面|火腿|菜刀|剪刀|刀具|痔疮膏|口服液|月饼|糕点|瓜子|鸭脖|"
@@ -112,13 +108,14 @@ def brands(text: str, names: Sequence[Span]) -> Iterator[Span]:
             yield Span(FIRM, *m.span(), CUED - 1)
 
 
-ARTICLE = re.compile(r"(?<![A-Za-z])(?:the|an?|this|that|these|those|sell|stock|any)\s\Z", re.I)
+ARTICLE = re.compile(r"(?<![A-Za-z])(?:the|an?|this|that|these|those|sell|stock|any|my|our)\s\Z", re.I)
 ARTIKEL = re.compile(
     r"(?<![A-Za-zäöüß])(?:d(?:er|ie|as|en|em)|(?:k?ein|mein|ihr|euer|unser)(?:e[nmrs]?)?|haben sie|führ(?:t ihr|en sie)|von)\s\Z",
     re.I,
 )
 THING = re.compile(
-    r"\s(?!account|case|order|ticket|booking|reservation|family|matter|file|estate|who|that|which|from|in|you|at|on|and|or|is|was|has|said)[a-z]{3,}"
+    r"\s(?!account|case|order|ticket|booking|reservation|family|matter|file|estate|who|that|which|from|in|you|at|on|and|or|is|was|has|had|said|says|told|asked|will|would|can|could|"
+    r"wants?|needs?|thinks|got|bought|ordered|lives|works|called|wrote|also|just|never|still)[a-z]{3,}"
 )
 DING = re.compile(
     r"\s(?!Bestell|Kunden|Konto|Vertrag|Termin|Famil|Rechnung|Paket|und\b|oder\b)[A-ZÄÖÜ][a-zäöüß]{2,}(?!\s\d)"
