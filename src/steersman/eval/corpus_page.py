@@ -70,6 +70,7 @@ def draw(
             "funnel", t["left"], [(name, read), *((s["step"], s["kept"]) for s in steps)], t["documents"]
         ),
         "reasons": reason_rows(steps, t),
+        "way_in": [],
         "lengths": figures.bars("lengths", t["lengths"], rows, t["documents"]) if rows else None,
         "percentiles": [],
         "bars": [
