@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Processes that run the tests, file by file: one per core, at most four. make test WORKERS=0 runs them in one.
 WORKERS ?= logical
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# By all cores, which pip does not do; also of ours, so that commands begin as fast where no process may write them
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > $(VENV)/compiled.log 2>&1 || true
 
 .PHONY: demo test test-plain test-postgres test-slow lint bench gpu-check dist web clean
 .DEFAULT_GOAL := demo
@@ -19,18 +21,20 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, about a minute) ..."
 	@$(PIP) torch==2.13.0
 	@$(PIP) -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "installing what the tests need ..."
 	@$(PIP) -e ".[dev,browser]"
+	@$(COMPILE)
 	@touch $@
 
 demo: $(VENV)/.runtime
 	@$(BIN)/steersman demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 # The same where kernels of ours compute nothing (a test that needs them is skipped)
 test-plain: $(VENV)/.dev

@@ -51,8 +51,14 @@ def _verbs(app: typer.Typer) -> tuple[str | None, ...]:
 typer.testing._get_command = _made_once
 
 
+LONGEST = ("end_to_end", "rounds_page", "parallel", "server_openapi", "chat_page", "stopping", "lasting", "kills")
+"""Files that take minutes. They begin first, so that no process is left alone with one at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Five minutes are the limit of a quick test; what is slow may share its processor with much else."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(7200))

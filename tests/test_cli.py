@@ -271,6 +271,12 @@ def test_options_of_a_file_or_model_that_is_not_named_are_refused(tmp_path: Path
         framework.build(), ["rank", "-w", str(tmp_path / "w"), "--round", "9", "--labeler", "a"]
     )
     assert (result.exit_code, "no round 9" in result.stderr) == (2, True)
+    result = CliRunner().invoke(framework.build(), ["serve", "-w", str(tmp_path / "w"), "--port", "99999"])
+    assert (result.exit_code, "serve.port: expected a number" in result.stderr) == (2, True), (
+        "before a model is looked for"
+    )
+    result = CliRunner().invoke(framework.build(), ["init", str(tmp_path / "v"), "--base", "../no/such"])
+    assert "caution: --base ../no/such: there is no such folder or file now" in result.stdout
 
 
 def test_a_narrow_terminal_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:

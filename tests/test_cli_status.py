@@ -198,6 +198,8 @@ def test_status_follows_the_loop(space: Workspace) -> None:
         made = artifact(space, stage, inputs=inputs)
         inputs |= {"rankings": identity(made)} if stage == "rankings" else {}
     assert run_json(space, "status")["next"] == "steersman eval"
+    judged(space, "worse", data=inputs)
+    assert run_json(space, "status")["next"] == "steersman promote --stage sft", "which would not be refused"
     judged(space, "better", data=inputs)
     assert run_json(space, "status")["next"] == "steersman promote"
     run_json(space, "promote")

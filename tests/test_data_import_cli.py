@@ -124,6 +124,32 @@ def test_the_manifest_says_what_was_changed_and_older_ones_are_read(root: Path) 
         dataset.read_info(info.path)
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        ("shop", ["--skip-bad", "--split", "test"], "--split, --skip-bad: expected no such option with 'shop'"),
+        ("a.jsonl", ["--ordered", "best-first"], "--ordered: expected rankings, of which it says something; these are"),
+        ("a.jsonl", ["--purpose", "ppo"], "--purpose: expected prompts"),
+        ("a.jsonl", ["--sheet", "Tab"], "--sheet Tab: expected a workbook, a.jsonl holds none"),
+    ],
+)
+def test_options_that_cannot_apply_are_refused(root: Path, source: str, options: list[str], said: str) -> None:
+    (root / "a.jsonl").write_text(lines(("a", "1")))
+    result = run("data", "import", source, *options)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+    assert not run_json("data", "list")["datasets"]
+
+
+def test_a_file_read_twice_or_otherwise_than_it_looks_is_told(root: Path) -> None:
+    (root / "a.csv").write_text("question;answer\nWo ist das Ü?;Im Ö.\n", encoding="utf-8")
+    first = run("data", "import", "a.csv")
+    assert (first.exit_code, "caution" in first.stderr) == (0, False)
+    again = run("data", "import", "a.csv", "--name", "b")
+    assert "caution: b is of the same file as a: what both hold counts twice" in again.stderr
+    other = run("data", "import", "a.csv", "--name", "c", "--encoding", "cp1252")
+    assert "caution: a.csv looks like UTF-8 and is read as cp1252, as --encoding asks" in other.stderr
+
+
 def test_show(root: Path) -> None:
     (root / "a.jsonl").write_text(lines(*((f"question {i}", f"answer {i}") for i in range(5))))
     run("data", "import", "a.jsonl")

@@ -146,6 +146,7 @@ def remade(before: dict[str, str], root: Path) -> set[str]:
 # the loop
 
 
+@pytest.mark.slow
 def test_a_trial_of_the_same_seed_is_the_loop_itself(root: Path) -> None:
     """Everything follows from the seed: the workspace's seed gives its verdict to the byte."""
     before, seed = footprint(root), Workspace.open(root).config.project.seed
@@ -462,6 +463,7 @@ MOMENTS = {
 """Stage -> the file in its working folder at whose appearance the demo is killed."""
 
 
+@pytest.mark.slow
 def test_demo_after_kill_minus_nine(demo: Path, tiny: Path, tmp_path: Path) -> None:
     """Killed at three moments, the same command each time, and the same bits as the uninterrupted run."""
     root = tmp_path / "d"

@@ -42,6 +42,8 @@ from steersman.cli.import_options import (
     SpeakersOption,
     SplitOption,
     TrimOption,
+    check_alone,
+    check_of_kind,
 )
 from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
@@ -129,7 +131,12 @@ def data_import(
 ) -> None:
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
     space = open_workspace(workspace, settings)
+    asked: dict[str, object] = {"--split": split, "--purpose": purpose, "--ordered": ordered}
+    asked |= {"--trim-last-user": trim_last_user, "--sheet": sheet, "--kind": kind, "--as": importer}
+    asked |= {"--format": format, "--name": name, "--map": columns, "--speakers": speakers, "--encoding": encoding}
+    asked |= {"--objective": objective, "--skip-bad": skip_bad, "--max-records": max_records}
     if sources == ["shop"]:
+        check_alone(asked)
         emit(as_json, *_shown(_import_shop(space, replace), None))
         return
     if kind and kind not in KINDS:
@@ -155,6 +162,9 @@ def data_import(
                 reading=dataclasses.replace(reading, tick=lambda read, n: shown.update(read // MB, records=n)),
                 make=Shelf,
             )
+        check_of_kind(asked, found.kind)
+        if sheet and "sheet" not in reading.used and not importer:
+            raise ValueError(f"--sheet {sheet}: expected a workbook, {label} holds none")
         records, summary = _cleaned(found, objective, label)
         sha256 = source_hash(paths, every=bool(importer))
         about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
@@ -196,6 +206,12 @@ def warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
         say(f"caution: {same}")
+    every = dataset.datasets(space)
+    known, new = [i for i in every if i.name not in dataset.superseded(every)], {info.name for info in infos}
+    for info in infos:
+        of = info.source_sha256, info.kind
+        if twins := [i.name for i in known if i.name not in new and (i.source_sha256, i.kind) == of and of[0]]:
+            say(f"caution: {info.name} is of the same file as {', '.join(twins)}: what both hold counts twice")
 
 
 def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:

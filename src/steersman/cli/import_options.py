@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -61,3 +62,25 @@ SkipBadOption = Annotated[
 TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last user turn off demonstrations.")]
 MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
+
+USUAL = {"--split": "train", "--purpose": "any", "--encoding": "auto"}
+OF_KIND = {"--purpose": "prompts", "--ordered": "rankings", "--trim-last-user": "demonstrations"}
+"""Options that say something of one kind of records alone."""
+
+
+def given(options: Mapping[str, object]) -> list[str]:
+    """The options that differ from their defaults."""
+    return [name for name, value in options.items() if value and value != USUAL.get(name)]
+
+
+def check_alone(options: Mapping[str, object]) -> None:
+    """ValueError for options beside 'shop', whose records are neither read nor named by them."""
+    if names := given(options):
+        raise ValueError(f"{', '.join(names)}: expected no such option with 'shop', whose records are made, not read")
+
+
+def check_of_kind(options: Mapping[str, object], kind: str) -> None:
+    """ValueError for an option that what was read has no use for."""
+    for name in given(options):
+        if OF_KIND.get(name, kind) != kind:
+            raise ValueError(f"{name}: expected {OF_KIND[name]}, of which it says something; these are {kind}")

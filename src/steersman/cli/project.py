@@ -91,6 +91,10 @@ def init(
         lines.append(
             f"note: the base {config.model.base} knows little Chinese; name another with --base or in {CONFIG_NAME}"
         )
+    if base.startswith((".", "/", "~")) and not any(
+        (at / Path(base).expanduser()).exists() for at in (space.root, Path())
+    ):
+        lines.append(f"caution: --base {base}: there is no such folder or file now")
     result = {"workspace": str(space.root), "config": configs.to_dict(space.config)}
     emit(as_json, result | ({"from": [f.to_json() for f in taken]} if taken else {}), "\n".join(lines))
 

@@ -195,6 +195,8 @@ def serve(
     if model and endpoint:
         wanted = "expected --endpoint-model for a model's name there, or no endpoint"
         raise ValueError(f"--model {model}: answers come from {endpoint}; {wanted}")
+    if port is not None and not 0 <= port <= 65535:  # before a model is loaded
+        raise ValueError(f"serve.port: expected a number from 0 to 65535, got {port}")
     if share != 0.1 and not canary:
         raise ValueError(f"--share {share:g}: expected --canary ROUND, the model that gets this share of new chats")
     told: dict[str, str | int] = {"root_path": root_path, "log_json": log_json, "workers": workers, "auth": auth}

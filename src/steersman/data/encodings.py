@@ -240,6 +240,15 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
+def begins_as_utf8(head: bytes) -> bool:
+    """Whether the beginning of a file is UTF-8; its last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")("strict").decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def is_utf8_beside(line: bytes, encoding: str) -> bool:
     """Whether a line is UTF-8 though the file is in another encoding, since several files were concatenated.
 

@@ -159,7 +159,7 @@ def _splits_as_ascii(encoding: str) -> bool:
 def encoding_of(part: Part, reading: Reading) -> str:
     """The encoding that the user named, or for 'auto' the detected one; ValueError where that is unsure."""
     if reading.encoding.lower() != encodings.AUTO:
-        return _named(part, encodings.lookup(reading.encoding))
+        return _named(part, encodings.lookup(reading.encoding), reading)
     found = encodings.marked(part.head) or encodings.by_zeros(part.head)
     if found is not None:
         if found not in ("utf-8",):
@@ -187,7 +187,7 @@ def encoding_of(part: Part, reading: Reading) -> str:
     )
 
 
-def _named(part: Part, encoding: str) -> str:
+def _named(part: Part, encoding: str, reading: Reading) -> str:
     """A named encoding, checked against a byte order mark; a mark settles the order of UTF-16 and UTF-32."""
     mark = encodings.marked(part.head)
     if mark is not None and mark.startswith("utf-") and mark != "utf-8":
@@ -197,6 +197,8 @@ def _named(part: Part, encoding: str) -> str:
             f"{part.name}: expected {encoding.upper()} text, but the file begins with a {mark[:6].upper()} mark; "
             f"read it with --encoding {mark[:6]} or auto"
         )
+    if encoding != "utf-8" and not part.head.isascii() and encodings.begins_as_utf8(part.head):
+        reading.tell(f"caution: {part.name} looks like UTF-8 and is read as {encoding}, as --encoding asks")
     return encoding
 
 

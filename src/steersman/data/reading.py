@@ -66,6 +66,8 @@ class Reading:
     encodings: dict[str, str] = field(default_factory=dict)
     """Encodings found so far, by the part's name: each is detected and noted once."""
     changed: Counter[str] = field(default_factory=Counter)
+    used: set[str] = field(default_factory=set)
+    """Options that had something to be of: "sheet"."""
     position: Position = field(default_factory=Position)
     tick: Callable[[int, int], None] = lambda read, records: None
     """Told the bytes and the records that have been read."""

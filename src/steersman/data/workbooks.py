@@ -104,6 +104,7 @@ def _sheets(part: Part, reading: Reading, book: Any) -> list[str]:
     """The sheets to read: the named one, or the first with rows and those that begin with the same row."""
     sheets = [sheet for sheet in book.worksheets if hasattr(sheet, "reset_dimensions")]
     if reading.sheet:
+        reading.used.add("sheet")
         if reading.sheet not in [sheet.title for sheet in sheets]:
             raise ValueError(f"--sheet {reading.sheet}: expected one of {', '.join(s.title for s in sheets)}")
         return [reading.sheet]

@@ -98,6 +98,12 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
     return f"{folder / VERDICT_FILE}: {stage} is worse than {against}" if word == "worse" else None
 
 
+def found_worse(space: Workspace, stage: str, round_: int) -> bool:
+    """Whether the round's verdict says that `stage` is worse than its baseline; not where there is no verdict."""
+    path = space.stage_dir("report", round_) / VERDICT_FILE
+    return path.is_file() and word_for(read_pairs(path), stage, baseline(space, stage, round_)) == "worse"
+
+
 def doubt(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage`, whose promotion is allowed, should be confirmed by the user; None where the model is better."""
     against, path = baseline(space, stage, round_), space.stage_dir("report", round_) / VERDICT_FILE

@@ -7,9 +7,11 @@ from typing import Any
 
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
-from steersman.rounds import registry
+from steersman.rounds import gate, registry
 from steersman.rounds.lineage import StageState, round_states
 from steersman.rounds.opened import decided, opened
+
+PROMOTE = "steersman promote"
 
 
 def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
@@ -63,8 +65,11 @@ def next_command(space: Workspace, states: list[StageState], has_data: bool, rou
             return command
     history, _ = promotions(space)
     if not history or int(history[-1]["round"]) < round_:
-        first = ready[0] == registry.improved()[0]
-        return "steersman promote" if first else f"steersman promote --stage {ready[0].name}"
+        name = ready[0].name
+        if gate.found_worse(space, name, round_):  # promoting it would be refused
+            against = gate.baseline(space, name, round_)
+            return "steersman serve" if history or not space.has(against, round_) else f"{PROMOTE} --stage {against}"
+        return PROMOTE if name == registry.improved()[0].name else f"{PROMOTE} --stage {name}"
     return "steersman serve"
 
 
