@@ -130,7 +130,7 @@ def test_the_manifest_says_what_was_changed_and_older_ones_are_read(root: Path) 
         ("shop", ["--skip-bad", "--split", "test"], "--split, --skip-bad: expected no such option with 'shop'"),
         ("a.jsonl", ["--ordered", "best-first"], "--ordered: expected rankings, of which it says something; these are"),
         ("a.jsonl", ["--purpose", "ppo"], "--purpose: expected prompts"),
-        ("a.jsonl", ["--sheet", "Tab"], "--sheet Tab: expected a workbook, a.jsonl holds none"),
+        ("a.jsonl", ["--sheet", "Tab"], "--sheet: expected a workbook, found none"),
     ],
 )
 def test_options_that_cannot_apply_are_refused(root: Path, source: str, options: list[str], said: str) -> None:

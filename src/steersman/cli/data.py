@@ -44,6 +44,7 @@ from steersman.cli.import_options import (
     TrimOption,
     check_alone,
     check_of_kind,
+    given,
 )
 from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
@@ -130,11 +131,8 @@ def data_import(
     as_json: JsonOption = False,
 ) -> None:
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
+    asked = given(locals())
     space = open_workspace(workspace, settings)
-    asked: dict[str, object] = {"--split": split, "--purpose": purpose, "--ordered": ordered}
-    asked |= {"--trim-last-user": trim_last_user, "--sheet": sheet, "--kind": kind, "--as": importer}
-    asked |= {"--format": format, "--name": name, "--map": columns, "--speakers": speakers, "--encoding": encoding}
-    asked |= {"--objective": objective, "--skip-bad": skip_bad, "--max-records": max_records}
     if sources == ["shop"]:
         check_alone(asked)
         emit(as_json, *_shown(_import_shop(space, replace), None))
@@ -162,9 +160,7 @@ def data_import(
                 reading=dataclasses.replace(reading, tick=lambda read, n: shown.update(read // MB, records=n)),
                 make=Shelf,
             )
-        check_of_kind(asked, found.kind)
-        if sheet and "sheet" not in reading.used and not importer:
-            raise ValueError(f"--sheet {sheet}: expected a workbook, {label} holds none")
+        check_of_kind(asked, found.kind, reading.used)
         records, summary = _cleaned(found, objective, label)
         sha256 = source_hash(paths, every=bool(importer))
         about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -63,24 +63,32 @@ TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last u
 MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
 
-USUAL = {"--split": "train", "--purpose": "any", "--encoding": "auto"}
+NAMES = {"importer": "--as", "columns": "--map"} | {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("kind", "format", "name", "split", "purpose", "sheet", "ordered", "speakers", "encoding", "objective")
+    + ("skip_bad", "trim_last_user", "max_records")
+}
+"""Parameters that say how files are read -> their options."""
+USUAL = {"split": "train", "purpose": "any", "encoding": "auto"}
 OF_KIND = {"--purpose": "prompts", "--ordered": "rankings", "--trim-last-user": "demonstrations"}
 """Options that say something of one kind of records alone."""
 
 
-def given(options: Mapping[str, object]) -> list[str]:
-    """The options that differ from their defaults."""
-    return [name for name, value in options.items() if value and value != USUAL.get(name)]
+def given(values: Mapping[str, object]) -> list[str]:
+    """The options whose parameters differ from their defaults."""
+    return [option for name, option in NAMES.items() if values[name] and values[name] != USUAL.get(name)]
 
 
-def check_alone(options: Mapping[str, object]) -> None:
+def check_alone(options: Sequence[str]) -> None:
     """ValueError for options beside 'shop', whose records are neither read nor named by them."""
-    if names := given(options):
-        raise ValueError(f"{', '.join(names)}: expected no such option with 'shop', whose records are made, not read")
+    if options:
+        raise ValueError(f"{', '.join(options)}: expected no such option with 'shop', whose records are made, not read")
 
 
-def check_of_kind(options: Mapping[str, object], kind: str) -> None:
+def check_of_kind(options: Sequence[str], kind: str, used: Container[str]) -> None:
     """ValueError for an option that what was read has no use for."""
-    for name in given(options):
+    for name in options:
         if OF_KIND.get(name, kind) != kind:
             raise ValueError(f"{name}: expected {OF_KIND[name]}, of which it says something; these are {kind}")
+    if "--sheet" in options and "sheet" not in used and "--as" not in options:
+        raise ValueError("--sheet: expected a workbook, found none")
