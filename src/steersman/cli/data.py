@@ -43,6 +43,7 @@ from steersman.cli.import_options import (
     SplitOption,
     TrimOption,
     check_alone,
+    check_kind,
     check_of_kind,
     given,
 )
@@ -52,7 +53,6 @@ from steersman.data import bundled, dataset, importing
 from steersman.data.clean import Known, by_reason, cleaned
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import Parsed
-from steersman.data.kinds import KINDS
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
 from steersman.data.sources import ENDINGS, files_in
@@ -134,11 +134,9 @@ def data_import(
     asked = given(locals())
     space = open_workspace(workspace, settings)
     if sources == ["shop"]:
-        check_alone(asked)
-        emit(as_json, *_shown(_import_shop(space, replace), None))
+        emit(as_json, *_shown(_import_shop(space, replace, asked), None))
         return
-    if kind and kind not in KINDS:
-        raise ValueError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
+    check_kind(kind)
     shares, paths = parse_split(split), [Path(source) for source in sources]
     stem, label = name or default_name(paths[0]), ", ".join(sources)
     dataset.check_name(stem)
@@ -164,8 +162,8 @@ def data_import(
         records, summary = _cleaned(found, objective, label)
         sha256 = source_hash(paths, every=bool(importer))
         about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
-        how = {"format": found.format, "split": split, "max_records": max_records}
-        how |= by | ({"objective": objective} if objective else {})
+        how = {"format": found.format, "split": split, "max_records": max_records, **by}
+        how |= {"objective": objective} if objective else {}
         parts = planned(records, shares, LEAST if split == "auto" else 0), records
         infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
@@ -299,7 +297,8 @@ def keep_rejected(path: Path, rejected: Pile[importing.Rejected]) -> None:
     say(f"note: {len(rejected)} bad records were left out; they are in {path}")
 
 
-def _import_shop(space: Workspace, replace: bool) -> list[DatasetInfo]:
+def _import_shop(space: Workspace, replace: bool, asked: Sequence[str]) -> list[DatasetInfo]:
+    check_alone(asked)
     if space.config.project.domain != "shop":
         raise ValueError(
             f"project.domain is {space.config.project.domain!r}; expected 'shop' to generate the shop's data"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from steersman.data.formats import FORMATS
+from steersman.data.kinds import KINDS
 
 SourcesArgument = Annotated[
     list[str],
@@ -63,11 +64,8 @@ TrimOption = Annotated[bool, typer.Option("--trim-last-user", help="Cut a last u
 MostOption = Annotated[int, typer.Option("--max-records", min=0, help="Read at most this many; 0 reads all.")]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name.")]
 
-NAMES = {"importer": "--as", "columns": "--map"} | {
-    name: f"--{name.replace('_', '-')}"
-    for name in ("kind", "format", "name", "split", "purpose", "sheet", "ordered", "speakers", "encoding", "objective")
-    + ("skip_bad", "trim_last_user", "max_records")
-}
+_SAME = "kind format name split purpose sheet ordered speakers encoding objective skip_bad trim_last_user max_records"
+NAMES = {"importer": "--as", "columns": "--map"} | {name: f"--{name.replace('_', '-')}" for name in _SAME.split()}
 """Parameters that say how files are read -> their options."""
 USUAL = {"split": "train", "purpose": "any", "encoding": "auto"}
 OF_KIND = {"--purpose": "prompts", "--ordered": "rankings", "--trim-last-user": "demonstrations"}
@@ -77,6 +75,11 @@ OF_KIND = {"--purpose": "prompts", "--ordered": "rankings", "--trim-last-user": 
 def given(values: Mapping[str, object]) -> list[str]:
     """The options whose parameters differ from their defaults."""
     return [option for name, option in NAMES.items() if values[name] and values[name] != USUAL.get(name)]
+
+
+def check_kind(kind: str) -> None:
+    if kind and kind not in KINDS:
+        raise ValueError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
 
 
 def check_alone(options: Sequence[str]) -> None:

@@ -87,16 +87,19 @@ def init(
     lines += [f"  cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []
     shop = "  steersman data import shop    # or your own file: steersman data import FILE"
     lines += [shop if space.config.project.domain == "shop" else "  steersman data import FILE", "  steersman status"]
-    if language == "zh" and not base:
-        lines.append(
-            f"note: the base {config.model.base} knows little Chinese; name another with --base or in {CONFIG_NAME}"
-        )
-    if base.startswith((".", "/", "~")) and not any(
-        (at / Path(base).expanduser()).exists() for at in (space.root, Path())
-    ):
-        lines.append(f"caution: --base {base}: there is no such folder or file now")
+    lines += _of_base(space, base)
     result = {"workspace": str(space.root), "config": configs.to_dict(space.config)}
     emit(as_json, result | ({"from": [f.to_json() for f in taken]} if taken else {}), "\n".join(lines))
+
+
+def _of_base(space: Workspace, base: str) -> list[str]:
+    """What to know of the base model; `base`: as --base named it."""
+    if space.config.project.language == "zh" and not base:
+        known = space.config.model.base
+        return [f"note: the base {known} knows little Chinese; name another with --base or in {CONFIG_NAME}"]
+    there = any((at / Path(base).expanduser()).exists() for at in (space.root, Path()))
+    named = base.startswith((".", "/", "~"))
+    return [f"caution: --base {base}: there is no such folder or file now"] if named and not there else []
 
 
 def _free_folder(folder: Path | None) -> Path:
