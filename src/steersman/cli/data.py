@@ -163,9 +163,8 @@ def data_import(
         sha256 = source_hash(paths, every=bool(importer))
         about = {"source": label, "purpose": purpose, "replace": replace, "source_sha256": sha256} | summary.counts
         how = {"format": found.format, "split": split, "max_records": max_records, **by}
-        how |= {"objective": objective} if objective else {}
         parts = planned(records, shares, LEAST if split == "auto" else 0), records
-        infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading))
+        infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading, objective))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     warn_of_overlap(space, infos)
     emit(as_json, *_shown(infos, summary))
@@ -208,10 +207,11 @@ def warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
             say(f"caution: {info.name} is of the same file as {', '.join(twins)}: what both hold counts twice")
 
 
-def _read_so(found: importing.Imported, reading: Reading) -> dict[str, Any]:
+def _read_so(found: importing.Imported, reading: Reading, objective: str) -> dict[str, Any]:
     """How files were read, for the manifest: the fields taken for roles, several files, other encodings than UTF-8."""
     out: dict[str, Any] = {"files": dict(found.files)} if len(found.files) > 1 else {}
     out |= {"fields": dict(found.fields)} if found.fields else {}
+    out |= {"objective": objective} if objective else {}
     others = {part: used for part, used in reading.encodings.items() if used != "utf-8"}
     return out | ({"encodings": others} if others else {})
 
