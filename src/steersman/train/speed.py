@@ -1,4 +1,7 @@
-"""How long a training stage takes: its floating-point operations over the speed of this machine's matrix products."""
+"""How long a training stage takes: its floating-point operations over the speed of this machine's matrix products.
+
+Why emulated products are not measured: decision 116 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
