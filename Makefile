@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Processes that run the tests, file by file: one per core, at most four. make test WORKERS=0 runs them in one.
 WORKERS ?= logical
+SPREAD := -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # By all cores, which pip does not do; also of ours, so that commands begin as fast where no process may write them
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib src > $(VENV)/compiled.log 2>&1 || true
 
 .PHONY: demo test test-plain test-postgres test-slow lint bench gpu-check dist web clean
 .DEFAULT_GOAL := demo
-# With it (images of containers set it) every process compiles all of ours anew: four seconds each, a third of the tests
+# With it (images of containers set it) every process would compile all of ours anew (decision 116)
 unexport PYTHONDONTWRITEBYTECODE
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -34,7 +35,7 @@ demo: $(VENV)/.runtime
 	@$(BIN)/steersman demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+	@$(BIN)/pytest $(SPREAD) -m "not slow" $(ARGS)
 
 # The same where kernels of ours compute nothing (a test that needs them is skipped)
 test-plain: $(VENV)/.dev
@@ -42,7 +43,7 @@ test-plain: $(VENV)/.dev
 
 # The same with every store on a server of its own (Debian's postgresql); what is of files alone is skipped, and says so
 test-postgres: $(VENV)/.dev
-	@STEERSMAN_TEST_STORE=postgresql $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m "not slow" -rs $(ARGS)
+	@STEERSMAN_TEST_STORE=postgresql $(BIN)/pytest $(SPREAD) -m "not slow" -rs $(ARGS)
 
 test-slow: $(VENV)/.dev
 	@$(BIN)/pytest -m slow $(ARGS)

@@ -200,6 +200,8 @@ def test_status_follows_the_loop(space: Workspace) -> None:
     assert run_json(space, "status")["next"] == "steersman eval"
     judged(space, "worse", data=inputs)
     assert run_json(space, "status")["next"] == "steersman promote --stage sft", "which would not be refused"
+    (space.stage_dir("report") / "verdict.json").write_text("{")
+    assert run(space, "status").exit_code == 0, "a damaged verdict is promotion's to name"
     judged(space, "better", data=inputs)
     assert run_json(space, "status")["next"] == "steersman promote"
     run_json(space, "promote")

@@ -199,11 +199,12 @@ def warn_of_overlap(space: Workspace, infos: list[DatasetInfo]) -> None:
 
     if (same := overlap_of_import(space, infos)) is not None and same.found:
         say(f"caution: {same}")
-    every = dataset.datasets(space)
-    known, new = [i for i in every if i.name not in dataset.superseded(every)], {info.name for info in infos}
+    every, new = dataset.datasets(space), {info.name for info in infos}
+    gone = new | dataset.superseded(every).keys()
+    known = [info for info in every if info.name not in gone]
     for info in infos:
         of = info.source_sha256, info.kind
-        if twins := [i.name for i in known if i.name not in new and (i.source_sha256, i.kind) == of and of[0]]:
+        if twins := [i.name for i in known if (i.source_sha256, i.kind) == of and of[0]]:
             say(f"caution: {info.name} is of the same file as {', '.join(twins)}: what both hold counts twice")
 
 

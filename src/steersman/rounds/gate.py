@@ -6,6 +6,7 @@ reason to ask the user first), and `promote`, which calls both.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,9 +100,11 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
 
 
 def found_worse(space: Workspace, stage: str, round_: int) -> bool:
-    """Whether the round's verdict says that `stage` is worse than its baseline; not where there is no verdict."""
+    """Whether the round's verdict says that `stage` is worse than its baseline; not where none can be read."""
     path = space.stage_dir("report", round_) / VERDICT_FILE
-    return path.is_file() and word_for(read_pairs(path), stage, baseline(space, stage, round_)) == "worse"
+    with contextlib.suppress(OSError, ValueError):  # promoting says what is wrong with it
+        return word_for(read_pairs(path), stage, baseline(space, stage, round_)) == "worse"
+    return False
 
 
 def doubt(space: Workspace, stage: str, round_: int) -> str | None:
