@@ -106,6 +106,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
                 f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
                 "--speakers"
             )
+            reading.changed["chats whose partner was taken for the user (--speakers says others)"] += 1
         if mine is not None and not any(mine.role(m.who) for m in chat.messages if m.who):
             reading.changed["chats without a named speaker left out"] += 1
             continue

@@ -122,7 +122,7 @@ def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterato
     lines = _lines(record.value[key])
     head = _started(record.value[key])[0] if STARTED.match(record.value[key]) else []
     reading.changed[HEADS] += len(head)
-    agents = frozenset(name_key(found["who"]) for line in head if (found := AGENT.fullmatch(line)))
+    agents = frozenset(name_key(agent["who"]) for line in head if (agent := AGENT.fullmatch(line)))
     sides = Speakers(frozenset((ANYBODY,)), agents) if agents else _named(record.value)
     sides = speakers_of(reading.speakers) or sides
     bad: list[Record] = []
