@@ -45,7 +45,7 @@ def test_an_answer_goes_on_while_the_page_is_reloaded_and_closed(site: Site) -> 
     page.close()
     assert not site.engine.closed.is_set()
     site.engine.endless = False
-    assert site.engine.closed.wait(5)
+    assert site.engine.closed.wait(60)
     again = site.open(f"/?c={site.store.conversations()[0].id}")
     expect(button(again, "Good answer")).to_be_visible()
     assert [m.finish_reason for m in site.messages()] == [None, "stop"]
