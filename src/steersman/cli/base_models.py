@@ -22,6 +22,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import ReplaceOption
+from steersman.cli.tokenizers import load_tokenizer
 from steersman.config.pretraining import ENCODERS
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ def pretrain(
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
+    if start and tokenizer:
+        pretrained.check_ids(load_tokenizer(space, tokenizer)[2], start, tokenizer)
     name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
-    check_name(wanted.name)
+    check_name(wanted.name, "--into")
     made = pretrained.planned(space.config.pretrain, wanted, space.config.model)
     if plan:
         emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))

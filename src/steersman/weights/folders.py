@@ -133,6 +133,7 @@ def read_tokenizer(folder: Path) -> Any:
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     if not ids:
         raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    checks.check_entries(tokenizer, folder)
     return tokenizer
 
 
