@@ -53,6 +53,8 @@ def export(
         raise ValueError(f"--gguf {odd[0]}: expected some of {', '.join(KINDS)}, or none")
     if adapter and kinds:
         raise ValueError("--adapter and --gguf: expected one of them; a GGUF file holds merged weights")
+    if not (kinds or safetensors or adapter):
+        raise ValueError("--gguf none and --no-safetensors: leave nothing to write; expected one of them, or --adapter")
     for target in push or ():
         token_for(target_of(target)[0])
     space = found_space(workspace, ())
