@@ -92,7 +92,7 @@ def write_gguf(folder: Path, path: Path, kind: str, name: str = "") -> Written:
     if architecture is None:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(
-            f"{folder}: model type '{config.model_type}' is not written as GGUF; expected one of {known}, or --gguf none"
+            f"{folder}: type '{config.model_type}' is not written as GGUF; expected one of {known}; or --gguf none"
         )
     tokenizer = load_tokenizer(folder)
     parts, seeing = _parts(folder, config, architecture)

@@ -115,13 +115,14 @@ def _check_backbone(config: Any, folder: Path) -> None:
 
 
 def _check_end(config: Any, task: str, folder: Path) -> None:
-    """ValueError for an encoder-decoder whose tokenizer writes no end token: transformers' head reads that one's state."""
-    if getattr(config, "is_encoder_decoder", False) and task not in ("embedding", "span"):
-        if config.eos_token_id not in read_tokenizer(folder)("a").input_ids:
-            raise ValueError(
-                f"{folder}: the classifier of '{config.model_type}' reads the end token, which this tokenizer does not "
-                "write; expected an encoder or a decoder, or text-to-text tasks: steersman tasks build"
-            )
+    """ValueError for an encoder-decoder whose tokenizer writes no end token: transformers' head reads its state."""
+    if not getattr(config, "is_encoder_decoder", False) or task in ("embedding", "span"):
+        return
+    if config.eos_token_id not in read_tokenizer(folder)("a").input_ids:
+        raise ValueError(
+            f"{folder}: the classifier of '{config.model_type}' reads the end token, which this tokenizer does not "
+            "write; expected an encoder or a decoder, or text-to-text tasks: steersman tasks build"
+        )
 
 
 def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:
