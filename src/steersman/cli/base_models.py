@@ -132,11 +132,12 @@ def _text(outcome: Made, page: str) -> str:
     parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
     by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")
     spikes = f"; {len(m['spikes'])} spikes of the loss, gone back from" if m["spikes"] else ""
+    verb = "encoder --set encoder.model" if m["kind"] in ENCODERS else "sft --set model.base"
     lines = [
         head,
         f"{what} {parts['before']:.3f} -> {m[key]:.3f}{f' ({by})' if by else ''}; "
         f"{m['parameters']:,} parameters, {m['tokens']:,} tokens in {m['steps']:,} steps{spikes}",
-        *([] if m["kind"] in ENCODERS else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
+        f"to use it: steersman {verb}={outcome.folder.name}",
     ]
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from steersman.progress import activity, progress
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
     from steersman.corpus.texts import Gathering, Origin
+    from steersman.data.reading import Reading
     from steersman.messages import Conversation
 
 USUAL = "exact,language,quality,near,contamination"
@@ -75,7 +76,6 @@ def corpus_build(
     from steersman.data import dataset
     from steersman.data.cleaning import cleaners
     from steersman.data.pii import KINDS
-    from steersman.data.reading import AS_THEY_ARE, Reading
 
     space = open_workspace(workspace, settings)
     dataset.check_name(into, "--into")
@@ -84,19 +84,22 @@ def corpus_build(
     )
     chosen = cleaners.chosen(listed(steps))
     check_needed([step.name for step in chosen], wishes, None, "")
-    if against and "contamination" not in {step.name for step in chosen}:
-        raise ValueError("--against: expected the step contamination among --steps")
-    tests = _tests(space, against or ())
+    tests = _tests(space, against or (), "contamination" in {step.name for step in chosen})
     chosen = [s for s in chosen if s.name != "contamination" or tests]
     if tokenizer:
-        _tokenizer_of(space, tokenizer)  # before hours of reading
-    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
-    reading = Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
-    what = Gathering(_origins(sources, field), reading, chosen, wishes, tests, validation)
+        _tokenizer_of(space, tokenizer)  # which is there, before hours of reading
+    what = Gathering(_origins(sources, field), _reading(space, encoding), chosen, wishes, tests, validation)
     made = _built(space, into, what, replace)
     shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
+
+
+def _reading(space: Workspace, encoding: str) -> Reading:
+    from steersman.data.reading import AS_THEY_ARE, Reading
+
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
+    return Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
 
 
 def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
@@ -173,13 +176,16 @@ def _origins(sources: Sequence[str], field: str) -> list[Origin]:
     return out
 
 
-def _tests(space: Workspace, files: Sequence[Path]) -> list[Conversation]:
-    """The workspace's test prompts, and every text of the files, whatever its field is called."""
+def _tests(space: Workspace, files: Sequence[Path], compared: bool) -> list[Conversation]:
+    """The workspace's test prompts, and every text of the files, whatever its field is called. ValueError for files
+    that nothing is compared with."""
     from steersman.corpus.documents import questions
     from steersman.data import dataset
     from steersman.data.reading import Reading
     from steersman.messages import Conversation, Message
 
+    if files and not compared:
+        raise ValueError("--against: expected the step contamination among --steps")
     found: list[Conversation] = []
     for path in files:
         for place, text in questions(path, Reading(encoding="auto", tell=say)):

@@ -107,15 +107,13 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
         return None
 
 
-def check_name(name: str, option: str = "--name") -> None:
-    """ValueError where `name` is not allowed for a data set; `option`: what it was given by."""
+def check_name(name: str, by: str = "--name") -> None:
+    """ValueError where `name` is not allowed for a data set; `by`: the option that gave it."""
     if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{option} {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit"
-        )
+        raise ValueError(f"{by} {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
         raise ValueError(
-            f"{option} {name}: expected a name that does not end in '{ending}', which is for files beside data"
+            f"{by} {name}: expected a name that does not end in '{ending}', which is for files beside data"
         )
 
 

@@ -297,8 +297,11 @@ EMPTY = 500
 """Entries below which a vocabulary may be of special tokens alone."""
 
 
-def check_entries(tokenizer: Any, folder: Path) -> None:
-    """ValueError for special tokens alone: transformers makes such a tokenizer where a folder's files are missing."""
+def check_entries(tokenizer: Any, ids: Any, folder: Path) -> None:
+    """ValueError where a text has no `ids`, or for special tokens alone: transformers makes such a tokenizer where a
+    folder's files are missing."""
+    if not ids:
+        raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
     if len(tokenizer) < EMPTY:
         special = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
         if not set(tokenizer.get_vocab()) - special - {"\u2581"}:  # the sign of a word's beginning
