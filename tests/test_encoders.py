@@ -290,6 +290,8 @@ def test_vectors_are_saved_as_sentence_transformers_reads_them(bert: Path, tmp_p
     assert report["held_out"] == 2
     out = tmp_path / "out"
     assert pooling_of(out) == "cls"
+    most = json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"]
+    assert most == 130  # the model's positions, not encoder.rows.text_tokens = 256: longer texts ended in an IndexError
     assert [m["type"].rpartition(".")[2] for m in json.loads((out / "modules.json").read_text())] == [
         "Transformer",
         "Pooling",
