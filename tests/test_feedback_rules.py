@@ -45,9 +45,36 @@ def test_an_edit_is_a_demonstration_and_a_preference(store: Store) -> None:
     assert [m.content for m in shown.messages] == ["问题?", "更好"]
     (pair,) = edit.comparisons
     assert (pair.answers, pair.pairs(), pair.labeler) == (("更好", "不好 "), ((0, 1),), "ann")
+    late = store.add_question(store.message(bad).conversation_id, "还有?", bad).id
+    store.add_feedback(answer(store, late, "没有"), "like", user="ann")
+    (liked,) = told(store)["like"].labels
+    assert [m.content for m in liked.prompt.messages] == ["问题?", "更好", "还有?"], "as what it is learned itself"
     store.add_feedback(bad, "dislike", user="bob")
-    assert set(told(store)) == {"dislike"}, "an edit that somebody disliked holds no more"
+    assert set(told(store)) == {"dislike", "like"}, "an edit that somebody disliked holds no more"
     assert told(store)["dislike"].labels[0].answers == (" 更好<|im_end|>\n",)
+
+
+@pytest.mark.parametrize(
+    ("said", "edited", "words", "left"),
+    [
+        ("No.", "<think>Hm.</think>\n\nYes.", "Yes.", True),
+        ("No.", "<think></think>Yes.", "Yes.", True),
+        ("No.", "Write </think> last.", "Write </think> last.", False),
+        ("<think>a</think>No.", "<think>b</think>Yes.", "<think>b</think>Yes.", False),  # thoughts are shown there
+    ],
+)
+def test_thoughts_in_an_edit_are_left_out_of_what_is_learned(
+    store: Store, said: str, edited: str, words: str, left: bool
+) -> None:
+    store.add_feedback(answer(store, ask(store), said), "edit", edited=edited)
+    edit = told(store)["edit"]
+    assert (edit.demonstrations[0].messages[-1].content, edit.thoughts) == (words, left)
+    assert edit.comparisons[0].answers == (words, said)
+
+
+def test_an_edit_that_adds_thoughts_alone_changes_nothing(store: Store) -> None:
+    store.add_feedback(answer(store, ask(store), "No."), "edit", edited="<think>Sure?</think>No.")
+    assert told(store)["edit"].why == "the edit leaves the words as they were"
 
 
 def test_a_regeneration_counts_with_a_later_like_of_the_same_person(store: Store) -> None:

@@ -76,8 +76,9 @@ class Material:
         for what in ("demonstrations", "comparisons", "labels"):
             counted = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
             made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
-        reasons = sum(one.reason for one in self.records)
+        reasons, thoughts = sum(one.reason for one in self.records), sum(one.thoughts for one in self.used)
         counts = {"new": self.new, "records": len(self.records), "reasons": reasons, "replaced": self.replaced}
+        counts |= {"thoughts": thoughts}
         return {"rules": rules, "made": made, **counts}
 
 
