@@ -190,3 +190,63 @@ def test_gathered_files_are_read_back(space: Workspace, store: Store) -> None:
     (label,) = labels(folder)
     assert isinstance(label, Ranking)
     assert (label.answers, label.grades) == (("nice",), ("good",))
+
+
+def test_what_several_people_say_oddly_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disagreement, edits of edits, changed minds, a deleted chat, a clock that goes back, ties, equal answers."""
+    space = Workspace.create(tmp_path / "w", Config())
+    with Store.open(space.store) as store:
+
+        def say(text: str, *said: tuple[str, str, str | None]) -> str:
+            id_ = answer(store, ask(store), text, "001/sft")
+            for who, kind, edited in said:
+                store.add_feedback(id_, kind, edited=edited, user=who)  # type: ignore[arg-type]
+            return id_
+
+        say("Split.", ("ann", "like", None), ("bob", "dislike", None), ("cy", "dislike", None))
+        say("Twice.", ("ann", "edit", "One."), ("ann", "edit", "Two."), ("bob", "edit", "Zwei."))
+        say("Down.", ("ann", "edit", "Up."), ("ann", "like", None), ("bob", "dislike", None))
+        say("Mind.", ("ann", "like", None), ("ann", "dislike", None), ("ann", "clear", None), ("bob", "clear", None))
+        say("Back.", ("ann", "edit", "Forth."), ("bob", "withdraw", None), ("ann", "flag", None), ("ann", "flag", None))
+        say("", ("ann", "like", None), ("bob", "flag", None), ("cy", "edit", "Not empty."))
+        gone = say("Gone.", ("ann", "like", None), ("bob", "edit", "Gone as well."))
+        store.delete_conversation(store.message(gone).conversation_id)
+        question = ask(store)
+        first, again = (answer(store, question, "Same.", "001/sft") for _ in range(2))
+        store.add_feedback(first, "regenerate", user="ann")
+        store.add_feedback(again, "like", user="ann")
+        late = say("Clock.", ("ann", "edit", "Before."))
+        monkeypatch.setattr("steersman.store.chats.utc_now", lambda: datetime.now(UTC) - timedelta(days=900))
+        store.add_feedback(late, "edit", edited="After.", user="ann")
+        for texts in ("aab", "aa", "xyz"):
+            completions = [Completion(text, (1,), (-0.1,), "stop", "001/sft") for text in texts]
+            store.add_candidates(1, [Candidates(conversation(f"{texts}?"), completions)])
+        two_same, same, three = store.tasks()
+        for task, ranks, who in (
+            (two_same, [1, 2, 3], "ann"),
+            (same, [1, 2], "ann"),
+            (three, [1, 1, 1], "bob"),
+            (three, [3, 2, 1], "ann"),
+        ):
+            store.add_ranking(task.id, ranks=ranks, labeler=who)
+        store.add_ranking(three.id, ranks=[1, 2, 3], labeler="bob")
+        stored = store.records()
+    found = collect(space, 2, set(), (), ())
+    counts = found.counts()
+    rules = counts["rules"].values()
+    assert all(of["used"] + sum(of["dropped"].values()) == of["records"] for of in rules)
+    assert sum(of["records"] for of in rules) + counts["replaced"] == len(stored) == 29
+    assert not any(one.id.startswith(gone) for one in found.records)
+    why = {(one.kind, one.why) for one in found.records if one.why}
+    assert why == {
+        ("like", "an edit of the same answer says it"),
+        ("flag", "the answer is empty"),
+        ("regenerate", "no other answer was liked afterwards"),
+        ("ranking", "all its answers are equal"),
+    }
+    written = {c.messages[-1].text for one in found.used for c in one.demonstrations}
+    assert written == {"Two.", "Zwei.", "Not empty.", "After."}, "'Up.' was disliked, 'Forth.' taken back"
+    assert counts["disputed"] == 2, "Split. and Up."
+    pairs = {(one.by, p.chosen, p.rejected) for one in found.used for r in one.comparisons for p in r.comparisons()}
+    ranked = {f"{who} {chosen}{rejected}" for who, chosen, rejected in pairs if rejected in "abxyz"}
+    assert ranked == {"ann ab", "ann zy", "ann yx", "ann zx", "bob xy", "bob yz", "bob xz"}

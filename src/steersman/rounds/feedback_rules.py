@@ -78,6 +78,11 @@ def of_demonstration(record: str, by: str, created: str, written: Conversation) 
     return Learned(record, DEMONSTRATION, DEMONSTRATION, by, created, versions, demonstrations=(written,))
 
 
+def of_unflagged(record: str, by: str, created: str) -> Learned:
+    """A look for problems that found none: the answer may still be no good one."""
+    return Learned(record, "flag", FLAG, by, created).dropped("nothing wrong was found with the answer")
+
+
 def _asked(prompt: Conversation) -> tuple[tuple[str, str], ...]:
     return tuple((m.role, m.spelled) for m in prompt.messages)
 

@@ -46,6 +46,7 @@ export interface Gathered {
   new: number
   replaced: number
   thoughts?: number
+  disputed?: number
 }
 /** What a round would learn now, and how many new records open one. */
 export interface Preview extends Gathered {
