@@ -425,7 +425,9 @@ def test_the_audit_log_has_no_words(made: Any, store: Store) -> None:
     assert "typed" not in str(told)
 
 
-def test_requests_and_tokens_are_counted(made: Any, store: Store) -> None:
+def test_requests_and_tokens_are_counted(made: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("server.quotas", "store.credentials"):  # at midnight the count begins anew
+        monkeypatch.setattr(f"steersman.{place}.today", lambda: "2026-05-06")
     settings = AccountsConfig(requests_per_minute="chatter=3")
     app = create_app(FakeEngine(), store, name="S", language="en", team=Team(store, settings))
     token = store.credentials.begin(store.accounts.named("chloe").id, 1)

@@ -201,12 +201,12 @@ def test_who_leaves_gives_the_place_back(client: TestClient, monkeypatch: pytest
         while not (turns._now.total() and turns._queue):
             await asyncio.sleep(0.01)
         left.set()
-        await asyncio.wait_for(asyncio.gather(*both), 5)
+        await asyncio.wait_for(asyncio.gather(*both), 30)
         while turns._now.total() or turns._queue:
             await asyncio.sleep(0.01)
         return answered
 
-    assert [status for status in asyncio.run(asyncio.wait_for(play(), 10)) if status] == [400, 400]
+    assert [status for status in asyncio.run(asyncio.wait_for(play(), 50)) if status] == [400, 400]
 
 
 def test_files_of_one_person_do_not_keep_the_others_out() -> None:

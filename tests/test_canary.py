@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -30,6 +32,13 @@ from steersman.store import Chat, Store
 from steersman.types import Completion
 
 CANDIDATE, SERVED = "002/ppo", "001/ppo"
+
+
+@pytest.fixture(autouse=True)
+def salts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By salt and name a model is drawn: one run of thousands would find too many on one side."""
+    numbers = itertools.count(1)
+    monkeypatch.setattr(canary, "secrets", SimpleNamespace(token_hex=lambda _: f"{next(numbers):016x}"))
 
 
 def model(space: Workspace, round_: int, stage: str, content: str) -> Path:
@@ -196,7 +205,7 @@ def following(space: Workspace, store: Store, models: Models, **settings: Any) -
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

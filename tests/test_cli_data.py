@@ -264,6 +264,6 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(root: Path) -> None:
     reader = threading.Thread(target=lambda: read.append((root / "pipe").read_bytes()), daemon=True)
     reader.start()
     assert run("data", "export", "chats", "-o", "pipe").exit_code == 0
-    reader.join(10)
+    reader.join(60)
     assert read == [(root / "data" / "chats.jsonl").read_bytes()]
     assert (root / "pipe").is_fifo()

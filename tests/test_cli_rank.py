@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
@@ -71,6 +71,7 @@ def test_what_may_not(line: str, expected: str) -> None:
 
 
 @given(st.permutations(range(5)), st.lists(st.booleans(), min_size=4, max_size=4))
+@settings(deadline=None)
 def test_any_order_with_ties_is_understood(order: list[int], ties: list[bool]) -> None:
     line = str(order[0] + 1) + "".join(
         ("=" if tie else ">") + str(i + 1) for i, tie in zip(order[1:], ties, strict=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.artifact import files as artifact_files
@@ -194,6 +194,7 @@ FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
+@settings(deadline=None)
 def test_split_is_a_function_of_the_key(key: str) -> None:
     assert split_by_hash(key, FRACTIONS) == split_by_hash(key, dict(FRACTIONS))
 

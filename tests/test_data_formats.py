@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.data.formats import detect, from_steersman, parse, to_line
@@ -198,6 +198,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
 
 
 @given(conversations() | rankings())
+@settings(deadline=None)
 def test_our_json_comes_back_equal(record: Conversation | Ranking) -> None:
     line = to_line(record)
     assert "\n" not in line

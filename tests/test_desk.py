@@ -357,8 +357,10 @@ def test_a_round_learns_what_the_desk_collected(tmp_path: Path) -> None:
         ("label", "an edit of the same answer says it"),
         ("flag", "the answer is flagged as private"),
         ("label", "the answer is flagged as private"),
+        ("flag", "nothing wrong was found with the answer"),
         ("ranking", ""),
     }
+    assert material.replaced == 0, "nobody took anything back"
     folder = write_gathered(space, material, {})
     shown = {c.id.partition("-")[0]: c for c in demonstrations(folder)}
     assert [m.text for m in shown["desk"].messages] == ["Hello?", "How can I help?"]

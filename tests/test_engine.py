@@ -179,6 +179,6 @@ def test_sampling_follows_the_distribution() -> None:
         got = torch.bincount(ids, minlength=5) / n
         torch.testing.assert_close(got, expected, atol=2e-3, rtol=0)
         torch.testing.assert_close(logprobs, expected[ids].log(), atol=1e-5, rtol=1e-5)
-    ids, logprobs, _ = sample(logits[None], torch.zeros(1), torch.zeros(1).long(), torch.ones(1), torch.rand(1))
+    ids, logprobs, _ = sample(logits[None], torch.zeros(1), torch.zeros(1).long(), torch.ones(1), torch.tensor([0.9]))
     assert int(ids) == 1
     assert abs(float(logprobs) - float(logits.log_softmax(-1)[1])) < 1e-6

@@ -88,7 +88,7 @@ def test_an_endpoint_refuses_and_is_left(endpoint: tuple[Engine, FakeEngine]) ->
     stream = engine.stream(PROMPTS[0], SamplingParams(max_tokens=9))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert served.closed.wait(5)
+    assert served.closed.wait(60)
     with pytest.raises(RuntimeError, match="cannot be reached"):
         load_engine("m", backend="openai", url="http://127.0.0.1:9/v1").generate(PROMPTS, SamplingParams())
     with pytest.raises(ValueError, match="expected the endpoint's url"):

@@ -49,7 +49,7 @@ def test_whoever_asks_one_thread_steps(engine: Any) -> None:
         caller.join()
     assert {alive for _, alive in steppers} == {1}
     assert not {thread for thread, _ in steppers} & {threading.current_thread(), *callers}
-    steppers[-1][0].join(10)
+    steppers[-1][0].join(60)
     assert not steppers[-1][0].is_alive(), "it ends with the work"
 
 
@@ -191,7 +191,7 @@ def test_a_stream_closed_while_the_driving_thread_starts_waits_for_nobody(
         if thread.name == "engine":
             collector = threading.Thread(target=engine._driver.cancel, args=((),))
             start(collector)
-            collector.join(5)
+            collector.join(60)
             closed.append(not collector.is_alive())
         start(thread)
 
@@ -207,7 +207,7 @@ def test_a_caller_who_waits_looks_at_its_own_condition_alone(engine: Any) -> Non
     run = driver.add([])
     others = {local_driver.Waiter(lambda: looked.append(1) is not None) for _ in range(3)}
     driver._waiters |= others
-    run.thread.join(10)
+    run.thread.join(60)
     before = len(looked)
     driver.wait(run, lambda: True)
     assert len(looked) == before

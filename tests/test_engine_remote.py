@@ -297,7 +297,7 @@ def test_a_silent_endpoint_is_left() -> None:
         began = time.monotonic()
         with pytest.raises(RuntimeError, match="timed out"):
             engine.generate([PROMPT], SamplingParams())
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("stream", [False, True])

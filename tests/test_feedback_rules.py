@@ -45,9 +45,36 @@ def test_an_edit_is_a_demonstration_and_a_preference(store: Store) -> None:
     assert [m.content for m in shown.messages] == ["问题?", "更好"]
     (pair,) = edit.comparisons
     assert (pair.answers, pair.pairs(), pair.labeler) == (("更好", "不好 "), ((0, 1),), "ann")
+    late = store.add_question(store.message(bad).conversation_id, "还有?", bad).id
+    store.add_feedback(answer(store, late, "没有"), "like", user="ann")
+    (liked,) = told(store)["like"].labels
+    assert [m.content for m in liked.prompt.messages] == ["问题?", "更好", "还有?"], "as what it is learned itself"
     store.add_feedback(bad, "dislike", user="bob")
-    assert set(told(store)) == {"dislike"}, "an edit that somebody disliked holds no more"
+    assert set(told(store)) == {"dislike", "like"}, "an edit that somebody disliked holds no more"
     assert told(store)["dislike"].labels[0].answers == (" 更好<|im_end|>\n",)
+
+
+@pytest.mark.parametrize(
+    ("said", "edited", "words", "left"),
+    [
+        ("No.", "<think>Hm.</think>\n\nYes.", "Yes.", True),
+        ("No.", "<think></think>Yes.", "Yes.", True),
+        ("No.", "Write </think> last.", "Write </think> last.", False),
+        ("<think>a</think>No.", "<think>b</think>Yes.", "<think>b</think>Yes.", False),  # thoughts are shown there
+    ],
+)
+def test_thoughts_in_an_edit_are_left_out_of_what_is_learned(
+    store: Store, said: str, edited: str, words: str, left: bool
+) -> None:
+    store.add_feedback(answer(store, ask(store), said), "edit", edited=edited)
+    edit = told(store)["edit"]
+    assert (edit.demonstrations[0].messages[-1].content, edit.thoughts) == (words, left)
+    assert edit.comparisons[0].answers == (words, said)
+
+
+def test_an_edit_that_adds_thoughts_alone_changes_nothing(store: Store) -> None:
+    store.add_feedback(answer(store, ask(store), "No."), "edit", edited="<think>Sure?</think>No.")
+    assert told(store)["edit"].why == "the edit leaves the words as they were"
 
 
 def test_a_regeneration_counts_with_a_later_like_of_the_same_person(store: Store) -> None:
@@ -163,3 +190,63 @@ def test_gathered_files_are_read_back(space: Workspace, store: Store) -> None:
     (label,) = labels(folder)
     assert isinstance(label, Ranking)
     assert (label.answers, label.grades) == (("nice",), ("good",))
+
+
+def test_what_several_people_say_oddly_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disagreement, edits of edits, changed minds, a deleted chat, a clock that goes back, ties, equal answers."""
+    space = Workspace.create(tmp_path / "w", Config())
+    with Store.open(space.store) as store:
+
+        def say(text: str, *said: tuple[str, str, str | None]) -> str:
+            id_ = answer(store, ask(store), text, "001/sft")
+            for who, kind, edited in said:
+                store.add_feedback(id_, kind, edited=edited, user=who)  # type: ignore[arg-type]
+            return id_
+
+        say("Split.", ("ann", "like", None), ("bob", "dislike", None), ("cy", "dislike", None))
+        say("Twice.", ("ann", "edit", "One."), ("ann", "edit", "Two."), ("bob", "edit", "Zwei."))
+        say("Down.", ("ann", "edit", "Up."), ("ann", "like", None), ("bob", "dislike", None))
+        say("Mind.", ("ann", "like", None), ("ann", "dislike", None), ("ann", "clear", None), ("bob", "clear", None))
+        say("Back.", ("ann", "edit", "Forth."), ("bob", "withdraw", None), ("ann", "flag", None), ("ann", "flag", None))
+        say("", ("ann", "like", None), ("bob", "flag", None), ("cy", "edit", "Not empty."))
+        gone = say("Gone.", ("ann", "like", None), ("bob", "edit", "Gone as well."))
+        store.delete_conversation(store.message(gone).conversation_id)
+        question = ask(store)
+        first, again = (answer(store, question, "Same.", "001/sft") for _ in range(2))
+        store.add_feedback(first, "regenerate", user="ann")
+        store.add_feedback(again, "like", user="ann")
+        late = say("Clock.", ("ann", "edit", "Before."))
+        monkeypatch.setattr("steersman.store.chats.utc_now", lambda: datetime.now(UTC) - timedelta(days=900))
+        store.add_feedback(late, "edit", edited="After.", user="ann")
+        for texts in ("aab", "aa", "xyz"):
+            completions = [Completion(text, (1,), (-0.1,), "stop", "001/sft") for text in texts]
+            store.add_candidates(1, [Candidates(conversation(f"{texts}?"), completions)])
+        two_same, same, three = store.tasks()
+        for task, ranks, who in (
+            (two_same, [1, 2, 3], "ann"),
+            (same, [1, 2], "ann"),
+            (three, [1, 1, 1], "bob"),
+            (three, [3, 2, 1], "ann"),
+        ):
+            store.add_ranking(task.id, ranks=ranks, labeler=who)
+        store.add_ranking(three.id, ranks=[1, 2, 3], labeler="bob")
+        stored = store.records()
+    found = collect(space, 2, set(), (), ())
+    counts = found.counts()
+    rules = counts["rules"].values()
+    assert all(of["used"] + sum(of["dropped"].values()) == of["records"] for of in rules)
+    assert sum(of["records"] for of in rules) + counts["replaced"] == len(stored) == 29
+    assert not any(one.id.startswith(gone) for one in found.records)
+    why = {(one.kind, one.why) for one in found.records if one.why}
+    assert why == {
+        ("like", "an edit of the same answer says it"),
+        ("flag", "the answer is empty"),
+        ("regenerate", "no other answer was liked afterwards"),
+        ("ranking", "all its answers are equal"),
+    }
+    written = {c.messages[-1].text for one in found.used for c in one.demonstrations}
+    assert written == {"Two.", "Zwei.", "Not empty.", "After."}, "'Up.' was disliked, 'Forth.' taken back"
+    assert counts["disputed"] == 2, "Split. and Up."
+    pairs = {(one.by, p.chosen, p.rejected) for one in found.used for r in one.comparisons for p in r.comparisons()}
+    ranked = {f"{who} {chosen}{rejected}" for who, chosen, rejected in pairs if rejected in "abxyz"}
+    assert ranked == {"ann ab", "ann zy", "ann yx", "ann zx", "bob xy", "bob yz", "bob xz"}

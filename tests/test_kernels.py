@@ -335,6 +335,7 @@ def test_both_compilers_build_without_a_warning(name: str, tiny: Path, monkeypat
     if "omp" in found.off:
         pytest.skip(f"{name} is installed without OpenMP: {found.off}")
     assert (found.off, found.compiler.split()[0]) == ("", name)
+    torch.manual_seed(0)
     x, weight = torch.randn(5, 64).bfloat16(), torch.randn(64).bfloat16()
     out, _ = call(found.library, "norm", {"x": x, "weight": weight, "how": (1.0, 1e-6)})
     expected = torch.nn.functional.rms_norm(x.float(), (64,), eps=1e-6) * (weight.float() + 1)
@@ -346,6 +347,7 @@ def test_both_compilers_build_without_a_warning(name: str, tiny: Path, monkeypat
 @needs_kernels
 def test_what_has_one_place_has_any_stride() -> None:
     """One key head, as in Gemma 3 270M: PyTorch's attention hands back a view whose stride across heads is another."""
+    torch.manual_seed(0)
     x = torch.randn(1, 6, 64).bfloat16().transpose(0, 1)
     assert x.stride() == (64, 384, 1)
     cos, sin = torch.randn(6, 1, 64).bfloat16(), torch.randn(6, 1, 64).bfloat16()

@@ -5,12 +5,12 @@ On 0da96d2 two runs at once corrupted artifacts or ended in tracebacks about van
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,15 +79,19 @@ def test_what_is_in_use_is_not_made_anew(hold: Callable[..., subprocess.Popen[st
 
 def test_waiting(hold: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     said: list[str] = []
-    tokens = locks.waits.set(True), locks.tell.set(said.append)
     holder = hold("making", tmp_path / "sft")
-    began = time.monotonic()
-    killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 1; kill -9 {holder.pid}"])
-    with locks.making(tmp_path / "sft"):
-        assert time.monotonic() - began > 0.9
-    killer.wait()
-    locks.waits.reset(tokens[0])
-    locks.tell.reset(tokens[1])
+
+    def told(line: str) -> None:
+        said.append(line)
+        holder.kill()
+
+    def wait() -> None:
+        locks.waits.set(True)
+        locks.tell.set(told)
+        with locks.making(tmp_path / "sft"):
+            assert holder.wait() == -signal.SIGKILL
+
+    contextvars.copy_context().run(wait)
     (line,) = said
     assert line.startswith("waiting: ")
     assert str(holder.pid) in line

@@ -295,9 +295,9 @@ def test_one_id_of_two_requests_is_refused(tmp_path: Path) -> None:
 
 def test_a_label_without_a_space_takes_no_longer_than_it_is(tmp_path: Path) -> None:
     """A pattern of words took time by the square of it."""
-    began = time.monotonic()
+    began = time.process_time()
     parse_file(write_jsonl(tmp_path / "d.jsonl", [{"id": 1, "text": "Open?", "label": ["x" * 500_000]}]))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_what_prodigy_says_of_an_example_is_no_answer(tmp_path: Path) -> None:

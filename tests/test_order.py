@@ -37,6 +37,7 @@ def test_batches_are_cut_where_the_budget_would_be_passed() -> None:
 
 
 def test_parts_of_an_experience_hold_their_episodes() -> None:
+    torch.manual_seed(0)
     parts = [torch.randn(n) for n in (2, 4, 3)]
     episodes = Episodes(parts, parts, parts, torch.arange(3.0), torch.ones(3, dtype=torch.bool))
     whole = make_experience(episodes, AdvantageConfig(), answers=1, kl_coef=0.1, no_eos_reward=-1.0)

@@ -29,6 +29,9 @@ def names(text: str) -> list[str]:
         "康师傅冰红茶整箱有货吗",
         "徐州的快递为什么停了",
         "是徐州买的，怎么从广州发",
+        "沈阳的包裹到哪了",
+        "唐山的快件丢了",
+        "邵武的货车几点到",
         "许愿池的订单能取消吗",
         "Our Felix Moore kettle leaks.",
         "Mein Toaster von Karl Lindner wird nicht heiß.",
@@ -54,6 +57,9 @@ def test_a_firm_is_known_by_the_words_around_it(text: str) -> None:
         ("我是找孙丽买的，她说有赠品", "孙丽"),
         ("这台跟李元芳订的，型号不对", "李元芳"),
         ("My Felix Moore told me to call you", "Felix Moore"),
+        ("我同事沈阳的快递放门口了", "沈阳"),
+        ("找唐山拿的货", "唐山"),
+        ("王芳的礼盒少了一份", "王芳"),
     ],
 )
 def test_people_in_such_places_are_masked(text: str, name: str) -> None:

@@ -216,6 +216,7 @@ def test_the_verb(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_emulated_products_are_not_waited_for(with_and_without_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand rows take ten seconds there, and say nothing of kernels, which compute in float32."""
     monkeypatch.setattr("steersman.chosen.emulated", lambda: True)
+    monkeypatch.setattr("time.perf_counter", time.process_time)  # what others take does not count
     began = time.process_time()
     speed = fastest_product(torch.bfloat16, torch.device("cpu"), 0.1)
     assert time.process_time() - began < 4

@@ -131,12 +131,13 @@ def test_group_baseline_takes_the_prompts_level_away() -> None:
 
 
 def test_kwise_loss_is_invariant_to_a_shift() -> None:
-    scores = torch.randn(4, dtype=torch.float64)
+    scores = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     pairs = [(0, 1), (2, 3)]
     assert float(kwise_loss(scores, pairs)) == pytest.approx(float(kwise_loss(scores + 7, pairs)), rel=1e-9)
 
 
 def test_policy_loss_at_ratio_one_is_the_policy_gradient() -> None:
+    torch.manual_seed(0)
     logprobs = torch.randn(6, requires_grad=True)
     advantages = torch.randn(6)
     losses, clipped = policy_loss(logprobs, logprobs.detach(), advantages, 0.2)
@@ -175,6 +176,7 @@ def test_adaptive_kl_follows_ziegler() -> None:
 
 
 def test_experience_puts_it_together() -> None:
+    torch.manual_seed(0)
     old = [torch.randn(n) for n in LENGTHS]
     ref = [torch.randn(n) for n in LENGTHS]
     values = [torch.randn(n) for n in LENGTHS]

@@ -242,7 +242,7 @@ def test_a_round_goes_on_where_it_was_and_learns_only_what_it_gathered(
     assert (made.round, made.promoted, made.data["rules"]["edit"]["records"]) == (2, True, 3)
     assert len(Workspace.open(root).history()) == 2, "promoted once"
     assert identity(read_manifest(root / "rounds/002/gathered")) == gathered
-    assert loop.preview(Workspace.open(root)).material.new == 1
+    assert loop.preview(Workspace.open(root)).counts["new"] == 1
     # what people rank next are answers of the model that is served now
     write_dataset(space.data, "ask", "prompts", "train", [conversation("Which?")], "test", {})
     assert verb(root, "status")["next"] == "steersman sample"
@@ -286,7 +286,7 @@ def test_where_nobody_wrote_an_answer_the_start_is_not_fine_tuned_again(root: Pa
 def test_odd_feedback_is_refused_or_counted_and_one_long_edit_ends_no_round(root: Path) -> None:
     """Edits that show nothing, are the answer itself, or thoughts alone; a text longer than a row; a changed mind."""
     edits = {"الطلب في الطريق.": 200, "字" * 10_000: 200, "<think>x</think>": 200, " \n": 400, "\u200b\ufeff": 400}
-    edits |= {" I do not know. ": 400, "a\x00b": 400}
+    edits |= {" I do not know. ": 400, "a\x00b": 400, "<think>Perhaps late?</think>\n\nIt is late.": 200}
     with Store.open(root / "store.db") as store, page(root, store) as client:
         for number, (text, status) in enumerate(edits.items()):
             answer = say(store, f"Where is {number}?", "I do not know.")
@@ -300,11 +300,18 @@ def test_odd_feedback_is_refused_or_counted_and_one_long_edit_ends_no_round(root
         counted = client.get("/api/rounds/preview").json()
         stored = len(store.records())
     said = {name: of for name, of in counted["rules"].items() if name != "data sets"}
-    assert sum(of["records"] for of in said.values()) + counted["replaced"] == stored == 9
+    assert sum(of["records"] for of in said.values()) + counted["replaced"] == stored == 10
     data = verb(root, "round")["data"]
+    assert data == {**{k: v for k, v in counted.items() if k not in ("round", "needed")}, "too_long": {"kto": 1}}
     too_long = "longer than sft.row_tokens = 1024"
-    assert data["rules"]["edit"] == {"records": 3, "used": 1, "dropped": {too_long: 1, "the edit is empty": 1}}
+    assert data["rules"]["edit"] == {"records": 4, "used": 2, "dropped": {too_long: 1, "the edit is empty": 1}}
     assert data["rules"]["label"] == {"records": 2, "used": 2, "dropped": {}}
-    assert data["too_long"] == {"kto": 1}
+    learned = [
+        json.loads(line)["messages"]
+        for line in (root / "rounds/002/gathered/demonstrations.jsonl").read_text().split("\n")
+        if line
+    ]
+    assert [m[-1]["content"] for m in learned if m[0]["content"].startswith("Where is 7")] == ["It is late."]
     told = (root / "rounds/002/decision.txt").read_text()
     assert "of these left out, being longer than the model's context: 1 by kto" in told
+    assert "thoughts (<think>) at the beginning of 1 edits left out" in told

@@ -40,6 +40,7 @@ def written(folder: Path, modules: list[tuple[str, str]], **limits: Any) -> Path
 
 def dense(folder: Path, activation: str, bias: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     folder.mkdir()
+    torch.manual_seed(0)
     weight, own = torch.randn(12, 32), torch.randn(12) if bias else None
     save_file({"linear.weight": weight, **({} if own is None else {"linear.bias": own})}, folder / "model.safetensors")
     told = {
@@ -117,6 +118,7 @@ def test_positions_that_begin_behind_the_paddings_leave_less_room(kind: str, tmp
     config = AutoConfig.for_model(
         kind, **SIZES, **more, vocab_size=len(words), max_position_embeddings=34, pad_token_id=1
     )
+    torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
     made = engine(tmp_path)
@@ -133,6 +135,7 @@ def test_texts_are_not_changed_by_padding_beside_them(kind: str, tmp_path: Path)
     if kind == "yoso":
         more = {"use_expectation": True}
     config = AutoConfig.for_model(kind, **SIZES, **more, vocab_size=len(words), pad_token_id=0)
+    torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
     made = engine(tmp_path)
@@ -147,6 +150,7 @@ def test_texts_are_not_changed_by_padding_beside_them(kind: str, tmp_path: Path)
 def test_a_head_is_fitted_on_each_texts_own_state_where_texts_go_one_by_one(tmp_path: Path) -> None:
     words = tokenizer()
     config = AutoConfig.for_model("fnet", **SIZES, vocab_size=len(words), pad_token_id=0)
+    torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
     names = ["a", "b"]
@@ -163,6 +167,7 @@ def test_a_classifier_that_knows_its_pooling_averages_once(tmp_path: Path) -> No
     words = tokenizer()
     ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "mask_token_id": 4}
     config = AutoConfig.for_model("eurobert", **SIZES, **ends, vocab_size=len(words), num_key_value_heads=4)
+    torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path / "base")
     words.save_pretrained(tmp_path / "base")
     model = load_headed(tmp_path / "base", "single_label", "float32", ["a", "b"], seed=1)

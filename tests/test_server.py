@@ -225,18 +225,20 @@ def test_ctrl_c_ends_serve_with_a_stream_open(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys
         from server_double import FakeEngine
+        from steersman.server import listening
         from steersman.server.app import create_app
         from steersman.server.listening import serve
         from steersman.store import Store
         store = Store.open(sys.argv[1])
         app = create_app(FakeEngine(endless=True), store, name="S", language="en")
+        listening._GRACE_SECONDS = 50  # what would end it if it did not by itself
         url = serve(app, "127.0.0.1", 0, lambda url: print(url, flush=True))
         print("ended", url)
     """)
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     command = [sys.executable, "-c", program, str(tmp_path / "store.db")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    killer = threading.Timer(30, process.kill)
+    killer = threading.Timer(120, process.kill)
     killer.start()
     try:
         assert process.stdout is not None
@@ -250,11 +252,11 @@ def test_ctrl_c_ends_serve_with_a_stream_open(tmp_path: Path) -> None:
                 began = time.monotonic()
                 process.send_signal(signal.SIGINT)
                 assert events(list(lines)[-1])[0]["type"] == "done"
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=60)
     finally:
         killer.cancel()
         process.kill()
     assert (process.returncode, output.strip(), errors) == (0, f"ended {url}", "")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 40
     with Store.open(tmp_path / "store.db") as store:
         assert store.messages(chat)[1].finish_reason == "cancelled"

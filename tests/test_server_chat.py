@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine, events, live
 from steersman import __version__
+from steersman.server import listening
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.store import Store
@@ -54,7 +55,7 @@ def ask(client: httpx.Client, chat: str, content: str, parent: str | None = None
     return events(response.text)
 
 
-def wait_for(condition: Any, seconds: float = 5.0) -> None:
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -80,7 +81,7 @@ def test_an_answer_whose_turn_has_not_come_is_stopped_at_once(engine: FakeEngine
                 with httpx.Client(base_url=url) as other:
                     assert other.post(f"/api/messages/{answer}/stop").json() == {"message": None}
                 assert '{"type":"done","message":null}' in "".join(lines)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 30
             assert app.state.context.generations.taken == 1, "the engine has not been left yet"
             engine.turn.set()
             wait_for(lambda: app.state.context.generations.taken == 0)
@@ -325,7 +326,7 @@ def test_what_needs_a_whole_answer_waits_for_it(store: Store) -> None:
         with client.stream("POST", f"/api/messages/{start['user']['id']}/answer") as response:
             assert events(next(line for line in response.iter_lines() if line))[0]["assistant_id"] == id_
         assert client.delete(f"/api/conversations/{chat}").status_code == 200
-        assert _engine.closed.wait(5), "the answer of a deleted chat goes on"
+        assert _engine.closed.wait(60), "the answer of a deleted chat goes on"
 
 
 def test_a_part_that_a_dead_server_left_is_shown_as_stopped(client: TestClient, store: Store) -> None:
@@ -382,7 +383,8 @@ def test_a_failing_engine_is_told_without_details(client: TestClient, engine: Fa
     assert [(m.content, m.finish_reason) for m in store.messages(chat)] == [("Hi", None), ("Hello", "cancelled")]
 
 
-def test_a_server_that_stops_keeps_what_was_said(store: Store) -> None:
+def test_a_server_that_stops_keeps_what_was_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_GRACE_SECONDS", 50)  # what would end it if it did not by itself
     engine = FakeEngine(endless=True)
     with live(create_app(engine, store, name="Shop", language="en")) as url:
         client = httpx.Client(base_url=url)
@@ -392,7 +394,7 @@ def test_a_server_that_stops_keeps_what_was_said(store: Store) -> None:
         lines = (line for line in response.iter_lines() if line)
         assert [events(next(lines))[0]["type"] for _ in range(2)] == ["start", "delta"]
         began = time.monotonic()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 40
     said = [events(line)[0] for line in lines]
     assert said[-1]["type"] == "done"
     assert said[-1]["message"]["finish_reason"] == "cancelled"

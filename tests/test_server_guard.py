@@ -247,7 +247,7 @@ def test_a_key_must_fit_into_a_header(store: Store) -> None:
 # --- time and size
 
 
-def _raw(url: str, data: bytes, seconds: float = 5) -> tuple[bytes, float]:
+def _raw(url: str, data: bytes, seconds: float = 60) -> tuple[bytes, float]:
     """What the server says to these bytes until it closes the connection, and after how many seconds it does."""
     parts = urlsplit(url)
     began = time.monotonic()
@@ -301,7 +301,7 @@ def test_what_never_comes_is_not_waited_for(url: str, data: bytes, status: int) 
     got, message = _error(said)
     assert got == status, said
     assert message
-    assert seconds < 3
+    assert seconds < 30
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 100\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"])
@@ -314,21 +314,21 @@ def test_half_a_body_is_not_acted_on(url: str, store: Store, length: bytes) -> N
     )
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as sock:
         sock.sendall(head + length)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while 'route="refused",status="400"' not in httpx.get(f"{url}/metrics").text.replace("'", '"'):
         assert time.monotonic() < deadline, httpx.get(f"{url}/metrics").text
         time.sleep(0.02)
     assert len(store.conversations()) == before
 
 
-def test_there_are_only_so_many_connections(url: str) -> None:
+def test_there_are_only_so_many_connections(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 60.0)  # else the first are refused before the last is there
     parts = urlsplit(url)
     held = [socket.create_connection((parts.hostname or "", parts.port or 0)) for _ in range(20)]
-    time.sleep(0.1)
     assert _error(_raw(url, b"")[0])[0] == 503
     for sock in held:
         sock.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"{url}/healthz").status_code == 200:
@@ -383,4 +383,4 @@ def test_values_are_counted_outside_of_strings_in_no_time(content: bytes, told: 
     except body.BodyRefused as refusal:
         refused = "values" in str(refusal)
     assert refused == told
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 0.4

@@ -60,8 +60,10 @@ def test_what_begins_after_the_server_closed_ends_at_once() -> None:
             params = SamplingParams(n=2)
             items = generations.run_all(Generation(FakeEngine(endless=True), "Go on", params), place)
             ended = [(number, item.text, item.finish_reason) async for number, item in items if item]  # type: ignore[union-attr]
-        for _ in range(100):
-            await asyncio.sleep(0.01 * (generations.taken > 0))
+        for _ in range(6000):
+            if not generations.taken:
+                break
+            await asyncio.sleep(0.01)
         return ended, generations.taken
 
     assert asyncio.run(run()) == ([(0, "", "cancelled"), (1, "", "cancelled")], 0)
@@ -113,7 +115,7 @@ def test_a_refused_question_is_not_stored(store: Store) -> None:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -130,13 +132,13 @@ def test_who_never_reads_holds_no_place(store: Store, monkeypatch: pytest.Monkey
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
         sock.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        _until(lambda: generations.taken == 1)
+        _until(lambda: bool(engine.seen))
         _until(lambda: generations.taken == 0)
-        assert engine.closed.wait(5)
+        assert engine.closed.wait(60)
 
 
 def test_who_reads_slowly_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "READ_SECONDS", 1.5)
     engine = FakeEngine(pieces=("x" * 1_000_000,) * 8)
     body = {"model": "tiny", "messages": USER}
     with live(create_app(engine, store, name="S", language="en")) as url:

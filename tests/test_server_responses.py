@@ -264,10 +264,11 @@ def test_embeddings_end_when_their_client_leaves(client: openai.OpenAI, engine: 
     engine.embed = embed  # type: ignore[method-assign]
     with pytest.raises(openai.APITimeoutError):
         client.embeddings.create(model="tiny", input=["a"] * 1000, timeout=0.15)
-    time.sleep(0.3)
-    many = len(given)
-    time.sleep(0.1)
-    assert 0 < many == len(given)
+    many = -1
+    while many != len(given):  # still computing
+        many = len(given)
+        time.sleep(0.2)
+    assert many < 900
     with pytest.raises(openai.InternalServerError):  # no number in JSON
         client.embeddings.create(model="tiny", input="a", encoding_format="float")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import selectors
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,15 +14,41 @@ from steersman.server import sse
 Sent = list[dict[str, Any]]
 
 
+class Jump(selectors.DefaultSelector):
+    """Waits for nothing: time goes on by what would have been waited."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class Clocked(asyncio.SelectorEventLoop):
+    """A loop in which seconds take no time, and nothing else takes seconds."""
+
+    def __init__(self) -> None:
+        self._jump = Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return self._jump.now
+
+
+def clocked(sent: Coroutine[Any, Any, tuple[Sent, BaseException | None]]) -> tuple[Sent, BaseException | None]:
+    with asyncio.Runner(loop_factory=Clocked) as runner:
+        return runner.run(sent)
+
+
 async def run(
-    events: AsyncGenerator[bytes], leaves: Callable[[Sent], bool] = lambda _sent: False
+    events: AsyncGenerator[bytes], leaves: Callable[[Sent], bool] | None = None
 ) -> tuple[Sent, BaseException | None]:
     """What is sent to a client who leaves once `leaves` says so, and how the response ended."""
     sent: Sent = []
 
     async def receive() -> dict[str, Any]:
-        while not leaves(sent):
-            await asyncio.sleep(0.001)
+        while leaves is None or not leaves(sent):
+            await asyncio.sleep(0.001 if leaves else 3600)
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -63,30 +90,23 @@ def test_who_leaves_closes_the_events(waits: bool) -> None:
     assert sent[-1]["more_body"]
 
 
-def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.02)
-
+def test_silence_is_broken_by_comments() -> None:
     async def events() -> AsyncGenerator[bytes]:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(3.5 * sse.PING_SECONDS)
         yield sse.event("x")
 
-    sent, error = asyncio.run(run(events()))
-    bodies = [m["body"] for m in sent[1:]]
+    sent, error = clocked(run(events()))
     assert error is None
-    assert bodies[-2:] == [b"data: x\n\n", b""]
-    assert len(bodies) > 3
-    assert set(bodies[:-2]) == {sse.PING}
+    assert [m["body"] for m in sent[1:]] == [*[sse.PING] * 3, b"data: x\n\n", b""]
 
 
-def test_silence_is_counted_from_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.2)
-
+def test_silence_is_counted_from_the_last_event() -> None:
     async def events() -> AsyncGenerator[bytes]:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.9 * sse.PING_SECONDS)
         yield sse.event("x")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5 * sse.PING_SECONDS)
 
-    sent, _ = asyncio.run(run(events()))
+    sent, _ = clocked(run(events()))
     assert [m["body"] for m in sent[1:]] == [b"data: x\n\n", sse.PING, b""]
 
 

@@ -228,10 +228,10 @@ class Ranking:
         return tuple(GRADES.index(g) + 1 for g in self.grades)
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Indices (winner, loser) of every pair that is not a tie, at most K(K-1)/2."""
-        order = self.order
+        """Indices (winner, loser) of every pair that is no tie, nor of the same words twice; at most K(K-1)/2."""
+        order, said = self.order, self.answers
         k = range(len(order))
-        return tuple((i, j) for i in k for j in k if order[i] < order[j])
+        return tuple((i, j) for i in k for j in k if order[i] < order[j] and said[i] != said[j])
 
     def grade_steps(self) -> tuple[int, ...]:
         """For each of `pairs`, how many grades lie between winner and loser; 0 for ranks, which say order alone."""

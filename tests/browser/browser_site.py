@@ -34,9 +34,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 HURRY = """
 for (const name of ['setInterval', 'setTimeout']) {
   const wait = window[name]
-  window[name] = (act, milliseconds) => wait(act, milliseconds > 1000 ? milliseconds / 10 : milliseconds)
+  const often = (act, milliseconds) => milliseconds > 1000 && !/notice/.test(act)
+  window[name] = (act, milliseconds) => wait(act, often(act, milliseconds) ? milliseconds / 10 : milliseconds)
 }
 """
+"""Notices stay for as long as ever: one that is gone after a quarter of a second is missed where a machine is busy."""
 PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
 
 

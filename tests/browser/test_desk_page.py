@@ -207,7 +207,7 @@ def test_no_draft_follows_a_label(site: Site) -> None:
     with page.expect_request("**/label"):
         page.keyboard.press("Enter")
     page.wait_for_timeout(1000)
-    assert "draft" not in sent
+    assert "draft" not in sent[sent.index("label") :]  # before it one may be kept, where the keys came slowly
     with page.expect_response("**/draft"):  # the label failed: the work is kept again
         held[0].fulfill(status=409, json={"error": {"message": "no", "code": None}})
         site.refusals = True
@@ -234,7 +234,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_the_desk(site: Site) -> Non
     with page.expect_request("**/draft"):
         page.keyboard.press("2")
     page.goto(f"{site.url}/desk")
-    expect(page.locator(".queue").nth(4)).to_contain_text("waiting for you", timeout=15_000)
+    expect(page.locator(".queue").nth(4)).to_contain_text("waiting for you")
     page.keyboard.press("5")
     expect(page.get_by_role("button", name="Not good enough")).to_have_attribute("aria-pressed", "true")
 

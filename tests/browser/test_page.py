@@ -108,7 +108,7 @@ def test_stop_keeps_what_was_written(site: Site) -> None:
     expect(page.locator("article .markdown")).to_contain_text("today")
     button(page, "Stop answering").click()
     expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
-    assert site.engine.closed.wait(5)
+    assert site.engine.closed.wait(60)
     page.reload()
     expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
     assert site.messages()[1].finish_reason == "cancelled"
@@ -268,20 +268,20 @@ def test_curves_grow_while_a_stage_runs(site: Site) -> None:
         "rounds/001/sft", [{"step": i, "loss": 4 - i, "lr": 1e-4} for i in range(3)] + [{"step": 4, "eval_loss": 1.0}]
     )
     chart = page.get_by_role("img", name="loss, by step")
-    expect(chart.locator("path:not(.held)")).to_have_count(1, timeout=10_000)
+    expect(chart.locator("path:not(.held)")).to_have_count(1)
     expect(chart.locator("circle")).to_have_count(1)
     write("rounds/002/sft.partial", [{"step": 0, "loss": 3.5}, {"step": 1, "loss": 3.0}])
-    expect(page.get_by_text("running")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("running")).to_be_visible()
     lines = chart.locator("path:not(.held)")
     expect(lines).to_have_count(2)
     before = lines.nth(1).get_attribute("d") or ""
     write("rounds/002/sft.partial", [{"step": i, "loss": 3.5 - i / 2} for i in range(4)])
-    expect(lines.nth(1)).not_to_have_attribute("d", before, timeout=10_000)
+    expect(lines.nth(1)).not_to_have_attribute("d", before)
     assert (lines.nth(1).get_attribute("d") or "").count("L") == 3
     page.get_by_role("checkbox").first.uncheck()
     expect(lines).to_have_count(1)
     write("rounds/002/ppo.partial", [{"iteration": 0, "reward": 0.1, "kl": 0.0}])
-    button(page, "PPO").click(timeout=10_000)
+    button(page, "PPO").click()
     expect(page.get_by_role("img", name="reward, by iteration")).to_be_visible()
     button(page, "切换到中文").click()
     expect(page.get_by_role("heading", name="训练")).to_be_visible()

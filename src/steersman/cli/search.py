@@ -23,6 +23,7 @@ from steersman.cli.framework import (
     add,
     emit,
     open_workspace,
+    say,
 )
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
@@ -76,6 +77,8 @@ def search(
     study = _study()
     space = open_workspace(workspace, settings).pin()
     entry, searched = searchable(stage)
+    if unread := entry.unread(settings or ()):
+        say(unread)
     objective = objective or next(iter(searched.objectives))
     for option, value, allowed in (("objective", objective, searched.objectives), ("pruner", pruner, study.PRUNERS)):
         if value not in allowed:

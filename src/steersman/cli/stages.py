@@ -25,6 +25,7 @@ from steersman.cli.framework import (
     add,
     emit,
     open_workspace,
+    say,
 )
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.cli.processes import ProcessesOption, spread
@@ -81,6 +82,8 @@ def verb_of(stage: Stage) -> Callable[..., None]:
         settings, given = values["settings"], {option.key: values[name] for name, option in own.items()}
         place: Place | None = alone(stage, settings, values["encoding"], given)
         place = place or Round(open_workspace(values["workspace"], settings).pin())
+        if unread := stage.unread(settings or ()):
+            say(unread)
         outcome = make(stage, place)
         emit(values["as_json"], outcome.to_json(), outcome.text())
 

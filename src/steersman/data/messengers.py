@@ -22,6 +22,8 @@ from steersman.data.who_said import Chat
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
 """Names of speakers in training data, as opposed to a chat between people."""
+ASKED = ("personEmail",)
+"""Fields of the writer by which a text is a message of a chat tool, whoever is named."""
 SHOWN = 8
 """Notes on the chats of an export that are shown."""
 
@@ -37,7 +39,8 @@ class Chats:
 def chats_in(value: Any) -> Chats | None:
     """Chats of an exported object, or of a list of messages; None where it is neither."""
     if isinstance(value, Mapping):
-        return _telegram(value) or _discord(value) or _instagram(value) or _skype(value) or _others(value)
+        of = (_telegram, _discord, _instagram, _skype, _zulip, _others)
+        return next((found for read in of if (found := read(value))), None)
     if isinstance(value, list) and value and is_message(value[0]):
         if "ts" in value[0]:
             return Chats("Slack", [Chat("", [_slack(i, m) for i, m in enumerate(value, 1) if isinstance(m, Mapping)])])
@@ -64,7 +67,8 @@ def is_others(value: Any, speakers: str) -> bool:
     ):
         return False
     try:
-        return bool(speakers) or not formats.detect(value)
+        found = formats.detect(value)
+        return bool(speakers) or not found or (found == "text" and keys[0] in ASKED)
     except ValueError:
         return True
 
@@ -102,6 +106,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
                 f"note: {part.name}: {chat.partner} is read as the user and {other} as the assistant; otherwise "
                 "--speakers"
             )
+            reading.changed["chats whose partner was taken for the user (--speakers says others)"] += 1
         if mine is not None and not any(mine.role(m.who) for m in chat.messages if m.who):
             reading.changed["chats without a named speaker left out"] += 1
             continue
@@ -211,6 +216,25 @@ def _skype(value: Mapping[str, Any]) -> Chats | None:
             )
         chats.append(Chat(str(one.get("id") or ""), said))
     return Chats("Skype", chats)
+
+
+def _zulip(value: Mapping[str, Any]) -> Chats | None:
+    """Zulip's: a chat is a topic of a channel, or what some people write to each other."""
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, Mapping) for m in messages):
+        return None
+    if not all({"sender_full_name", "display_recipient", "content"} <= m.keys() for m in messages):
+        return None
+    chats: dict[str, list[Said]] = {}
+    for number, m in enumerate(sorted(messages, key=lambda m: m.get("id", 0)), 1):
+        to = m["display_recipient"]
+        room = (
+            [to, m.get("topic", m.get("subject"))] if isinstance(to, str) else sorted(str(p.get("email")) for p in to)
+        )
+        text = markup.text_of(str(m["content"])) if "html" in str(m.get("content_type", "html")) else str(m["content"])
+        said = Said(number, who_said.time_of(m.get("timestamp", "")), str(m["sender_full_name"]), text)
+        chats.setdefault(str(room), []).append(said)
+    return Chats("Zulip", [Chat("", said) for said in chats.values()])
 
 
 def _mended(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.data import formats
-from steersman.data.formats import exports
+from steersman.data.formats import exports, session_pages
 from steersman.data.formats.desk_messages import usual
 from steersman.data.formats.message_rows import pages, tells
 from steersman.data.formats.turn_lists import as_dialogue
@@ -68,6 +68,8 @@ def wrapped(value: Any, depth: int = 0) -> dict[str, list[Any]]:
     if isinstance(value, Mapping) and (named := pages(value)):
         return named
     if not depth and exports.answer_of(value):
+        return {}
+    if not depth and isinstance(value, Mapping) and session_pages.as_ticket(value) is not None:
         return {}
     if not isinstance(value, Mapping) or SAID & value.keys() or is_turn(value) or depth > 2:
         return {}

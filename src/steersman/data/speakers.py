@@ -13,6 +13,7 @@ from steersman.data.reading import Reading
 ANYBODY = "*"
 """In --speakers: every name that is not on the other side."""
 SIDES_SHOWN = 4
+CALLED = "chats whose sides were taken from what the speakers are called (--speakers says others)"
 HAN = re.compile("[\u4e00-\u9fff]")
 ALSO_NAMES = frozenset(["a", "q", "claude", "gemini", "bard", "bing", "palm", "moss", "lead", "model", "contact"])
 """Roles of turns in data sets that are names of people, or words, in a chat's log."""
@@ -85,6 +86,7 @@ def by_roles(counts: Counter[str], name: str, reading: Reading) -> Speakers:
         raise ValueError(f"{name}: {ask_speakers(listed(counts))}")
     users, assistants = (" and ".join(sorted(side)[:SIDES_SHOWN]) for side in sides)
     reading.tell(f"note: {name}: {users} is read as the user, {assistants} as the assistant; otherwise --speakers")
+    reading.changed[CALLED] += 1
     return Speakers(*(frozenset(map(name_key, side)) for side in sides))
 
 

@@ -17,6 +17,7 @@ from steersman.data import chatlog
 from steersman.data.formats.exports import DESK
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import plain
+from steersman.data.formats.markup import plain_text
 from steersman.data.formats.transcripts import GLAIVE, cued
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Line, Record
@@ -44,6 +45,13 @@ BEGINS = re.compile(rf"\s+(?=(?:{_ROLES})\s?[:：])", re.I)
 """Pattern of what stands before a speaker who is called by a role."""
 
 
+STARTED = re.compile(r"\s*(?:<p\b[^>]*>)?\s*Chat Started:")
+SECONDS = re.compile(r"\(\s*(?:\d+\s*[hms]\s*)+\)\s*")
+AGENT = re.compile(r"Agent\s+(?P<who>[^:\n]{1,60})")
+HEADS = "lines at the beginning of chats (when, by what way, with whom) left out"
+"""Salesforce's transcripts of chats begin with such lines; the others with the seconds since then."""
+
+
 @functools.lru_cache(maxsize=4096)
 def _may_hold(name: str) -> bool:
     return HOLDS.fullmatch(plain(name)) is not None
@@ -54,8 +62,9 @@ def field_of(record: Any) -> str | None:
     if not isinstance(record, Mapping):
         return None
     for key, text in record.items():
-        lines = _lines(text) if isinstance(text, str) and _may_hold(str(key)) else []
-        talk = len(lines) > 1 and (chatlog.looks_like(lines) or chatlog.calls_roles(lines))
+        held = isinstance(text, str) and (_may_hold(str(key)) or STARTED.match(text))
+        lines = _lines(text) if held else []
+        talk = len(lines) > 1 and (STARTED.match(text) or chatlog.looks_like(lines) or chatlog.calls_roles(lines))
         if talk and not (cued(text) or GLAIVE.match(text)):
             return str(key)
     return None
@@ -84,21 +93,44 @@ def gathered(records: Iterator[Record], name: str, reading: Reading) -> Iterator
 
 def _lines(text: str) -> list[Line]:
     """The messages' lines; of a dialogue on one line they begin at the speakers' roles."""
-    text = text.strip()
+    text = _started(text)[1] if STARTED.match(text) else text.strip()
     lines = text.split("\n") if "\n" in text else BEGINS.sub("\n", text).split("\n")
     return [Line(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+
+
+def _started(text: str) -> tuple[list[str], str]:
+    """The first lines of a chat's transcript, and its messages with a line each."""
+    lines = [line.strip() for line in plain_text(text).split("\n") if line.strip()]
+    first = next((i for i, line in enumerate(lines) if SECONDS.match(line)), len(lines))
+    said: list[str] = []
+    for line in lines[first:]:
+        if SECONDS.match(line):
+            said.append(SECONDS.sub("", line, count=1))
+        else:
+            said[-1] += f" {line}"
+    return lines[:first], "\n".join(said)
+
+
+def _said(lines: list[Line]) -> list[chatlog.Said]:
+    """Messages of which each line names its writer."""
+    parts = [(line.number, *line.text.partition(":")[::2]) for line in lines]
+    return [chatlog.Said(number, None, who.strip(), text.strip()) for number, who, text in parts]
 
 
 def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterator[Record]:
     quiet = dataclasses.replace(reading, tell=silent)
     lines = _lines(record.value[key])
-    sides = speakers_of(reading.speakers) or _named(record.value)
+    head = _started(record.value[key])[0] if STARTED.match(record.value[key]) else []
+    reading.changed[HEADS] += len(head)
+    agents = frozenset(name_key(agent["who"]) for line in head if (agent := AGENT.fullmatch(line)))
+    sides = Speakers(frozenset((ANYBODY,)), agents) if agents else _named(record.value)
+    sides = speakers_of(reading.speakers) or sides
     bad: list[Record] = []
-    said = list(chatlog.messages_of(lines, sides, bad, reading.changed))
+    said = _said(lines) if head else list(chatlog.messages_of(lines, sides, bad, reading.changed))
     counts = Counter(message.who.strip() for message in said if message.who)
     if sides is None or not {"user", "assistant"} <= {sides.role(who) for who in counts}:
         sides = by_roles(counts, "its speakers", quiet)
-        said = list(chatlog.messages_of(lines, sides, bad := [], reading.changed))
+        said = said if head else list(chatlog.messages_of(lines, sides, bad := [], reading.changed))
     own = next((record.value[k] for k in record.value if plain(str(k)) in NAMES["id"] or _is_id(str(k))), None)
     reading.changed["lines of dialogues in a field that no speaker begins left out"] += len(bad)
     for number, found in enumerate(chatlog.dialogues(said, sides, name, quiet), 1):

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _WHO = """
-    u sendername username nickname from user sender author creator displayname name
+    u sendername username nickname from user sender author creator displayname name personemail senderid fromaccount
     发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
 """
 _WHEN = """
     ts time timestamp date sentat createdat createat createddate createddatetime datecreated datetime createtime
-    originalarrivaltime senddate datesent msgtime sendtime originserverts 时间 发送时间 消息时间 日期
+    originalarrivaltime senddate datesent msgtime sendtime originserverts msgtimestamp 时间 发送时间 消息时间 日期
 """
-_WHAT = "msg mes body content text message strcontent 内容 消息内容 消息"
+_WHAT = "msg mes body content text message strcontent msgbody 内容 消息内容 消息"
 _CHAT = (
     *("rid", "chatid", "conversationsid"),
     *(name.replace("_", "") for name in GROUPS),
@@ -47,6 +47,7 @@ _TO = (
     "toid",
     "touser",
     "tousername",
+    "toaccount",
     "receiver",
     "receiverid",
     "recipient",
@@ -58,7 +59,7 @@ NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = ("displayname", "name", "username", "nickname", "user", "application", "bot", "id", "user_id")
 """Fields of an object that stands for a person, the likelier first."""
 HAN = re.compile("[\u4e00-\u9fff]")
-LISTS = ("messages", "value", "data", "records", "msgs", "items", "聊天记录")
+LISTS = ("messages", "value", "data", "records", "msgs", "items", "MsgList", "聊天记录")
 """Fields that hold the messages of an export."""
 
 
@@ -75,6 +76,7 @@ def _keys_among(fields: tuple[str, ...]) -> tuple[str, str, str, str] | None:
     keys = {re.sub(r"[\W_]", "", str(key)).casefold(): key for key in reversed(fields)}
     who, when, what, chat = (next((keys[n] for n in names if n in keys), "") for names in NAMES)
     chat = chat or next((key for n, key in keys.items() if CONVERSATION.fullmatch(n)), "")
+    when = when or (keys.get("created", "") if who == "personEmail" else "")  # Webex; elsewhere documents are created
     return (who, when, what, chat) if who and when and what else None
 
 
@@ -195,7 +197,8 @@ def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, st
 def _words(value: Any) -> str:
     """Of a text, an object that has one (Feishu: as JSON), or a list of both (Telegram's parts)."""
     if isinstance(value, Mapping):
-        inner = value.get("content") or value.get("text") or value.get("body")
+        named = {str(key).casefold(): item for key, item in value.items()}
+        inner = next((named[k] for k in ("content", "text", "body", "msgcontent") if named.get(k)), "")
         found = parsed_json(inner)
         return _words(found if isinstance(found, Mapping) else inner)
     return "".join(map(_words, value)) if isinstance(value, list) else str(value or "")

@@ -86,6 +86,10 @@ def told_data(counts: Mapping[str, Any]) -> list[str]:
             lines.append(f"  {rule}: {of['records']} records, {of['used']} used" + (f"; {why}" if why else ""))
     if counts["replaced"]:
         lines.append(f"  {counts['replaced']} further entries were taken back, or replaced by what was said later")
+    if disputed := counts.get("disputed"):
+        lines.append(f"  {disputed} answers are called good by some and poor by others; both are learned")
+    if thoughts := counts.get("thoughts"):
+        lines.append(f"  thoughts (<think>) at the beginning of {thoughts} edits left out: only the words are learned")
     made = ", ".join(f"{of['new']} new and {of['old']} old {what}" for what, of in counts["made"].items())
     lines.append(f"  to learn: {made}")
     left = ", ".join(f"{n} by {verb}" for verb, n in counts.get(TOO_LONG, {}).items())

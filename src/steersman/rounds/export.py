@@ -18,6 +18,7 @@ from steersman.data.clean import bare
 from steersman.progress import note as say
 from steersman.rounds.labelers import Reliability, reliability, weigh
 from steersman.store import NotFound, Store
+from steersman.store.standing import corrected
 from steersman.types import Conversation, Feedback, Grade, Manifest, Ranking
 
 WHAT = ("rankings", "comparisons", "feedback", "demonstrations")
@@ -112,7 +113,7 @@ def as_ranking(said: Feedback) -> Ranking | None:
     None for a wish for another answer, which does not say what was wrong with this one, and for an edit that leaves the
     words as they were.
     """
-    written = bare(said.edited or "", Counter())
+    written = corrected(said.edited or "", said.answer)[0]
     answers = (written, said.answer) if said.kind == "edit" else (said.answer,)
     poor: tuple[Grade, ...] = ("poor",)
     grades: Mapping[str, tuple[Grade, ...]] = {
@@ -197,9 +198,10 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 
 
 def _edits(store: Store) -> Iterator[Conversation]:
-    """Answers that people edited, without special tokens and white space around them, and dialogues that they wrote."""
+    """Answers that people edited, without special tokens, white space and thoughts around them, and dialogues that they
+    wrote."""
     for feedback in store.feedback({"edit"}):
-        if written := bare(feedback.edited or "", Counter()):
+        if written := corrected(feedback.edited or "", feedback.answer)[0]:
             meta = {"source": "edit", "policy_version": feedback.policy_version}
             whole = feedback.prompt.with_answer(written)
             yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)

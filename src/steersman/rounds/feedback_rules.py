@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from steersman.data.clean import bare
 from steersman.data.formats.turns import split_thoughts
 from steersman.store.refusals import shows
+from steersman.store.standing import corrected
 from steersman.types import Conversation, Feedback, Grade, Ranking
 
 EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
@@ -55,6 +56,8 @@ class Learned:
     simulated: bool = field(default=False, kw_only=True)
     reason: bool = field(default=False, kw_only=True)
     """Whether the person said why; the words stay in the store."""
+    thoughts: bool = field(default=False, kw_only=True)
+    """Whether thoughts in an edit were left out."""
 
     def dropped(self, why: str) -> Learned:
         return replace(self, why=why, demonstrations=(), comparisons=(), labels=())
@@ -73,6 +76,11 @@ def of_demonstration(record: str, by: str, created: str, written: Conversation) 
     """A dialogue that somebody wrote at the desk."""
     versions = tuple(written.meta.get("suggested_by", ()))
     return Learned(record, DEMONSTRATION, DEMONSTRATION, by, created, versions, demonstrations=(written,))
+
+
+def of_unflagged(record: str, by: str, created: str) -> Learned:
+    """A look for problems that found none: the answer may still be no good one."""
+    return Learned(record, "flag", FLAG, by, created).dropped("nothing wrong was found with the answer")
 
 
 def _asked(prompt: Conversation) -> tuple[tuple[str, str], ...]:
@@ -152,7 +160,8 @@ def _single(said: Feedback, grade: Grade) -> Ranking:
 
 
 def _of_edit(said: Feedback, plain: Learned, context: _Context) -> Learned:
-    written = bare(said.edited or "", Counter())
+    written, left = corrected(said.edited or "", said.answer)
+    plain = replace(plain, thoughts=left)
     if not shows(split_thoughts(written)[1]):
         return plain.dropped("the edit is empty")
     if written == bare(said.answer, Counter()):

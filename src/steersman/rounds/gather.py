@@ -31,7 +31,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import to_dict
 from steersman.data import dataset
 from steersman.rounds.export import as_ranking, of_edits, reliability_of, write_lines
-from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of, of_demonstration
+from steersman.rounds.feedback_rules import RULES, Learned, apply_rules, message_of, of_demonstration, of_unflagged
 from steersman.rounds.labelers import Reliability, weigh
 from steersman.store import Store
 from steersman.store.schema import iso, utc_now
@@ -62,6 +62,14 @@ class Material:
         return sum(not one.why and one.id in self.fresh for one in self.records)
 
     @property
+    def disputed(self) -> int:
+        """How many answers some people call good and others poor."""
+        said: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
+        for one in (label for record in self.used if record.rule != DATASETS for label in record.labels):
+            said.setdefault((one.prompt.id, one.answers[0]), set()).add(one.grades or ())
+        return sum(len(grades) > 1 for grades in said.values())
+
+    @property
     def used(self) -> list[Learned]:
         return [one for one in self.records if not one.why]
 
@@ -76,8 +84,9 @@ class Material:
         for what in ("demonstrations", "comparisons", "labels"):
             counted = [(one.id in self.fresh, len(getattr(one, what))) for one in self.used]
             made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
-        reasons = sum(one.reason for one in self.records)
+        reasons, thoughts = sum(one.reason for one in self.records), sum(one.thoughts for one in self.used)
         counts = {"new": self.new, "records": len(self.records), "reasons": reasons, "replaced": self.replaced}
+        counts |= {"thoughts": thoughts, "disputed": self.disputed}
         return {"rules": rules, "made": made, **counts}
 
 
@@ -93,6 +102,7 @@ def collect(
             versions_of = {task.id: task.policy_versions for task in store.tasks()}
             records = [of_demonstration(w.id, w.by, w.created, w.dialogue) for w in store.desk.demonstrations()]
             records += apply_rules(list(store.feedback()), store.rankings(), versions_of)
+            records += [of_unflagged(*label) for label in store.desk.unflagged()]
             entries = len(store.records())
             if space.config.rank.reliability:
                 found = reliability_of(store)

@@ -9,7 +9,8 @@ what was promoted is written before the decision, which ends the round.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from steersman.rounds.gather import DATASETS, GATHERED, Material, collect, compa
 from steersman.rounds.inputs import base_model
 from steersman.rounds.make import make_all
 from steersman.rounds.opened import DECISION, Opened, decided, next_number, open_round, opened, round_folder
+from steersman.rounds.other_process import ask
 from steersman.rounds.provenance import holders, learned, learned_in
 from steersman.rounds.registry import Stage
 from steersman.rounds.stages.report import REWARD
@@ -35,6 +37,8 @@ from steersman.store import Store
 
 ENOUGH_RANKED = 20
 """Prompts with a preference from which a reward model can learn and be tested."""
+MARKS = 16
+"""Bytes, more than enough, that a template writes around a message."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,16 @@ class Preview:
     """What a round would learn."""
 
     round: int
-    material: Material
+    counts: Mapping[str, Any]
+    """As `gather.Material` counts; of an unfinished round what it has gathered."""
     needed: int
     """New records that open a round."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"round": self.round, "needed": self.needed, **self.material.counts()}
+        return {"round": self.round, "needed": self.needed, **self.counts}
 
     def text(self) -> str:
-        return "\n".join(
-            [f"round {self.round} would learn {self.material.new} new records", *told_data(self.to_json())]
-        )
+        return "\n".join([f"round {self.round} would learn {self.counts['new']} new records", *told_data(self.counts)])
 
 
 def make_round(
@@ -70,19 +73,30 @@ def make_round(
             return None
         at = space.pin()
         if not at.has(GATHERED):
-            write_gathered(at, _fitting(at, began, _material(at, began)), {})
+            write_gathered(at, _material(at, began), {})
         candidate = _train(at)
         return _decide(at, began, candidate, gated)
 
 
-def preview(space: Workspace, *, from_base: bool = False, without: Collection[str] = ()) -> Preview:
-    """What a round opened now would learn; nothing is written."""
-    entry, _ = _origin(space, from_base, without)
+def preview(
+    space: Workspace, *, from_base: bool = False, without: Collection[str] = (), light: bool = False
+) -> Preview:
+    """What a round opened now would learn, or an unfinished one has gathered; nothing is written.
+
+    `light`: a process without torch has another one measure long texts.
+    """
     _wanted(space)
-    going_on = opened(space) is not None and not decided(space, space.round)
-    number = space.round if going_on else next_number(space)
-    material = _material(space, Opened(entry, None, tuple(without), ""), number)
-    return Preview(number, material, 0 if without or going_on else space.config.round.min_new)
+    began = _unfinished(space, from_base, without)
+    if began is not None and space.has(GATHERED):
+        return Preview(space.round, read_manifest(space.stage_dir(GATHERED)).metrics, 0)
+    number = space.round if began else next_number(space)
+    needed = 0 if began or without else space.config.round.min_new
+    began = began or Opened(_origin(space, from_base, without)[0], None, tuple(without), "")
+    found = _collected(space, began, number)
+    if light and _to_measure(space, found) and "torch" not in sys.modules:
+        told = ask(space, "round", "--preview")
+        return Preview(told["round"], told, told["needed"])
+    return Preview(number, _fitting(space, began, found).counts(), needed)
 
 
 def _unfinished(space: Workspace, from_base: bool, without: Collection[str]) -> Opened | None:
@@ -167,10 +181,23 @@ def _path(entry: Any) -> str:
 
 
 def _material(space: Workspace, began: Opened, round_: int = 0) -> Material:
+    return _fitting(space, began, _collected(space, began, round_))
+
+
+def _collected(space: Workspace, began: Opened, round_: int) -> Material:
+    """What `_fitting` chooses from."""
     last = {f"{e['round']:03d}/{e['stage']}" for e in space.history()[-space.config.round.versions :]}
     found = collect(space, round_ or space.round, learned(space, began.start), began.without, last)
     _check_without(space, began.without, found)
     return found
+
+
+def _to_measure(space: Workspace, found: Material) -> bool:
+    """Whether something that people wrote may be longer than a row of SFT, where that would be an error."""
+    rows = space.config.sft.rows
+    written = (c for one in found.used if one.rule != DATASETS for c in one.demonstrations)
+    most = max((sum(len(m.text.encode()) + MARKS for m in c.messages) for c in written), default=0)
+    return rows.long_dialogues == "error" and most > rows.row_tokens // 2  # a token has a byte or more
 
 
 def _fitting(space: Workspace, began: Opened, found: Material) -> Material:
@@ -178,18 +205,17 @@ def _fitting(space: Workspace, began: Opened, found: Material) -> Material:
 
     Where `sft.long_dialogues` says what to do with longer ones, all is left to that.
     """
-    rows = space.config.sft.rows
-    most = [sum(len(m.text.encode()) for m in c.messages) for one in found.used for c in one.demonstrations]
-    if rows.long_dialogues != "error" or max(most, default=0) <= rows.row_tokens // 2:
-        return found  # a token has a byte or more
+    if not _to_measure(space, found):
+        return found
     from steersman.weights.folders import load_template
 
     start = space.root / began.start["path"] if began.start else base_model(space)
-    template, why = load_template(start, space.config.model), f"longer than sft.row_tokens = {rows.row_tokens}"
+    template, longest = load_template(start, space.config.model), space.config.sft.rows.row_tokens
+    why = f"longer than sft.row_tokens = {longest}"
 
     def fits(one: Learned) -> bool:
         written = one.demonstrations if one.rule != DATASETS and not one.why else ()
-        return all(len(row.ids) <= rows.row_tokens for c in written for row in template.examples(c))
+        return all(len(row.ids) <= longest for c in written for row in template.examples(c))
 
     records = tuple(one if fits(one) else one.dropped(why) for one in found.records)
     return dataclasses.replace(found, records=records)

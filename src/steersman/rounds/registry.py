@@ -9,7 +9,7 @@ Why so: decision 50 in docs/LOG.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from steersman.text.template import Template
 
 Metrics = Mapping[str, Any]
+EVERYWHERE = ("project", "model", "data", "store")
+"""Sections that every stage reads."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class Stage:
     """Settings that the report names"""
     curves: bool = False
     """Whether the report draws its metrics.jsonl"""
+    reads: tuple[str, ...] = ()
+    """Sections that it reads beside its own and those that every stage reads"""
 
     @property
     def improved(self) -> bool:
@@ -148,6 +152,13 @@ class Stage:
         """The model that the stage's model must not be worse than."""
         assert self.maker is not None, self.name
         return self.maker.against[0]
+
+    def unread(self, settings: Iterable[str]) -> str:
+        """A line on those of the settings 'section.key=value' that change nothing in it; '' where there are none."""
+        own = [name for name in (self.section, *self.reads, *EVERYWHERE) if name]
+        if not (idle := [one for one in settings if one.partition(".")[0].strip() not in own]):
+            return ""
+        return f"caution: {', '.join(idle)}: changes nothing in {self.verb}, which reads {', '.join(own)}"
 
     def settings(self, config: configs.Config) -> Any:
         return configs.of_stage(config, self.section) if self.section else None

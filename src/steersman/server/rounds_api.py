@@ -219,7 +219,7 @@ def _job(ctx: Context, number: int) -> jobs.Job:
 @router.get("/preview")
 def preview(ctx: Ctx) -> dict[str, Any]:
     """What a round that is started now would learn, counted by rule. 409 where none can be started."""
-    return _answer(lambda space: loop.preview(space).to_json(), ctx, 409)
+    return _answer(lambda space: loop.preview(space, light=True).to_json(), ctx, 409)
 
 
 @router.get("/promotion")

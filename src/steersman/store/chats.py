@@ -16,7 +16,7 @@ from steersman.store.chat_records import Chat, ChatMessage
 from steersman.store.refusals import NotFound, Outdated, clean_text, expect
 from steersman.store.said import column, images_of, read, without_named
 from steersman.store.schema import ConversationRow, FeedbackRow, MessageRow, TaskRow, iso, utc_now
-from steersman.store.standing import edit_holds, judged_text, standing
+from steersman.store.standing import corrected, edit_holds, judged_text, standing
 from steersman.types import FEEDBACK_KINDS, Completion, Conversation, Feedback, FeedbackKind, Message
 
 TITLE_LIMIT = 60
@@ -242,7 +242,8 @@ def _conversation(
         if row.role == "user":
             return Message("user", read(row))
         now = standing(row.content, said[row.id])
-        parts = read(row) if now.text == row.content else [Text(now.text)]
+        words = row.content if now.edited is None else corrected(now.edited, row.content)[0] or now.edited
+        parts = read(row) if words == row.content else [Text(words)]
         return Message("assistant", parts, learn=now.learn or not marked)
 
     system = [Message("system", chat.system_prompt)] if chat.system_prompt else []

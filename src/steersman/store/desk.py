@@ -24,7 +24,7 @@ from steersman.store import desk_labels, desk_tasks, ranking_tasks
 from steersman.store.database import Database
 from steersman.store.desk_labels import DeskLabel, Submission
 from steersman.store.desk_tasks import Asker, NewTask
-from steersman.store.desk_values import DEMONSTRATION, RANKING, clean_gold, to_messages
+from steersman.store.desk_values import DEMONSTRATION, FLAG, RANKING, clean_gold, to_messages
 from steersman.store.ranking_tasks import RankingTask
 from steersman.store.refusals import NotFound, clean_text, expect
 from steersman.store.schema import iso, utc_now
@@ -332,6 +332,12 @@ class Desk:
                 said = desk_labels.to_feedback(task, row)
                 if said is not None and said.kind in kinds:
                     yield said
+
+    def unflagged(self) -> Iterator[tuple[str, str, str]]:
+        """(record, labeler, when) of labels that count and say that nothing is wrong with an answer."""
+        for task, row in self._standing([FLAG]):
+            if desk_labels.to_feedback(task, row) is None:
+                yield f"{row.task_id}-{row.seq}", row.labeler, iso(row.created)
 
     def demonstrations(self) -> Iterator[Written]:
         """Written dialogues that count."""

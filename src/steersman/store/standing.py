@@ -20,9 +20,13 @@ Why so: decision 45 in docs/LOG.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from steersman.data.clean import bare
+from steersman.data.formats.turns import split_thoughts
 
 REACTIONS = ("like", "dislike", "clear")
 
@@ -78,6 +82,20 @@ def judged_text(content: str, said: Sequence[Said], reaction: Said) -> str | Non
     if reaction.kind == "like" and now is not None:
         return now
     return content if then is None else then
+
+
+def corrected(edited: str, answer: str) -> tuple[str, bool]:
+    """The words that an edit puts in the answer's place, without special tokens; whether thoughts before them
+    (`<think>...</think>`) were left out.
+
+    People are shown answers without thoughts, so those of an edit come from another model. They stay where the answer
+    was shown with its own (`model.thinking = "show"`).
+    """
+    written, before = (bare(text, Counter()) for text in (edited, answer))
+    words = split_thoughts(written)[1]
+    if words == written or not written.lstrip().startswith("<") or split_thoughts(before)[1] != before:
+        return written, False
+    return bare(words, Counter()), True
 
 
 def edit_holds(content: str, said: Sequence[Said], edit: Said) -> bool:

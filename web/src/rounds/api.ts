@@ -45,6 +45,8 @@ export interface Gathered {
   made: Record<string, { new: number; old: number }>
   new: number
   replaced: number
+  thoughts?: number
+  disputed?: number
 }
 /** What a round would learn now, and how many new records open one. */
 export interface Preview extends Gathered {

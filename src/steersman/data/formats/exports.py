@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats import assistants, call_centres, desks
+from steersman.data.formats import assistants, call_centres, desks, session_pages
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
@@ -32,6 +32,7 @@ TIMES = ("created_at", "created", "date", "timestamp", "created_datetime")
 THREAD_DAYS = 30
 """A ticket or a thread of mails in which nobody spoke for so long is about something else when it goes on."""
 MAILS = "messages with quoted mails or signatures, kept whole (`steersman cold legacy` takes these out)"
+OTHER = "messages of the only other person in a chat whose customer is known: taken for the team's"
 QUOTED = re.compile(
     r"^(?:>|--\s*$|[^\n]{4,120}(?:wrote|schrieb[^\n]{0,80}|写道)\s?[:：]\s*$|"
     r"-{2,} ?(?:original|ursprüngliche|forwarded|原始邮件))",
@@ -53,12 +54,13 @@ BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_b
 SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
 DIRECTIONS = {
     **{"incoming": "user", "inbound": "user", "in": "user"},
-    **{"outgoing": "assistant", "outbound": "assistant", "out": "assistant"},
+    **{"outgoing": "assistant", "outbound": "assistant", "out": "assistant", "note": NOTE},
 }
 
 
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
+    record = session_pages.as_ticket(record) or record
     for key in ("data", "content"):  # Drift's pages, cells of JSON around a chat
         inner = parsed_json(record.get(key))
         if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
@@ -225,6 +227,15 @@ def answered(
         notes["last turns of the user cut off"] += len(turns) - 1 - answered
         return turns[: answered + 1]
     return turns
+
+
+def with_team(turns: list[dict[str, str]], notes: Counter[str]) -> list[dict[str, str]]:
+    """The turns; where all but one name are the customer's, those of that name are the team's."""
+    names = {turn["role"] for turn in turns if turn["role"].casefold() not in ROLES}
+    if len(names) != 1 or {ROLES.get(turn["role"].casefold()) for turn in turns} != {None, "user"}:
+        return turns
+    notes[OTHER] += sum(turn["role"] in names for turn in turns)
+    return [{**turn, "role": "assistant"} if turn["role"] in names else turn for turn in turns]
 
 
 def _listed(value: Any) -> list[Record] | None:

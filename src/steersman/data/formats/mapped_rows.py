@@ -72,7 +72,10 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     if not named["message"] or not named["conversation"]:
         return None
     out = {COLUMNS[role]: next((c for f in fields if (c := _cell(record[f]))), "") for role, fields in named.items()}
-    if out["sender"] and out["sender"].casefold() not in ROLES:
+    writer = next((plain(str(f)) for f in named["sender"] if _cell(record[f])), "")
+    if "guest" in writer.split("_"):  # a visitor without an account
+        out["sender"] = "customer"
+    elif out["sender"] and out["sender"].casefold() not in ROLES:
         side = named_side(record, out["sender"], named["sender"][0])
         out["sender"] = {"user": "customer", "assistant": "agent"}.get(side or "", out["sender"])
     taken = {field for fields in named.values() for field in fields}

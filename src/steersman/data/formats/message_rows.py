@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steersman.data import stamps
@@ -15,7 +15,7 @@ from steersman.data.formats import desks, guessed_rows, mapped_rows
 from steersman.data.formats.batches import Batches, is_batch_line
 from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, tree_row
-from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of
+from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of, with_team
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain, said_within
 from steersman.data.formats.markup import WRITTEN
@@ -154,15 +154,17 @@ def speaks_alone(record: Record) -> str | None:
     return next((keys[n] for n in names if n in keys and n not in ("author", "from")), None)
 
 
-def joined(records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str]) -> Iterator[Row]:
+def joined(
+    records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str], named: bool = False
+) -> Iterator[Row]:
     """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line,
     and the requests of a batch with its answers.
 
     `hours`: silence that parts the dialogues of one customer, where rows name no conversation; `mapping`: what the
-    user says of columns.
+    user says of columns; `named`: whether they say who is who.
     """
     if mapped_rows.of_messages(mapping):
-        yield from _mapped(records, notes, hours, mapping)
+        yield from _mapped(records, Rows(notes, hours, named), notes, mapping)
         return
     files: dict[str, Trees | Rows | Batches | None] = {}
     read: Counter[str] = Counter()
@@ -173,7 +175,7 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float, mapping: M
             files[record.file] = None
             if not record.error and (found := _gathered(record.value, Counter())) is not None:
                 kind = found[0]
-                made[kind] = made.get(kind) or (Rows(notes, hours) if kind is Rows else kind(notes))  # type: ignore[call-arg]
+                made[kind] = made.get(kind) or (Rows(notes, hours, named) if kind is Rows else kind(notes))  # type: ignore[call-arg]
                 files[record.file] = made[kind]
         gathering = None if record.error else files[record.file]
         found = None if gathering is None else _gathered(record.value, notes)
@@ -189,9 +191,9 @@ def joined(records: Iterator[Row], notes: Counter[str], hours: float, mapping: M
             yield Row(line, value, "")
 
 
-def _mapped(records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str]) -> Iterator[Row]:
+def _mapped(records: Iterator[Row], rows: Rows, notes: Counter[str], mapping: Mapping[str, str]) -> Iterator[Row]:
     """The conversations of rows whose columns the user named; other records as they are."""
-    rows, seen = Rows(notes, hours), set[str]()
+    seen = set[str]()
     for record in records:
         found = None if record.error else mapped_rows.rows_of(record.value, mapping, notes, seen)
         if found is None:
@@ -226,7 +228,8 @@ def _gathered(value: Any, notes: Counter[str]) -> tuple[type[Trees] | type[Rows]
 
 def _of_pages(value: Record) -> list[Record]:
     """The messages of an object that holds a page of those of several conversations, if each says which; else []."""
-    items = [item for rows in pages(value).values() for item in rows]
+    data = value["data"] if isinstance(value.get("data"), list) and all(map(_named, value["data"])) else []
+    items = [item for rows in pages(value).values() for item in rows] or data
     rows = [row if isinstance(item, Mapping) and (row := _row(item)) is not None else {} for item in items]
     return rows if all(rows) else []
 
@@ -250,8 +253,10 @@ def pages(value: Record) -> dict[str, list[Any]]:
 
 
 def _within(value: Record) -> Any:
-    """What an API's answer holds as its data."""
-    return next((value[key] for key in value if plain(str(key)) in ("data", "result", "payload")), None)
+    """What an API's answer holds as its data; of GraphQL's what it names alone."""
+    inner = next((value[key] for key in value if plain(str(key)) in ("data", "result", "payload")), None)
+    only = [*inner.values()] if isinstance(inner, Mapping) else []
+    return only[0] if len(only) == 1 and isinstance(only[0], Mapping) else inner
 
 
 def _named(item: Any) -> str:
@@ -277,22 +282,15 @@ class _Said:
     at: float | None
 
 
-def gathered(rows: Iterable[tuple[int, Record]], notes: Counter[str], hours: float = 0) -> list[tuple[int, Record]]:
-    """The conversations of rows, as `Rows` gathers them."""
-    gathering = Rows(notes, hours)
-    for line, row in rows:
-        gathering.add(line, row)
-    return list(gathering.gathered())
-
-
 class Rows:
     """Rows with a message each, on disk until all have come.
 
     A conversation is parted where nobody spoke for `THREAD_DAYS`; a customer's messages where nobody did for `hours`.
     """
 
-    def __init__(self, notes: Counter[str], hours: float) -> None:
-        self._notes, self._hours, self._groups = notes, hours, Numbers[str]()
+    def __init__(self, notes: Counter[str], hours: float, named: bool = False) -> None:
+        """`named`: the user says who is who."""
+        self._notes, self._hours, self._named, self._groups = notes, hours, named, Numbers[str]()
         self._orders, self._stamped, self._count, self._rows = stamps.Orders(), True, 0, 0
         self.file = ""
         """Of the rows that are added."""
@@ -364,6 +362,7 @@ class Rows:
             if number > 1:
                 self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]
+            turns = turns if self._named else with_team(turns, self._notes)
             name = group if number == 1 else f"{group}-{number}"
             named = {"id": name} if group else {}
             yield piece[0].line, {**named, "messages": answered(turns, self._notes), DESK: True}

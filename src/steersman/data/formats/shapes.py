@@ -26,14 +26,14 @@ SIDES = {
 PEOPLE = ("author", "sender", "from", "actor")
 _GROUPS = """
     conversationid conversation conversationname channelurl sessionid session csid dialogid threadid ticketid chatid
-    roomid contactid
+    roomid contactid contact
 """
 GROUPS = tuple(_GROUPS.split())
 LOGGED = (*GROUPS, "senderid")
 """Of events and exchanges, where the sender is the user whom all of them are with; of a message its author."""
 _TIMES = """
     createdat created createdtime timestamp time received receivedat sentat senton datetime date requesttime
-    requesttimestamp
+    requesttimestamp sent
 """
 TIMES = tuple(_TIMES.split())
 DIRECT = ("text", "body", "content", "message", "msg", "html")
@@ -159,7 +159,7 @@ def is_notice(item: Record) -> bool:
 
 
 def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:
-    at = next((m[k] for k in TIMES if m.get(k)), None)
+    at = next((m[k] for k in TIMES if m.get(k) and m[k] is not True), None)
     at = int(at) if isinstance(at, float) and at > 1e9 else at
     group = _group(m, groups)
     return {"side": side, "body": text, "created_at": at} | ({} if group is None else {"conversation_id": group})
@@ -167,6 +167,8 @@ def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:
 
 def _group(m: Record, groups: tuple[str, ...]) -> str | None:
     """The conversation that a record names, which may be number 0."""
+    contact = isinstance(m.get("contact"), Mapping) and "channel" in m and isinstance(m.get("direction"), str)
+    groups = groups if contact else tuple(k for k in groups if k != "contact")
     named = (m[k].get("id", m[k].get("csid")) if isinstance(m.get(k), Mapping) else m.get(k) for k in groups)
     return next((str(name) for name in named if isinstance(name, str | int) and name != ""), None)
 

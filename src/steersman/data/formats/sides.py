@@ -12,15 +12,17 @@ from steersman.data.formats.fields import plain
 _USERS = "customer|client|user|visitor|buyer|guest|客户|顾客|用户|买家|访客"
 _STAFF = "agent|waiter|staff|seller|servicer|operator|employee|support|admin|bot|me|self|客服|坐席|座席|商家|卖家"
 FLAG = re.compile(
-    rf"(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_?from_?|sent_?by_?|是否)(?:{_USERS}|{_STAFF})"
-    rf"(?:_?(?:message|msg|reply|消息|发送|发言|回复))?|(?:{_USERS}|{_STAFF})_?(?:send|sent|发送|发言)"
+    rf"(?!is_?me_)(?:(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_?from_?|sent_?by_?|是否)(?:{_USERS}|{_STAFF})"
+    rf"(?:_?(?:message|msg|reply|消息|发送|发言|回复))?|(?:{_USERS}|{_STAFF})_?(?:send|sent|发送|发言))"
 )
-"""Pattern of such a field's name, in the form of `plain`."""
+"""Pattern of such a field's name, in the form of `plain`. (`is_me_message` is a message of the kind "/me waves".)"""
 ONE_OF_SEVERAL = re.compile(r"bot|admin")
 """Staff beside whom others answer too: who is none of them may be the customer, or a colleague."""
 OF_USERS = re.compile(rf"inbound|incoming|{_USERS}")
-SPOKEN_AS = re.compile(r"user|customer|visitor|client|agent|operator|bot|assistant", re.I)
-"""Pattern of types of messages that say who wrote them."""
+SPOKEN_AS = re.compile(
+    r"user|customer|visitor|client|agent|operator|bot|assistant|inbound|outbound|incoming|outgoing|note", re.I
+)
+"""Pattern of types of messages that say who wrote them, or that colleagues did to each other."""
 YES, NO = ("true", "1", "yes", "1.0", "t", "y", "是"), ("false", "0", "no", "0.0", "f", "n", "否")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from steersman.data.formats.calls import call_of, calls_in, result_text
 from steersman.data.formats.field_names import NAMES
-from steersman.data.formats.fields import Fields, parsed_json, plain, shown
+from steersman.data.formats.fields import Fields, parsed_json, plain, said_within, shown
 from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.pictures import PLACE
 from steersman.parts import Citation, Image, Text, text_of
@@ -30,7 +30,7 @@ ROLES: dict[str, Role | str] = {
     ),
     **dict.fromkeys(("助手", "客服", "机器人", "医生", "答", "moss", "palm", "support", "doctor", "a"), "assistant"),
     **dict.fromkeys(("人工", "机器人客服", "商家客服", "客服人员", "kefu", "support agent", "live agent"), "assistant"),
-    **dict.fromkeys(("human agent", "shop", "merchant", "seller", "business"), "assistant"),
+    **dict.fromkeys(("human agent", "shop", "store", "merchant", "seller", "business"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "tool_response", "function_response", "ipython"), "tool"),
     **dict.fromkeys(("tool_result", "function_result", "tool_output", "environment", "api"), "tool"),
@@ -92,11 +92,16 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
-        if (who := _person(value)) is not None:
+        if (who := _person(value, fields)) is not None and fields.speakers:
+            turns = [
+                {"role": str(turn[who]), "content": said_within(text)} for turn, text in zip(value, texts, strict=True)
+            ]
+            return turns_of(_by_time(turns, value, fields), field, fields)
+        if who is not None:
             raise ValueError(
-                f"{field}: nothing tells whether '{who}' of each message is the customer or the team; say what the "
-                f"fields are: --map conversation=FIELD,sender={who},message=FIELD,time=FIELD, "
-                "and who is who: --speakers '*,Agent'"
+                f"{field}: nothing tells whether '{who}' of each message is the customer or the team "
+                f"({', '.join(dict.fromkeys(str(turn[who]) for turn in value))}); say who is who: --speakers '*,Agent' "
+                f"(in a page of several conversations also --map conversation=FIELD,sender={who},message=FIELD)"
             )
         fields.note("turns without a speaker: taken for user and assistant in turn")
         return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
@@ -157,17 +162,29 @@ def _speakerless(turns: list[Any]) -> list[str] | None:
     return None if named or len(said) < len(texts) else said
 
 
+STAMPS = ("created_at", "create_time", "timestamp", "time", "ts")
 PERSON = re.compile(
     r"(?:person|user|sender|author|creator|member|account|agent|contact)(?:_?(?:id|name))?|(?:posted|created|written)_by"
 )
 """Pattern of fields that name a message's writer."""
 
 
-def _person(turns: list[Any]) -> str | None:
-    """The field that names each message's writer, where there are several."""
-    first = turns[0] if isinstance(turns[0], Mapping) else {}
-    keys = (key for key in first if PERSON.fullmatch(plain(str(key))))
-    return next((k for k in keys if len({str(t.get(k)) for t in turns if isinstance(t, Mapping)}) > 1), None)
+def _person(turns: list[Any], fields: Fields) -> str | None:
+    """The field that names each message's writer, where there are several; first one whose people --speakers names."""
+    if not all(isinstance(turn, Mapping) for turn in turns):
+        return None
+    keys = (key for key in turns[0] if PERSON.fullmatch(plain(str(key))) and all(key in turn for turn in turns))
+    found = {k: names for k in keys if len(names := {str(turn[k]).casefold() for turn in turns}) > 1}
+    return next((k for k, names in found.items() if names & fields.speakers.keys()), next(iter(found), None))
+
+
+def _by_time(turns: list[Any], of: list[Any], fields: Fields) -> list[Any]:
+    """The turns by the numbers that say when each was written, where all have one."""
+    times = [next((item[k] for k in STAMPS if type(item.get(k)) is int), None) for item in of]
+    if None in times or times == sorted(times):  # type: ignore[type-var]
+        return turns
+    fields.note("dialogues whose messages were put in order of time")
+    return [turn for _, _, turn in sorted(zip(times, range(len(of)), turns, strict=True))]
 
 
 def _named_in(texts: list[str]) -> list[Message] | None:

@@ -14,6 +14,7 @@ from phonenumbers import PhoneNumberType
 from steersman.data.pii.finding import CUED, FORMED, HAN, SURE, Span, announced
 from steersman.data.pii.firm_words import WARES_DE, is_firm
 from steersman.data.pii.numbers_found import MOBILE_CN, PHONE, REGIONS
+from steersman.data.pii.towns import is_town
 
 FIRM = "firm"
 """The kind of such places, which is none of personal data: they only keep others from being found there."""
@@ -124,10 +125,11 @@ DING = re.compile(
 
 
 def is_ware(text: str, name: Span) -> bool:
-    """Whether wares or a shop stand directly behind a name that nothing announces, or it describes a thing."""
+    """Whether wares or a shop stand directly behind a name that nothing announces, or it describes a thing; or it is
+    a town's."""
     if name.kind != "name":
         return False
-    if is_firm(text, name):
+    if is_firm(text, name) or is_town(text, name):
         return True
     if name.score > FORMED:
         return False

@@ -144,6 +144,7 @@ GRPO = entry(
     ("steersman grpo -s grpo.answers_per_prompt=8",),
     maker=Maker("GRPO", "reward"),
     reported=SHORT,
+    reads=("ppo",),
 )
 RLOO = entry(
     "rloo",
@@ -152,4 +153,5 @@ RLOO = entry(
     ("steersman rloo -s rloo.answers_per_prompt=8",),
     maker=Maker("RLOO", "reward"),
     reported=SHORT,
+    reads=("ppo",),
 )

@@ -55,6 +55,7 @@ def entry(name: str, title: str, summary: str, labelled: bool) -> Stage:
         sizes=of_feedback(labelled),
         reported=("epochs", "lr", "beta", "train_layers", "lora_rank"),
         curves=True,
+        reads=("rank",),
     )
 
 

@@ -50,4 +50,5 @@ STAGE = Stage(
     sizes=of_rankings,
     reported=("epochs", "lr", "batch_prompts", "train_layers", "lora_rank"),
     curves=True,
+    reads=("rank",),
 )

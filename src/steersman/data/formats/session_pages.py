@@ -1,0 +1,84 @@
+"""Answers of an API on one conversation that say beside or inside its messages who is who -> a ticket with `comments`.
+
+Lingyang (its session names the member and the servicer), 51ima (the terminal that a message came from), Yuju (messages
+as JSON that says whether the customer wrote). Whom nothing names keeps the name, which --speakers can say more of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.shapes import ANSWER, BOT, USER, named, words
+
+Record = Mapping[str, Any]
+TERMINALS = {"user": USER, "kf": ANSWER, "robot": BOT}
+"""What a terminal's name begins with -> who writes there."""
+
+
+def as_ticket(record: Record) -> Record | None:
+    """The ticket in the usual form; None for records of other kinds."""
+    inner = parsed_json(record.get("data", record))
+    if isinstance(inner, Mapping):
+        inner = inner["data"] if isinstance(inner.get("data"), Mapping) else inner
+        if (found := _session(inner) or _terminals(inner)) is not None:
+            return found
+    return _customers(record)
+
+
+def _mappings(value: Any) -> list[Record]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _session(page: Record) -> Record | None:
+    info, said = page.get("sessionInfo"), _mappings(page.get("messageList"))
+    robot = _mappings(page.get("robotMessageList"))
+    if not isinstance(info, Mapping) or not (said or robot):
+        return None
+    sides = {str(info[k]): USER for k in ("memberId", "memberName") if info.get(k)}
+    staff = {str(info[k]): ANSWER for k in ("servicerId", "servicerName") if info.get(k)}
+    sides = {name: side for name, side in (sides | staff).items() if not (name in sides and name in staff)}
+
+    def item(m: Record, other: str) -> Record:
+        names = [str(m.get(k)) for k in ("senderId", "senderName") if m.get(k)]
+        side = next((sides[n] for n in names if n in sides), other or names[-1] if names else "?")
+        return {"side": side, "body": words(m.get("content"), ("text", "content")), "created_at": m.get("gmtCreated")}
+
+    items = [*(item(m, BOT) for m in robot), *(item(m, "") for m in said)]
+    own = next((str(m["sid"]) for m in (*said, *robot) if m.get("sid")), None)
+    return {"id": own, "comments": items}
+
+
+def _terminals(page: Record) -> Record | None:
+    items = _mappings(page.get("list"))
+    if not items or not all({"fromTerminal", "content", "contentType"} <= m.keys() for m in items):
+        return None
+
+    def side(m: Record) -> str:
+        terminal = str(m["fromTerminal"]).casefold()
+        return next((of for begins, of in TERMINALS.items() if terminal.startswith(begins)), str(m.get("msgFrom")))
+
+    said = [
+        {"side": side(m), "body": m["content"] if m["contentType"] == "text" else "", "created_at": m.get("time")}
+        for m in items
+    ]
+    return {"comments": said}
+
+
+def _customers(record: Record) -> Record | None:
+    found = [parsed_json(m.get("msg")) for m in _mappings(record.get("msg"))]
+    items = [m for m in found if isinstance(m, Mapping) and {"conversationID", "payload", "from"} <= m.keys()]
+    if not items or len(items) < len(found):
+        return None
+    if len(names := {str(m["conversationID"]) for m in items}) > 1:
+        raise ValueError(f"msg: expected the messages of one conversation, found those of {len(names)}")
+
+    def item(m: Record) -> Record:
+        payload = m["payload"] if isinstance(m["payload"], Mapping) else {}
+        told = parsed_json(payload.get("extension"))
+        asks = named(told).get("iscustomer") if isinstance(told, Mapping) else None
+        side = (USER if asks else ANSWER) if isinstance(asks, bool) else str(m.get("nick") or m["from"])
+        return {"side": side, "body": words(payload, ("data", "text", "content")), "created_at": m.get("time")}
+
+    return {"id": next(iter(names)), "comments": [item(m) for m in items]}
