@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,20 @@ def plain_model(folder: Path, dtype: str) -> Any:
 
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
-def served(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """(engine, what computes the same plainly by adapter, how far they may be apart); "-torch": without kernels."""
+def made(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param.endswith("-torch"):
             turn_kernels_off(patch)
-        yield serve(request.param, tiny, tmp_path_factory)
+        return request.param, serve(request.param, tiny, tmp_path_factory)
+
+
+@pytest.fixture
+def served(made: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(engine, what computes the same plainly by adapter, how far they may be apart); "-torch": without kernels, which
+    are off in these tests alone."""
+    if made[0].endswith("-torch"):
+        turn_kernels_off(monkeypatch)
+    return made[1]
 
 
 def serve(name: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -333,7 +341,9 @@ def test_one_bad_request_among_good_ones_ends_alone(
 def test_the_kernels_other_paths(tiny: Path, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors without bfloat16 products, and without matrix tiles."""
     monkeypatch.setattr(building, "FLAGS", [*building.FLAGS, flag])
-    use_kernels(monkeypatch, decide())
+    found = decide()
+    assert not found.off
+    use_kernels(monkeypatch, found)
     engine: Any = load_engine(tiny, reuse="off")
     assert engine.kernel == "native"
     model = plain_model(tiny, "bfloat16")

@@ -61,7 +61,7 @@ class Watch:
 
 @pytest.mark.parametrize("verb", ["sft", "reward"])
 def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Path) -> None:
-    """Each optimizer step takes five seconds. What a busy machine adds is left a second and a half."""
+    """Each optimizer step takes five seconds. What comes first comes before the 2.5 of others."""
     base = t.make_model(tmp_path / "base")
     asked = [(f"Where is my order {i}?", "It arrives on 6 May.") for i in range(8)]
     turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in asked]
@@ -77,7 +77,7 @@ def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Pa
         watch = Watch(run(5.0, verb, *where, *small, "-s", f"{verb}.epochs=1", *(["--fresh"] if attempt else [])))
         gaps = watch.gaps()
         assert "--:--" not in watch.command.text
-        if gaps[0] < 1.5 and max(gaps) < 4.5:
+        if gaps[0] < 2.4 and max(gaps) < 4.8:
             return
         shutil.rmtree(tmp_path / "out")
     raise AssertionError((gaps, watch.command.text))
