@@ -213,9 +213,10 @@ def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
         "tools.input_examples": any(tool.input_examples for tool in shown),
         "tools.allowed_callers": any(tool.allowed_callers not in (None, ["direct"]) for tool in shown),
     }
-    blocks = [block for turn in request.messages for block in turn.content if isinstance(turn.content, list)]
-    inner = [one for block in blocks for one in getattr(block, "content", None) or () if isinstance(one, _Block)]
-    blocks += inner + (request.system if isinstance(request.system, list) else [])
+    told = [request.system, *(turn.content for turn in request.messages)]
+    blocks: list[Any] = [block for one in told if isinstance(one, list) for block in one]
+    results = [block.content for block in blocks if isinstance(block, ToolResultBlock)]
+    blocks += [block for one in results if isinstance(one, list) for block in one]
     names = [name for name, is_so in said.items() if is_so]
     return (*names, *told_names([*unknown_in(blocks, "messages.content"), *unknown_in(shown, "tools")]))
 
