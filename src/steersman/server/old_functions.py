@@ -1,6 +1,8 @@
 """`functions` and `function_call` of OpenAI's chat completions, which older clients send: tools by another name.
 
 An answer calls at most one, without an id, and says so in the same form.
+
+Why so: decision 117 in docs/LOG.md.
 """
 
 from __future__ import annotations
