@@ -55,8 +55,8 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check --preview --select PLW1514 src bench deploy
 	@$(BIN)/ruff format --check src tests bench recipes deploy
 	@$(BIN)/mypy & here=$$!; \
-	 $(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 & windows=$$!; \
-	 $(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin; mac=$$?; \
+	 $(BIN)/mypy --platform win32 --cache-dir $(if $(CI),/dev/null,.mypy_cache/win32) & windows=$$!; \
+	 $(BIN)/mypy --platform darwin --cache-dir $(if $(CI),/dev/null,.mypy_cache/darwin); mac=$$?; \
 	 wait $$here; here=$$?; wait $$windows; windows=$$?; \
 	 exit $$(( here | windows | mac ))
 	@$(BIN)/lint-imports

@@ -327,6 +327,9 @@ def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
     one = write_jsonl(tmp_path / "one.jsonl", [{"id": "1", "answer": "a"}])
     two = write_jsonl(tmp_path / "two.jsonl", [{"id": "2", "answer": "a"}])
     assert "no prompt in common" in run("compare-answers", str(one), str(two), code=2)["error"]
+    own = write_jsonl(tmp_path / "own.jsonl", [{"id": "1", "prompt": "Where is it?", "answer": "a"}])
+    told = run("compare-answers", str(own), f"b={own}", "--judge", "shop", code=2)["error"]
+    assert "own: prompt 1 ('Where is it?'): shop rules cannot judge it" in told
     assert "nothing says which answer is better" in run("compare-answers", str(one), f"b={one}", code=2)["error"]
     assert "of different names" in run("compare-answers", str(one), str(one), code=2)["error"]
     bad = write_jsonl(tmp_path / "bad.jsonl", [{"id": "1", "words": "a"}])

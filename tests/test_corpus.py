@@ -75,6 +75,28 @@ def test_documents_of_every_kind_are_read_and_what_is_not_is_counted(tmp_path: P
     assert left.examples.popitem()[1][0].endswith(":62")
 
 
+def test_what_cannot_be_read_is_one_reason_with_a_place_and_the_fields_that_are_there(tmp_path: Path) -> None:
+    """Each broken line was a reason of its own, and nothing said which fields there were or that --field exists."""
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(
+            [*(f'{{"text": "{i}' for i in range(9)), '{"meta": {"src": 1}, "body": {"t": "a text"}, "p": ["x", "y"]}']
+        )
+    )
+    left = LeftOut()
+    assert list(documents([tmp_path / "a.jsonl"], Reading(), left)) == []
+    assert LeftOut.from_json(json.loads(json.dumps(left.to_json()))).lines() == [
+        f"9 records that cannot be read, such as {tmp_path}/a.jsonl:1: expected one JSON value; Unterminated string "
+        'starting at character 10, near \'{"text": "0\'',
+        f"1 records without a text (text, content, raw_content, body, ...), such as {tmp_path}/a.jsonl:10 "
+        "(its fields: meta.src, body.t, p; --field says which is the text)",
+    ]
+    assert list(documents([tmp_path / "a.jsonl"], Reading(), LeftOut(), "body.t")) == ["a text"]
+    assert list(documents([tmp_path / "a.jsonl"], Reading(), LeftOut(), "p")) == ["x\ny"]
+    (tmp_path / "b.txt").write_text("x" * 3000 + "\n\nshort")
+    assert list(documents([tmp_path / "b.txt"], Reading(max_line_mb=0.001), left)) == ["short"]
+    assert "b.txt:1: expected a line of at most 0.001 MB; raise data.max_line_mb" in left.lines()[-1]
+
+
 def test_a_long_file_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -> None:
     paragraphs = [f"{i} " + "word " * 1000 for i in range(1, 600)]
     (tmp_path / "long.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
@@ -333,10 +355,30 @@ def test_what_a_tokenizer_cannot_be_is_said() -> None:
 
 def test_sources_that_cannot_be_are_refused(space: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "de.csv").write_text("titel,inhalt\n" + "".join(f"t{i},Ein Satz {i}.\n" for i in range(9)))
+    (tmp_path / "empty" / "a.py").write_text("x")
+    build = ["corpus", "build", f"a={tmp_path / 'de.csv'}", "--into", "a"]
+    run(*build, "--field", "inhalt", "--steps", "exact")
+    run(*build[:3], "--field", "inhalt", "--steps", "exact", "--into", "b")
+    learn = ["tokenizer", "train", "a", "--vocabulary", "270", "--beside", "none"]
+    run(*learn)
+    assert "is up to date" in run(*learn)
     for arguments, said in (
+        ([*build[:4], "z"], "its fields: titel, inhalt; --field"),
+        ([*build, "--max-chars", "9"], "--max-chars: expected the step length among --steps"),
+        ([*build, "--steps", "exact", "--against", "x"], "--against: expected the step contamination"),
+        ([*build, "--tokenizer", "none"], "none: no tokenizer of the workspace (a) and no model"),
+        ([*build[:4], "a b"], "--into a b: expected letters"),
+        ([*learn, "--weight", "a=nan"], "weight of a: expected a number of at least 0, got nan"),
+        ([*learn, "--characters", "0"], "greater than or equal to 1"),
+        ([*learn[:3], "--vocabulary", "271"], "a tokenizer of other texts or settings is there"),
+        (
+            ["tokenizer", "eval", "a"],
+            "expected --corpus NAME or --file FILE: texts to measure on; the workspace has a, b",
+        ),
         (["corpus", "build", str(tmp_path / "none")], "no such file or folder"),
         (["corpus", "build", str(tmp_path / "empty")], "expected files of text"),
-        (["corpus", "show"], "no corpus yet"),
+        (["corpus", "show", "c"], "expected one of a, b"),
         (["corpus", "tokenize", "x", "--tokenizer", "y"], "no such corpus"),
         (["tokenizer", "eval", "/nowhere"], "model '/nowhere' could not be had"),
     ):

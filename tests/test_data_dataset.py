@@ -60,7 +60,7 @@ def test_same_content_again_is_left_alone_and_other_content_refused(tmp_path: Pa
     before = info.path.stat().st_mtime_ns
     assert put(tmp_path, [demo("a")]) == info
     assert info.path.stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match=r"exists with other content .*--replace.*another --name"):
+    with pytest.raises(ValueError, match=r"exists with other content .*--replace.*another name"):
         put(tmp_path, [demo("b")])
     with pytest.raises(ValueError, match="--replace"):
         put(tmp_path, [demo("a")], split="test")

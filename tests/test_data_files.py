@@ -16,13 +16,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import docx
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import zstandard
 
-from steersman.data.importing import parse_file
+from steersman.data import file_words, word_files
+from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation, Ranking
 
 CASES = Path(__file__).parents[2] / "shared" / "data" / "cases"
@@ -243,7 +245,7 @@ def test_archives_of_several_files(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n", "an image"),
         (b"\0" * 5000, "zero bytes at its start"),
         (b"<!DOCTYPE html><html><body>no chat</body></html>", "a web page without messages"),
-        (zipped({"word/document.xml": b"<w/>"}), "a Word document"),
+        (zipped({"ppt/presentation.xml": b"<w/>"}), "a PowerPoint file"),
         (zipped({"content.xml": b"<o/>"}), "an OpenDocument file"),
     ],
 )
@@ -457,3 +459,54 @@ def test_limit_of_what_is_unpacked(tmp_path: Path) -> None:
     for name, packed in (("a.jsonl.gz", path.read_bytes()), ("b.zip", zipped({"a.jsonl": LINES * 2_000}))):
         with pytest.raises(ValueError, match="at most 0.1 MB unpacked.*data.max_unpacked_mb"):
             parse_file(put(tmp_path / name, packed), max_unpacked_mb=0.1)
+
+
+def test_word_files_of_questions_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions as headings, bold lines, marked lines and rows of tables; a file without any is a text."""
+
+    def words(content: bytes, marked: bool = False) -> file_words.Words:  # without the process of its own
+        found = file_words.read(content, marked)
+        return file_words.Words(found["text"], found["pages"], (), found["cut"])
+
+    monkeypatch.setattr(file_words, "words_of", words)
+
+    def read(*blocks: tuple[str, str] | list[list[str]]) -> Imported:
+        document = docx.Document()
+        for block in blocks:
+            if isinstance(block, list):
+                table = document.add_table(rows=len(block), cols=len(block[0]))
+                for row, cells in zip(table.rows, block, strict=True):
+                    for cell, text in zip(row.cells, cells, strict=True):
+                        cell.text = text
+            elif block[0].isdigit():
+                document.add_heading(block[1], int(block[0]))
+            else:
+                document.add_paragraph().add_run(block[1]).bold = block[0] == "bold"
+        document.save(tmp_path / "faq.docx")
+        return parse_file(tmp_path / "faq.docx")
+
+    def said(found: Imported) -> list[list[str]]:
+        return [[m.text for m in r.messages] for r in found.records if isinstance(r, Conversation)]
+
+    text = "p"
+    headed = ("1", "Versand"), ("2", "Wie lange dauert es?"), (text, "Zwei Tage."), (text, "Im Winter drei.")
+    more = ("2", "Liefern Sie nach Wien?"), (text, "Ja.")
+    table = [["多久发货？", "48小时内。"], ["能开发票吗", "可以。\n发邮箱。"]]
+    pairs = [["Wie lange dauert es?", "Zwei Tage.\n\nIm Winter drei."], ["Liefern Sie nach Wien?", "Ja."]]
+    found = read(("1", "FAQ"), (text, "Stand 2026."), *headed, *more, table)
+    assert said(found) == [*pairs, *table]
+    assert found.changed["lines outside of questions and answers left out"] == 1
+    assert found.changed[word_files.TABLES] == 2
+    short = [["Free?", "Yes."], ["Fast?", "No."]]
+    assert said(read(("bold", "Free?"), (text, "Yes."), ("bold", "Fast?"), (text, "No."))) == short
+    assert said(read((text, "Q: Free?"), (text, "A: Yes."), (text, "Q: Fast?"), (text, "A: No."))) == short
+    named = [
+        ["No", "Question", "Answer"],
+        ["1", "Opening hours", "9 to 5 | daily"],
+        ["2", "Where?", ""],
+        ["3", "Who?", "Us."],
+    ]
+    found = read(named)
+    assert said(found) == [["Opening hours", "9 to 5 | daily"], ["Who?", "Us."]]
+    assert found.changed[word_files.ROWS] == 1
+    assert read(("1", "House rules"), (text, "Be quiet.")).kind == "texts"

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 from typer.testing import CliRunner
 
-from encoder_folders import encoder_folder
+from encoder_folders import encoder_folder, tokenizer
+from seq2seq import random_model
 from steersman.cli.framework import build
 from steersman.config import EncoderConfig, ModelConfig, replaced
 from steersman.data.examples import Example, Examples
@@ -155,6 +157,20 @@ def test_weights_that_nothing_computes_are_refused(tmp_path: Path) -> None:
         load_headed(folder, "embedding")
 
 
+def test_a_t5_whose_tokenizer_writes_no_end_token_is_refused_before_it_learns(tmp_path: Path) -> None:
+    """Its first batch ended in transformers' 'All examples must have the same number of <eos> tokens'."""
+    model = random_model("T5", len(tokenizer()))
+    model.config.eos_token_id = 3
+    model.save_pretrained(tmp_path)
+    words = tokenizer()
+    words.save_pretrained(tmp_path)
+    assert load_headed(tmp_path, "single_label", labels=("a", "b"), seed=1).config.num_labels == 2  # [SEP] ends a text
+    words.backend_tokenizer.post_processor = TemplateProcessing("$A", "$A $B", [])
+    words.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="reads the end token, which this tokenizer does not write"):
+        load_headed(tmp_path, "single_label", labels=("a", "b"), seed=1)
+
+
 def test_a_head_of_another_form_is_left_out(tmp_path: Path) -> None:
     """RoBERTa calls its heads for words and for texts alike; the one is a layer, the other two."""
     folder = encoder_folder(tmp_path / "roberta", "roberta")
@@ -274,6 +290,8 @@ def test_vectors_are_saved_as_sentence_transformers_reads_them(bert: Path, tmp_p
     assert report["held_out"] == 2
     out = tmp_path / "out"
     assert pooling_of(out) == "cls"
+    most = json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"]
+    assert most == 130  # the model's positions, not encoder.rows.text_tokens = 256: longer texts ended in an IndexError
     assert [m["type"].rpartition(".")[2] for m in json.loads((out / "modules.json").read_text())] == [
         "Transformer",
         "Pooling",

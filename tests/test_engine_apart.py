@@ -286,6 +286,7 @@ def test_engines_of_this_process_need_no_other(tiny: Path) -> None:
         assert not isinstance(engine, ApartEngine)
 
 
+@pytest.mark.slow
 def test_two_workers_answer_and_outlive_each_other(tiny: Path, tmp_path: Path) -> None:
     """Each is killed in turn, and so is the engine; the store's words stay, and nothing is left when it ends."""
     from typer.testing import CliRunner

@@ -199,6 +199,10 @@ def test_an_export_that_fails_leaves_nothing(tiny: Path, tmp_path: Path) -> None
     for command, said in (
         (["export", str(tiny), "--gguf", "q9", "--into", str(tmp_path / "x")], "expected some of f32"),
         (["export", str(tiny), "--adapter", "--gguf", "none", "--into", str(tmp_path / "x")], "has no adapter"),
+        (
+            ["export", str(tiny), "--no-safetensors", "--gguf", "none", "--into", str(tmp_path / "x")],
+            "nothing to",
+        ),
         (["export", str(tiny), "--push", "hf:name", "--into", str(tmp_path / "x")], "expected hf:owner/name"),
         (["export", str(tmp_path / "none"), "--into", str(tmp_path / "x")], "could not be had"),
     ):

@@ -24,8 +24,8 @@ from test_models import trees
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ALL = pytest.mark.parametrize("family", FAMILIES, ids=[f.name for f in FAMILIES])
-FEW = {"Gemma 2", "Qwen 3.5", "LFM2", "gpt-oss", "Falcon H1", "Qwen 3 mixture of experts"}
-"""One of each kind: capped, recurrent, convolving, with sinks, with states, with experts."""
+FEW = {"Gemma 2", "Qwen 3.5", "LFM2", "gpt-oss", "Falcon H1"}
+"""One of each kind: capped, recurrent, convolving, with sinks and experts, with states."""
 WHOLE = pytest.mark.parametrize(
     "family",
     [pytest.param(f, id=f.name, marks=() if f.name in FEW else pytest.mark.slow) for f in FAMILIES],
@@ -71,7 +71,7 @@ def test_rows_equal_dialogues_one_at_a_time(family: Family, folders: Any) -> Non
     logprobs, _ = response_logprobs(ours, build_row(forest), 0.7)
     theirs = expected(plain, forest, 0.7)
     torch.testing.assert_close(logprobs, theirs, atol=3e-5, rtol=1e-5)
-    assert float(theirs.std()) > 0.3, "a flat model would hide what is left out"
+    assert float(theirs.std()) > 0.25, "a flat model would hide what is left out"
     logprobs.mean().backward()
     theirs.mean().backward()
     for (name, mine), other in zip(ours.named_parameters(), plain.parameters(), strict=True):

@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, ByT5Tokenizer
 
 import tiny as t
 from families import FAMILIES, OTHERS, make_folder
 from steersman.engine.load import load_engine
 from steersman.types import SamplingParams
-from steersman.weights.folders import check_folder, load_causal, load_scalar, load_tokenizer, read_config
+from steersman.weights.folders import (
+    check_folder,
+    load_causal,
+    load_scalar,
+    load_tokenizer,
+    read_config,
+    read_tokenizer,
+)
 
 Bases = Callable[[str], Path]
 KINDS = ("Llama 3.x", "Gemma 3", "Qwen 3 mixture of experts", "Granite 4", "Falcon H1", "gpt-oss", "Gemma 4")
@@ -126,6 +134,16 @@ def test_a_tokenizer_that_fails_on_what_people_write(folder: Path) -> None:
     tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
     path.write_text(json.dumps(tokenizer))
     assert "no usable tokenizer" in tried(folder)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "mbart", "deberta-v2"])
+def test_a_folder_without_a_tokenizers_files(kind: str, tmp_path: Path) -> None:
+    """transformers makes a tokenizer of special tokens alone: every word was the unknown one, and nothing said so."""
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="it has special tokens alone; expected its files"):
+        read_tokenizer(tmp_path)
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    assert len(read_tokenizer(tmp_path)) == 384  # which needs no file of entries
 
 
 @pytest.mark.parametrize("part", ["normalizer", "decoder"])

@@ -59,7 +59,7 @@ class Watch:
         return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
 
 
-@pytest.mark.parametrize("verb", ["sft", "reward"])
+@pytest.mark.parametrize("verb", [pytest.param("sft", marks=pytest.mark.slow), "reward"])
 def test_a_stage_of_slow_steps_is_never_silent(verb: str, run: Run, tmp_path: Path) -> None:
     """Each optimizer step takes five seconds. What comes first comes before the 2.5 of others."""
     base = t.make_model(tmp_path / "base")

@@ -77,6 +77,7 @@ def test_two_processes_equal_one(name: str, folder: Path) -> None:
     compare(name, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora-sft", "lora-reward", "lora-dpo"])
 def test_two_processes_equal_one_with_adapters(name: str, adapters: Path) -> None:
     compare(name, adapters)
@@ -116,6 +117,7 @@ def test_two_processes_do_the_same_rounds_of_ppo(folder: Path) -> None:
     assert len(read_metrics(folder / "two" / "policy")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora-policy", "lora-beside"])
 def test_two_processes_do_the_same_rounds_of_ppo_with_adapters(name: str, adapters: Path) -> None:
     """The reward model is an adapter on the policy's base, or has one of its own."""

@@ -169,8 +169,14 @@ def optimise(config: PpoConfig, seed: int, kind: Any = LLAMA) -> Found:
 
 @pytest.mark.parametrize(
     ("config", "seed", "kind"),
-    [(CONFIG, 0, LLAMA), (CONFIG, 1, LLAMA), (CONFIG, 2, LLAMA), (RLOO, 0, LLAMA), (GRPO, 0, LLAMA), (CONFIG, 3, T5)],
-    ids=["ppo-0", "ppo-1", "ppo-2", "rloo", "grpo", "encoder-decoder"],
+    [
+        pytest.param(CONFIG, 0, LLAMA, id="ppo-0"),
+        pytest.param(CONFIG, 1, LLAMA, id="ppo-1", marks=pytest.mark.slow),
+        pytest.param(CONFIG, 2, LLAMA, id="ppo-2", marks=pytest.mark.slow),
+        pytest.param(RLOO, 0, LLAMA, id="rloo"),
+        pytest.param(GRPO, 0, LLAMA, id="grpo"),
+        pytest.param(CONFIG, 3, T5, id="encoder-decoder", marks=pytest.mark.slow),
+    ],
 )
 def test_the_loop_reaches_the_closed_form_optimum(config: PpoConfig, seed: int, kind: Any) -> None:
     """GRPO divides rewards by their deviation, so its optimum is that of a KL price divided by it: a direction."""
@@ -182,7 +188,10 @@ def test_the_loop_reaches_the_closed_form_optimum(config: PpoConfig, seed: int, 
     assert found.distance_after < (0.1 if exactly else 0.5) * found.distance_before + 0.05
 
 
-@pytest.mark.parametrize("kind", [LLAMA, T5], ids=["decoder", "encoder-decoder"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(LLAMA, id="decoder"), pytest.param(T5, id="encoder-decoder", marks=pytest.mark.slow)],
+)
 def test_dpo_reaches_the_closed_form_optimum(kind: Any) -> None:
     """Preferences drawn from Bradley and Terry's model of r lead to ref * exp(r / beta), without r being seen."""
     beta, generator = 0.5, torch.Generator().manual_seed(0)

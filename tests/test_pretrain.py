@@ -386,6 +386,9 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     assert "a model of other text or settings is there" in verb(*asked, "--tokens", "2K", code=2)[1]
     again = verb("pretrain", "c", "--from", "first", "--into", "second", "--depth", "2", code=2)[1]
     assert "--from: the model keeps its size and kind" in again
+    verb("tokenizer", "train", "c", "--vocabulary", 290, "--beside", "none", "--kind", "unigram", "--into", "other")
+    wrong = verb("pretrain", "c", "--from", "first", "--tokenizer", "other", "--into", "second", code=2)[1]
+    assert "entries have no or another id in the tokenizer of" in wrong
     said, told = verb("pretrain", "c", "--from", "first", "--into", "second", "--tokens", "1K", *small)
     assert "a tenth of a new model's" in told
     rated = ("--from", "first", "--into", "third", "--tokens", "1K", *small, "-s", "pretrain.lr=0.01", "--plan")

@@ -90,6 +90,7 @@ def test_the_second_waits_a_kill_frees_and_other_verbs_go_on(begun: Path, tmp_pa
     assert json.loads((root / "rounds/001/sft/manifest.json").read_text())["stage"] == "sft"
 
 
+@pytest.mark.slow
 def test_a_model_in_use_is_not_made_anew(begun: Path, tmp_path: Path, run: Run) -> None:
     """PPO reads the SFT model: another `sft` with other settings must not change it meanwhile."""
     root = tmp_path / "w"

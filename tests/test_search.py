@@ -158,6 +158,7 @@ def test_hopeless_and_diverging_trials_end_early(space: Workspace, monkeypatch: 
     assert sorted(p.name for p in (space.root / "search/001-sft/trials").iterdir()) == [f"{i:03d}" for i in range(7)]
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_interrupted_trial(space: Workspace) -> None:
     """kill -9 in the second trial: the first stays, the second is marked failed and goes on from its resume point."""
     args = [*LR, "--trials", "2", "--evals", "4", "--pruner", "none", "-s", "sft.save_seconds=0", "-s", "sft.epochs=20"]

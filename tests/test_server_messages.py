@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx
 import pytest
 
 from server_double import FakeEngine, live
 from steersman.server.app import create_app
 from steersman.store import Store
+
+if TYPE_CHECKING:
+    import anthropic
 
 USER: list[Any] = [{"role": "user", "content": "Weather in Ulm?"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -29,6 +31,8 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine, tmp_path: Path) -> Iterator[anthropic.Anthropic]:
+    import anthropic  # five seconds, which only the process that runs these tests need spend
+
     with Store.open(tmp_path / "store.db") as store:
         with live(create_app(engine, store, name="S", language="en", system_prompt="Be kind.", key="k")) as url:
             with anthropic.Anthropic(base_url=url, api_key="k", max_retries=0) as opened:
@@ -127,5 +131,7 @@ def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
         assert answer.headers["x-request-id"]
     refused = httpx.post(f"{url}/v1/messages", json=body, headers={"x-api-key": "wrong"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+    import anthropic
+
     with pytest.raises(anthropic.NotFoundError, match="does not exist"):
         client.messages.create(model="huge", max_tokens=5, messages=USER)

@@ -97,11 +97,11 @@ def test_bad_arguments_are_named(arguments, named):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_texts_are_unique_and_streams_differ(language):
-    demonstrations = [text_of(c.without_answer()) for c in generate("demonstrations", "train", 4000, language, 1)]
-    rank = {text_of(c) for c in generate("prompts", "train", 2000, language, 1, "rank")}
-    ppo = {text_of(c) for c in generate("prompts", "train", 2000, language, 1, "ppo")}
-    assert len(set(demonstrations)) == 4000
-    assert len(rank) == len(ppo) == 2000
+    demonstrations = [text_of(c.without_answer()) for c in generate("demonstrations", "train", 2000, language, 1)]
+    rank = {text_of(c) for c in generate("prompts", "train", 1000, language, 1, "rank")}
+    ppo = {text_of(c) for c in generate("prompts", "train", 1000, language, 1, "ppo")}
+    assert len(set(demonstrations)) == 2000
+    assert len(rank) == len(ppo) == 1000
     assert not rank & ppo
     assert not rank & set(demonstrations)
 
@@ -252,7 +252,7 @@ def test_demonstrations_are_right_and_only_some_are_warm(language, split):
 
 def test_demonstrations_in_both_languages_are_right_too():
     for split in SPLITS:
-        for c in generate("demonstrations", split, 600, "both", 8):
+        for c in generate("demonstrations", split, 200, "both", 8):
             score = judge(c, c.messages[-1].content)
             assert score.intent == 1.0, (c.last_user, c.messages[-1].content, score)
             assert score.overall >= (0.95 if c.meta["warm"] else 0.7), (c.messages[-1].content, score)
@@ -261,7 +261,7 @@ def test_demonstrations_in_both_languages_are_right_too():
 @pytest.mark.parametrize(("language", "split"), PAIRS)
 def test_length_says_little_about_quality(language, split):
     lengths, scores = [], []
-    for prompt, answers in answers_to(5, split, language, 300):
+    for prompt, answers in answers_to(5, split, language, 120):
         weight = [v.weight for v in VOICES]
         length = [count_length(a, language) for _, a in answers]
         score = [judge(prompt, a).overall for _, a in answers]

@@ -1,6 +1,7 @@
 """The shop's rule judge: junk scores low, every broken rule costs, and a list of key words is not an answer."""
 
 import dataclasses
+import functools
 import itertools
 import re
 import statistics
@@ -15,8 +16,16 @@ from steersman.data.shop.world import LANGUAGES, SPLITS
 from steersman.types import Conversation, Message
 
 PAIRS = [(language, split) for language in LANGUAGES for split in SPLITS]
-EN, ZH = (list(generate("demonstrations", "test", 1200, language, 31)) for language in LANGUAGES)
-WARM = {"en": [c for c in EN if c.meta["warm"]], "zh": [c for c in ZH if c.meta["warm"]]}
+
+
+@functools.cache
+def made(language):
+    return list(generate("demonstrations", "test", 1200, language, 31))
+
+
+@functools.cache
+def warm(language):
+    return [c for c in made(language) if c.meta["warm"]]
 
 
 def said(conversation):
@@ -25,7 +34,7 @@ def said(conversation):
 
 def one(language, name, wish=None, **meta):
     """A warm demonstration of a case, with an explicit wish or without any."""
-    for c in WARM[language]:
+    for c in warm(language):
         wishes = [w["type"] for w in c.meta["constraints"]]
         if f"{c.meta['intent']}.{c.meta['variant']}" != name and name:
             continue
@@ -52,7 +61,7 @@ def test_a_conversation_without_the_shops_facts_is_refused():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_junk_scores_low(language):
-    demonstrations = (EN if language == "en" else ZH)[:120]
+    demonstrations = made(language)[:40]
     junk = {
         "empty": lambda c: "",
         "space": lambda c: " \n\t ",
@@ -73,7 +82,7 @@ def test_junk_scores_low(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_refusal_or_a_strangers_answer_is_no_help(language):
-    demonstrations = (EN if language == "en" else ZH)[:400]
+    demonstrations = made(language)[:400]
     sorry = "I am sorry, I cannot help with that." if language == "en" else "很抱歉，这个我帮不了您。"
     served = [c for c in demonstrations if c.meta["intent"] not in ("out_of_scope", "improper")]
     assert max(judge(c, sorry).intent for c in served) <= 0.15
@@ -87,9 +96,9 @@ def test_ten_thousand_characters_are_judged_quickly_and_badly(language):
     import random
 
     rng = random.Random(1)
-    words = [w for c in WARM[language][:50] for w in (said(c).split() if language == "en" else said(c))]
+    words = [w for c in warm(language)[:50] for w in (said(c).split() if language == "en" else said(c))]
     text = (" " if language == "en" else "").join(rng.choices(words, k=2200 if language == "en" else 10000))
-    for c in WARM[language][:20]:
+    for c in warm(language)[:20]:
         score = judge(c, said(c) + " " + text)
         assert score.overall < 0.25, score
 
@@ -156,7 +165,7 @@ def test_rambling_costs(language):
 
 @pytest.mark.parametrize(("language", "apology"), [("en", r"[^.!]*(?:sorry|apolog)[^.!,]*[.!,] ?"), ("zh", None)])
 def test_a_complaint_without_apology_costs(language, apology):
-    c = next(c for c in WARM[language] if c.meta["intent"] == "complaint" and not c.meta["constraints"])
+    c = next(c for c in warm(language) if c.meta["intent"] == "complaint" and not c.meta["constraints"])
     rest = said(c)
     for word in ("sorry", "apologies", "apologise", "抱歉", "歉意", "不好意思", "对不起"):
         rest = rest.replace(word, "well" if language == "en" else "好")
@@ -189,7 +198,7 @@ BREAKERS = {
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("wish", BREAKERS)
 def test_every_wish_is_noticed_when_broken(language, wish):
-    found = [c for c in WARM[language] if [w["type"] for w in c.meta["constraints"]] == [wish]][:6]
+    found = [c for c in warm(language) if [w["type"] for w in c.meta["constraints"]] == [wish]][:6]
     assert len(found) >= 3
     for c in found:
         good, bad = judge(c, said(c)), judge(c, BREAKERS[wish](c, said(c)))

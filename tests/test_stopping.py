@@ -66,7 +66,12 @@ def stage(folder: Path, name: str, output: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "signum"),
-    [("sft", signal.SIGINT), ("reward", signal.SIGTERM), ("dpo", signal.SIGHUP), ("kto", signal.SIGTERM)],
+    [
+        ("sft", signal.SIGINT),
+        ("reward", signal.SIGTERM),
+        pytest.param("dpo", signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param("kto", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_a_resume_point_and_the_run_goes_on_to_the_same_bits(
     name: str, signum: int, folder: Path, tmp_path: Path, run: Callable[..., Command]

@@ -375,6 +375,14 @@ def test_the_verbs(tmp_path: Path) -> None:
     refused = run("tasks", "build", str(path), "--into", "x", "--kind", "inference", "-w", str(space))
     assert refused.exit_code == 2
     assert "the records have label, text" in refused.output
+    table = tmp_path / "news.csv"  # as docs/TASKS.md shows: refused for want of a column of questions
+    table.write_text(
+        "标题,栏目\n" + "".join(f"消息{i},{'财经体育'[i % 2 * 2 :][:2]}\n" for i in range(8)), encoding="utf-8"
+    )
+    named = ["--field", "text=标题", "--field", "label=栏目", "-w", str(space)]
+    shown = run("tasks", "preview", "news", str(table), *named)
+    assert "新闻分类：\n消息0" in shown.output
+    assert "the records have 标题, 栏目" in run("tasks", "preview", "news", str(table), "-w", str(space)).output
     model = make_model(tmp_path / "model")
     output = tmp_path / "out"
     evals = ["tasks", "eval", "one", "--model", f"tiny={model}", "--shots", "0,1", "-o", str(output), "-w", str(space)]

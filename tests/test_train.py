@@ -353,7 +353,7 @@ def test_ppo_learns_the_same_where_scoring_overlaps_sampling(tiny: Path, tmp_pat
     torch.testing.assert_close(weights, same, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("overlap", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_ppo_goes_on_from_every_resume_point(tiny: Path, tmp_path: Path, overlap: bool) -> None:
     """Stopped right after each: among answers, among updates, between iterations."""
     run_reward(tiny, tmp_path / "reward")

@@ -111,7 +111,12 @@ def test_settings_of_a_chat_before_and_after_it_begins(shop: Site, size: dict[st
 
 @pytest.mark.parametrize(
     ("size", "language", "choice"),
-    [(DESKTOP, "en", "left"), (PHONE, "zh", "right"), (DESKTOP, "zh", "tie"), (PHONE, "en", "bad")],
+    [
+        (DESKTOP, "en", "left"),
+        (PHONE, "zh", "bad"),
+        pytest.param(DESKTOP, "zh", "tie", marks=pytest.mark.slow),
+        pytest.param(PHONE, "en", "right", marks=pytest.mark.slow),
+    ],
 )
 def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, int], language: str, choice: str) -> None:
     en = language == "en"
@@ -210,7 +215,9 @@ def test_folders_and_pins(shop: Site) -> None:
     }
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(DESKTOP, id="desktop", marks=pytest.mark.slow), pytest.param(PHONE, id="phone")]
+)
 def test_a_link_and_a_file(shop: Site, size: dict[str, int]) -> None:
     page = shop.open(viewport=size)
     shop.ask(page, SCRIPT)

@@ -276,7 +276,7 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
 
 
-@pytest.mark.parametrize(("language", "theme"), [("en", "light"), ("zh", "dark")])
+@pytest.mark.parametrize(("language", "theme"), [pytest.param("en", "light", marks=pytest.mark.slow), ("zh", "dark")])
 def test_each_place_fits_a_phone_and_axe(site: Site, language: str, theme: Any) -> None:
     fill(site)
     page = begin(site, "美", locale=language, color_scheme=theme, viewport=PHONE)

@@ -22,6 +22,7 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import ReplaceOption
+from steersman.cli.tokenizers import load_tokenizer
 from steersman.config.pretraining import ENCODERS
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ def pretrain(
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
     space = pretrained.of_kind(space, start) if start else space
+    if start and tokenizer:
+        pretrained.check_ids(load_tokenizer(space, tokenizer)[2], start, tokenizer)
     name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start))
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
-    check_name(wanted.name)
+    check_name(wanted.name, "--into")
     made = pretrained.planned(space.config.pretrain, wanted, space.config.model)
     if plan:
         emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
@@ -129,11 +132,12 @@ def _text(outcome: Made, page: str) -> str:
     parts = {name.removeprefix(f"{key}_"): value for name, value in m.items() if name.startswith(f"{key}_")}
     by = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "before")
     spikes = f"; {len(m['spikes'])} spikes of the loss, gone back from" if m["spikes"] else ""
+    verb = "encoder --set encoder.model" if m["kind"] in ENCODERS else "sft --set model.base"
     lines = [
         head,
         f"{what} {parts['before']:.3f} -> {m[key]:.3f}{f' ({by})' if by else ''}; "
         f"{m['parameters']:,} parameters, {m['tokens']:,} tokens in {m['steps']:,} steps{spikes}",
-        *([] if m["kind"] in ENCODERS else [f"to use it: steersman sft --set model.base={outcome.folder.name}"]),
+        f"to use it: steersman {verb}={outcome.folder.name}",
     ]
     return "\n".join(lines)
 

@@ -89,12 +89,12 @@ def data_clean(
     space = open_workspace(workspace, settings)
     info = info_of(space, name)
     into = into or f"{name}-clean"
-    dataset.check_name(into)
+    dataset.check_name(into, "--into")
     wishes = cleaners.Wishes(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe, similar
     )
     every = cleaners.chosen(listed(steps))
-    _check_needed([step.name for step in every], wishes, key, embed)
+    check_needed([step.name for step in every], wishes, key, embed)
     tests = _tests(space, info, against, every, into)
     every = [s for s in every if s.name != "contamination" or tests or listed(steps)]
     if embed and not tests:
@@ -112,7 +112,7 @@ def data_clean(
     emit(as_json, found, "\n".join(summary(done, into, page, key)))
 
 
-def _check_needed(steps: Sequence[str], wishes: Wishes, key: Path | None, embed: str) -> None:
+def check_needed(steps: Sequence[str], wishes: Wishes, key: Path | None, embed: str) -> None:
     """ValueError for an option whose step is not done: nobody who gives a key may think that names are masked."""
     usual = type(wishes)()
     given = {

@@ -11,7 +11,7 @@ import typer
 
 from steersman.artifact.workspace import Workspace
 from steersman.cli import clean_options as cleans
-from steersman.cli.cleaning import listed
+from steersman.cli.cleaning import check_needed, listed
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.cli.import_options import EncodingOption, ReplaceOption
 from steersman.progress import activity, progress
@@ -19,6 +19,7 @@ from steersman.progress import activity, progress
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
     from steersman.corpus.texts import Gathering, Origin
+    from steersman.data.reading import Reading
     from steersman.messages import Conversation
 
 USUAL = "exact,language,quality,near,contamination"
@@ -41,7 +42,7 @@ def corpus_build(
     ],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The corpus's name.")] = "text",
     tokenizer: TokenizerOption = "",
-    field: Annotated[str, typer.Option("--field", help="The field of records that holds the text.")] = "",
+    field: Annotated[str, typer.Option("--field", help="The records' field of the text; a.b is b within a.")] = "",
     steps: Annotated[str, typer.Option("--steps", help=f"Of: {cleans.NAMES}. Default: {USUAL}.")] = USUAL,
     languages: cleans.LanguagesOption = "",
     min_chars: cleans.MinCharsOption = 2,
@@ -75,22 +76,30 @@ def corpus_build(
     from steersman.data import dataset
     from steersman.data.cleaning import cleaners
     from steersman.data.pii import KINDS
-    from steersman.data.reading import Reading
 
     space = open_workspace(workspace, settings)
-    dataset.check_name(into)
+    dataset.check_name(into, "--into")
     wishes = cleaners.Wishes(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe
     )
-    tests = _tests(space, against or ())
-    chosen = [s for s in cleaners.chosen(listed(steps)) if s.name != "contamination" or tests]
-    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
-    reading = Reading(encoding=encoding, tell=say, **limits)
-    what = Gathering(_origins(sources, field), reading, chosen, wishes, tests, validation)
+    chosen = cleaners.chosen(listed(steps))
+    check_needed([step.name for step in chosen], wishes, None, "")
+    tests = _tests(space, against or (), "contamination" in {step.name for step in chosen})
+    chosen = [s for s in chosen if s.name != "contamination" or tests]
+    if tokenizer:
+        _tokenizer_of(space, tokenizer)  # which is there, before hours of reading
+    what = Gathering(_origins(sources, field), _reading(space, encoding), chosen, wishes, tests, validation)
     made = _built(space, into, what, replace)
     shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
+
+
+def _reading(space: Workspace, encoding: str) -> Reading:
+    from steersman.data.reading import AS_THEY_ARE, Reading
+
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
+    return Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
 
 
 def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
@@ -151,7 +160,7 @@ def corpus_show(
 
 
 def _origins(sources: Sequence[str], field: str) -> list[Origin]:
-    from steersman.corpus.documents import files_of
+    from steersman.corpus.documents import files_of, kinds_of
     from steersman.corpus.texts import Origin
 
     out: list[Origin] = []
@@ -159,7 +168,7 @@ def _origins(sources: Sequence[str], field: str) -> list[Origin]:
         name, equals, path = text.partition("=") if re.match(r"[\w-]+=", text) else ("", "", text)
         files, others = files_of(Path(path))
         if others:
-            say(f"note: {path}: {others} files of other kinds are not read")
+            say(f"note: {path}: {len(others)} files of other kinds are not read ({kinds_of(others)})")
         name = name if equals else re.sub(r"[^\w-]+", "-", Path(path).name.partition(".")[0]).strip("-") or "text"
         if name in {o.name for o in out}:
             raise ValueError(f"{text}: two sources are called {name}; name one: OTHER={path}")
@@ -167,13 +176,16 @@ def _origins(sources: Sequence[str], field: str) -> list[Origin]:
     return out
 
 
-def _tests(space: Workspace, files: Sequence[Path]) -> list[Conversation]:
-    """The workspace's test prompts, and every text of the files, whatever its field is called."""
+def _tests(space: Workspace, files: Sequence[Path], compared: bool) -> list[Conversation]:
+    """The workspace's test prompts, and every text of the files, whatever its field is called. ValueError for files
+    that nothing is compared with."""
     from steersman.corpus.documents import questions
     from steersman.data import dataset
     from steersman.data.reading import Reading
     from steersman.messages import Conversation, Message
 
+    if files and not compared:
+        raise ValueError("--against: expected the step contamination among --steps")
     found: list[Conversation] = []
     for path in files:
         for place, text in questions(path, Reading(encoding="auto", tell=say)):
@@ -194,12 +206,17 @@ def read_weights(given: Sequence[str]) -> dict[str, float]:
     return out
 
 
+def _tokenizer_of(space: Workspace, named: str) -> tuple[str, Path, Any]:
+    from steersman.cli.tokenizers import load_tokenizer
+
+    return load_tokenizer(space, named)
+
+
 def shards_of(space: Workspace, corpus: Corpus, named: str) -> tuple[str, Path, dict[str, Any]]:
     """(the tokenizer's name, its folder, the list of shards), made where they are not there."""
-    from steersman.cli.tokenizers import load_tokenizer
     from steersman.corpus import folder
 
-    name, path, tokenizer = load_tokenizer(space, named)
+    name, path, tokenizer = _tokenizer_of(space, named)
     kept = (of["kept"] for of in corpus.about["sources"].values())
     total = sum(split["documents"] for splits in kept for split in splits.values())
     with progress("tokenize", total, unit="document") as shown:
@@ -207,6 +224,7 @@ def shards_of(space: Workspace, corpus: Corpus, named: str) -> tuple[str, Path, 
 
 
 def _lines(corpus: Corpus) -> list[str]:
+    from steersman.corpus.documents import LeftOut
     from steersman.corpus.folder import tokens_of
 
     lines = [f"{corpus.name}: {corpus.path} (report.html)"]
@@ -215,7 +233,7 @@ def _lines(corpus: Corpus) -> list[str]:
         kept = of["kept"]
         split = ", ".join(f"{name} {n['documents']}" for name, n in kept.items())
         lines.append(f"  {source}: {of['read']} documents read, kept {split}; {_size(kept)}")
-        lines += [f"    not read {n}: {why}" for why, n in of["left_out"]["dropped"].items()]
+        lines += [f"    not read {line}" for line in LeftOut.from_json(of["left_out"]).lines()]
         lines += [f"    {n} {what}" for what, n in of["left_out"]["changed"].items()]
     for step in corpus.about["steps"]:
         lines += [f"  {step['step']}: dropped {n}: {why}" for why, n in step["dropped"].items()]

@@ -46,13 +46,8 @@ def export(
     from steersman.rounds import publishing
     from steersman.weights.hubs import push as send
     from steersman.weights.hubs import target_of, token_for
-    from steersman.weights.quantise import KINDS
 
-    kinds = () if gguf == "none" or (adapter and not gguf) else tuple(listed(gguf or "q8_0"))
-    if odd := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"--gguf {odd[0]}: expected some of {', '.join(KINDS)}, or none")
-    if adapter and kinds:
-        raise ValueError("--adapter and --gguf: expected one of them; a GGUF file holds merged weights")
+    kinds = _kinds(gguf, adapter, safetensors)
     for target in push or ():
         token_for(target_of(target)[0])
     space = found_space(workspace, ())
@@ -73,6 +68,20 @@ def export(
     emit(
         as_json, {"folder": str(folder), **about, "pushed": sent}, "\n".join([*lines, *(f"sent: {at}" for at in sent)])
     )
+
+
+def _kinds(gguf: str, adapter: bool, safetensors: bool) -> tuple[str, ...]:
+    """Kinds of GGUF to write. ValueError for unknown ones, and where nothing at all would be written."""
+    from steersman.weights.quantise import KINDS
+
+    kinds = () if gguf == "none" or (adapter and not gguf) else tuple(listed(gguf or "q8_0"))
+    if odd := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"--gguf {odd[0]}: expected some of {', '.join(KINDS)}, or none")
+    if adapter and kinds:
+        raise ValueError("--adapter and --gguf: expected one of them; a GGUF file holds merged weights")
+    if not (kinds or safetensors or adapter):
+        raise ValueError("--gguf none and --no-safetensors: leave nothing to write; expected one of them, or --adapter")
+    return kinds
 
 
 def _check_free(folder: Path, replace: bool, about: str) -> None:

@@ -37,7 +37,7 @@ def tokenizer_extend(
     ascii_too: Annotated[
         bool, typer.Option("--ascii", help="Also entries with English letters, digits and spaces.")
     ] = False,
-    characters: Annotated[int, typer.Option("--characters", help="Read of all sources, at most.")] = 20_000_000,
+    characters: Annotated[int, typer.Option("--characters", min=1, help="Read of all sources, at most.")] = 20_000_000,
     weights: WeightsOption = None,
     replace: ReplaceOption = False,
     workspace: WorkspaceOption = None,
@@ -58,7 +58,7 @@ def tokenizer_extend(
     if start not in STARTS:
         raise ValueError(f"--start: expected one of {', '.join(STARTS)}, got {start}")
     space = open_workspace(workspace, settings)
-    check_name(into)
+    check_name(into, "--into")
     found, base = corpus_of(space, corpus), resolved(space.named(model))
     folder = space.root / "models" / into
     if (folder / MANIFEST_NAME).is_file() and not replace:

@@ -74,7 +74,7 @@ def scaling(
         at = _of_depth(space, depth, trained)
         read = mixture if trained else replace(mixture, most_epochs=math.inf)
         wanted = pretrained.Wanted(f"{into or corpus}-d{depth}", found, name, folder, read)
-        check_name(wanted.name)
+        check_name(wanted.name, "--into")
         plans[depth] = (at, wanted, pretrained.planned(at.config.pretrain, wanted, at.config.model))
     if plan:
         lines = {depth: plans[depth][2].lines for depth in (small if not check else plans)}

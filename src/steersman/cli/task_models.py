@@ -149,7 +149,7 @@ def tasks_build(
     from steersman.data.dataset import check_name
 
     space = open_workspace(workspace, settings)
-    check_name(into)
+    check_name(into, "--into")
     chosen = with_labels(kind_of(kind, kinds(space.root / FOLDER)), _pairs(labels, "--label")) if kind else None
     taking = _taking(fields, where, lists, characters)
     _check_language(language, chosen)
@@ -226,12 +226,15 @@ def _read(
 ) -> tuple[list[Question], Counts]:
     import itertools
 
-    from steersman.data.reading import Reading
+    from steersman.data.reading import AS_THEY_ARE, Reading
     from steersman.data.sources import scan_all
     from steersman.data.task_records import Counts, questions
 
     counts = Counts()
-    records = questions(scan_all(sources, Reading(encoding=encoding, tell=say)), kind, taking, counts)
+    # columns of questions and answers are looked for only where the kind has these, and nobody says which they are
+    looked = kind is not None and {"question", "answer"} <= set(kind.fields) and not taking.fields
+    reading = Reading(encoding=encoding, tell=say, mapping={} if looked else AS_THEY_ARE)
+    records = questions(scan_all(sources, reading), kind, taking, counts)
     return list(itertools.islice(records, most or None)), counts
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
 
 SPECIAL = "<|endoftext|>,<|im_start|>,<|im_end|>"
+TRAINING = "training.json"
 LOOKED = 300
 """Documents of each source that `eval` looks at."""
 
@@ -39,7 +40,7 @@ def tokenizer_train(
     ] = "three",
     spaces: Annotated[str, typer.Option("--spaces", help="White space in runs, or single.")] = "runs",
     special: Annotated[str, typer.Option("--special", help="Special tokens, the first ends a text.")] = SPECIAL,
-    characters: Annotated[int, typer.Option("--characters", help="Read of all sources, at most.")] = 50_000_000,
+    characters: Annotated[int, typer.Option("--characters", min=1, help="Read of all sources, at most.")] = 50_000_000,
     beside: Annotated[
         str, typer.Option("--beside", help="Measured beside these, or none; default: gpt2, smollm2-135m, gemma3-270m.")
     ] = "",
@@ -61,25 +62,44 @@ def tokenizer_train(
     space = open_workspace(workspace)
     found = corpus_of(space, corpus)
     name = into or corpus
-    dataset.check_name(name)
+    dataset.check_name(name, "--into")
     wanted = making.Wanted(vocabulary, kind, digits, spaces, tuple(listed(special)))
     folder = space.root / "tokenizers" / name
-    if folder.exists() and not replace:
-        raise ValueError(f"{folder}: a tokenizer is there; --replace it, or take another --into")
-    others = _beside(space, beside)
     parts = portions(found, characters, read_weights(weights or ()))
+    about: dict[str, Any] = {"corpus": found.about["identity"], "characters": parts}
+    about["wanted"] = dataclasses.asdict(wanted) | {"special": list(wanted.special)}
+    if folder.exists() and not replace:
+        _is_there(folder, about, as_json)
+        return
+    others = _beside(space, beside)
     with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
         made = making.train(read_portions(found, parts), wanted)
     if len(made) < vocabulary:
         say(f"note: the texts give {len(made)} entries, not {vocabulary}")
     measured = measured_on(space, {**others, name: made}, found)
-    about = {"corpus": found.about["identity"], "made": now(), "characters": parts}
-    about["wanted"] = dataclasses.asdict(wanted)
+    about["made"] = now()
+    if made.chat_template is None:
+        say(f"note: no chat template, which needs {' and '.join(making.SPECIAL[1:])} among --special")
     with locks.making(folder), whole_folder(folder) as partial:
         made.save_pretrained(str(partial))
-        write_json(partial / "training.json", about | {"measured": measured})
+        write_json(partial / TRAINING, about | {"measured": measured})
     lines = [f"{folder}: {len(made)} entries", *table(measured)]
     emit(as_json, {"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
+
+
+def _is_there(folder: Path, about: Mapping[str, Any], as_json: bool) -> None:
+    """Tells of the tokenizer that is there already. ValueError where it was made of something else."""
+    from steersman.artifact.files import read_object
+    from steersman.weights.folders import load_tokenizer as load
+
+    found = read_object(folder / TRAINING, "a tokenizer's making") if (folder / TRAINING).is_file() else {}
+    if any(found.get(key) != value for key, value in about.items()):
+        raise ValueError(
+            f"{folder}: a tokenizer of other texts or settings is there; --replace it, or take another --into"
+        )
+    entries = len(load(folder))
+    lines = [f"{folder}: {entries} entries, is up to date", *table(found["measured"])]
+    emit(as_json, {"tokenizer": str(folder), "entries": entries, **found}, "\n".join(lines))
 
 
 def tokenizer_eval(
@@ -101,10 +121,11 @@ def tokenizer_eval(
     for text in tokenizers:
         name, _, loaded = load_tokenizer(space, text)
         named[name] = loaded
-    known = corpora(space)
-    chosen = corpus_of(space, corpus) if corpus else known[0] if known and not files else None
-    if chosen is None and not files:
-        raise ValueError("expected --corpus NAME or --file FILE: texts to measure on")
+    known = [c.name for c in corpora(space)]
+    if not corpus and not files and len(known) != 1:
+        which = f"; the workspace has {', '.join(known)}" if known else ""
+        raise ValueError(f"expected --corpus NAME or --file FILE: texts to measure on{which}")
+    chosen = corpus_of(space, corpus or known[0]) if corpus or not files else None
     measured = measured_on(space, named, chosen, files or ())
     emit(as_json, {"measured": measured}, "\n".join(table(measured)))
 
@@ -124,7 +145,12 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
         return named, own, load(own)
     named = space.named(named)
     local = (Path(named) / "tokenizer.json").is_file()
-    path = Path(named) if local else fetched(named, say)
+    try:
+        path = Path(named) if local else fetched(named, say)
+    except ValueError as error:
+        known = sorted(path.parent.name for path in space.root.glob("tokenizers/*/tokenizer.json"))
+        there = ", ".join(known) or "it has none yet, steersman tokenizer train makes one"
+        raise ValueError(f"{named}: no tokenizer of the workspace ({there}) and no model: {error}") from None
     name = named if Path(named).name == named else path.resolve().name
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-")
     if (space.root / "tokenizers" / safe).exists():  # another's name
@@ -152,10 +178,11 @@ def portions(corpus: Corpus, characters: int, weights: Mapping[str, float]) -> d
     from steersman.corpus.mixture import Mixture
 
     have = {s: of["kept"]["train"]["characters"] for s, of in corpus.about["sources"].items()}
+    mixture = Mixture(weights, 1.0, 1.0)
     heaviest = max((weights.get(s, 1.0) for s in have), default=1.0) or 1.0
     # of more than this the weights would say nothing, since sources that have no more give way to others
     wanted = min(characters, round(sum(n * weights.get(s, 1.0) / heaviest for s, n in have.items())))
-    shares = Mixture(weights, 1.0, 1.0).shares(have, wanted)
+    shares = mixture.shares(have, max(wanted, 1))
     return {source: round(share * wanted) for source, share in shares.items()}
 
 

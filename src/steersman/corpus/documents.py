@@ -31,6 +31,8 @@ FIELDS = ("text", "content", "raw_content", "body", "article", "document", "mark
 _DOC_HEAD = re.compile(rb"<doc id=")
 PIECE = 1_000_000
 EXAMPLES = 3
+FIELDS_SHOWN = 12
+TEXTLESS = "records without a text"
 
 
 @dataclass
@@ -40,6 +42,8 @@ class LeftOut:
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    fields: str = ""
+    """The fields of the first record that has no text, with dots for those within others."""
 
     def add(self, reason: str, place: str) -> None:
         self.dropped[reason] += 1
@@ -47,8 +51,25 @@ class LeftOut:
         if len(known) < EXAMPLES:
             known.append(place)
 
+    def lines(self) -> list[str]:
+        """A line for each reason, with its first place and, where fields are missing, those that are there."""
+        there = f" (its fields: {self.fields}; --field says which is the text)" if self.fields else ""
+        return [
+            f"{n} {why}, such as {self.examples[why][0]}{there if why.startswith(TEXTLESS) else ''}"
+            for why, n in self.dropped.items()
+        ]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LeftOut:
+        return cls(Counter(value["dropped"]), Counter(value["changed"]), value["examples"], value.get("fields", ""))
+
     def to_json(self) -> dict[str, Any]:
-        return {"dropped": dict(self.dropped), "changed": dict(self.changed), "examples": self.examples}
+        return {
+            "dropped": dict(self.dropped),
+            "changed": dict(self.changed),
+            "examples": self.examples,
+            "fields": self.fields,
+        }
 
 
 @dataclass(frozen=True)
@@ -60,22 +81,30 @@ class Document:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
-def files_of(path: Path) -> tuple[list[Path], int]:
-    """(the files to read in a file or folder, ordered by name; the number of other files in the folder).
+def files_of(path: Path) -> tuple[list[Path], list[Path]]:
+    """(the files to read in a file or folder, ordered by name; the other files in the folder, empty ones among them).
 
     ValueError where there is nothing to read.
     """
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     if path.is_file():
-        return [path], 0
+        return [path], []
     every = sorted(p for p in path.rglob("*") if p.is_file() and not hidden(str(p.relative_to(path))))
     readable = {*KNOWN, *TEXT, *MARKDOWN, *PAGES, *DUMPS}
     named = [p for p in every if p.suffix.lower() in readable or EXTRACTED.fullmatch(p.name)]
     known = [p for p in named if p.stat().st_size]
     if not known:
         raise ValueError(f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder")
-    return known, len(every) - len(known)
+    return known, [p for p in every if p not in set(known)]
+
+
+def kinds_of(paths: Sequence[Path]) -> str:
+    """Files that are not read, counted by their suffix."""
+    counts = Counter((p.suffix.lower() or p.name) if p.stat().st_size else "empty" for p in paths)
+    rest = len(counts) - FIELDS_SHOWN
+    few = [f"{kind} {n}" for kind, n in counts.most_common(FIELDS_SHOWN)]
+    return ", ".join(few + ([f"{rest} other kinds"] if rest > 0 else []))
 
 
 def documents(paths: Sequence[Path], reading: Reading, left_out: LeftOut, name: str = "") -> Iterator[str]:
@@ -130,8 +159,11 @@ def _texts(
             fields = record.value if isinstance(record.value, dict) else {}
             text = record.value if isinstance(record.value, str) else _field(fields, name)
             text = other(fields) if text is None else text
-            if text is None:
-                left_out.add(record.error or f"records without a text ({name or ', '.join(FIELDS[:4])}, ...)", place)
+            if record.error:
+                left_out.add("records that cannot be read", f"{place}: {record.error}")
+            elif text is None:
+                left_out.add(f"{TEXTLESS} ({name or ', '.join((*FIELDS[:4], '...'))})", place)
+                left_out.fields = left_out.fields or ", ".join(_paths(fields)[:FIELDS_SHOWN])
             else:
                 yield place, text, fields
 
@@ -139,12 +171,33 @@ def _texts(
 def _field(value: Any, name: str) -> str | None:
     if not isinstance(value, dict):
         return None
-    for key in (name,) if name else FIELDS:
+    if name:
+        return _named(value, name)
+    for key in FIELDS:
         if isinstance(text := value.get(key), str):
             return text
-    if not name and isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs
+    if isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs
         return "\n".join(t for line in lines if isinstance(line, dict) and isinstance(t := line.get("内容"), str))
     return None
+
+
+def _named(value: Mapping[str, Any], name: str) -> str | None:
+    """The text of a field that the user named: `a.b` is b within a, a list of texts is one text of several lines."""
+    found: Any = value.get(name)
+    if found is None and "." in name:
+        found = value
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+    if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
+        return "\n".join(found)
+    return found if isinstance(found, str) else None
+
+
+def _paths(value: Mapping[str, Any], above: str = "") -> list[str]:
+    out: list[str] = []
+    for key, inner in value.items():
+        out += _paths(inner, f"{above}{key}.") if isinstance(inner, Mapping) else [f"{above}{key}"]
+    return out
 
 
 def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
@@ -201,6 +254,6 @@ def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
 def _readable(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
     for line in lines_of(part, reading):
         if line.error:
-            left_out.add("lines of text that cannot be read", f"{part.name}:{line.number}")
+            left_out.add("lines of text that cannot be read", f"{part.name}:{line.number}: {line.error}")
         else:
             yield line.text

@@ -141,7 +141,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def _why(told: texts.Told) -> str:
     dropped = [f"{c.name} dropped {n}: {why}" for c in told.steps for why, n in c.dropped.most_common(3)]
-    unread = [f"{n} {why}" for left in told.left_out.values() for why, n in left.dropped.most_common(3)]
+    unread = [line.strip() for left in told.left_out.values() for line in left.lines()]
     return "; ".join([*dropped, *unread]) or "its files hold no text"
 
 

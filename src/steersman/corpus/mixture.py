@@ -34,7 +34,7 @@ class Mixture:
         if not 0 <= self.smoothing <= 1:
             raise ValueError(f"smoothing: expected a number from 0 to 1, got {self.smoothing:g}")
         if not self.most_epochs > 0:
-            raise ValueError(f"most_epochs: expected a number above 0, got {self.most_epochs:g}")
+            raise ValueError(f"epochs: expected a number above 0, got {self.most_epochs:g}")
 
     def shares(self, tokens: Mapping[str, int], budget: int) -> dict[str, float]:
         """The share of each source in `budget` tokens. ValueError where the caps leave too little for it."""
@@ -49,7 +49,7 @@ class Mixture:
             have = sum(tokens[s] for s in wanted)
             raise ValueError(
                 f"expected at least {budget} tokens within {self.most_epochs:g} epochs, the sources have {have}; "
-                "train on fewer tokens, build more text, or raise most_epochs"
+                "train on fewer tokens, build more text, or allow more epochs (--epochs; of corpus show: --max-epochs)"
             )
         shares: dict[str, float] = {}
         while wanted:

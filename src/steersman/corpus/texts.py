@@ -7,6 +7,7 @@ text, so the same text is always on the same side, whatever else is built with i
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -24,7 +25,7 @@ from steersman.artifact.files import atomic_write
 from steersman.corpus.documents import LeftOut, documents
 from steersman.data.cleaning.cleaners import Step, Wishes
 from steersman.data.cleaning.outcomes import Counts, Ledger
-from steersman.data.cleaning.passes import Cleaning, Source, Work
+from steersman.data.cleaning.passes import Cleaning, Source, Work, readings
 from steersman.data.formats import Parsed
 from steersman.data.reading import Reading
 from steersman.messages import Conversation
@@ -111,7 +112,9 @@ def gather(what: Gathering, folder: Path, tick: Callable[[int], None]) -> Told:
 
     told.steps = [Counts(step.name) for step in what.steps]
     (folder / "texts").mkdir(parents=True, exist_ok=True)
-    cleaning = Cleaning(Source(folder / "texts", read), what.steps, what.wishes, what.tests, tick=tick)
+    cleaning = Cleaning(Source(folder / "texts", read), what.steps, what.wishes, what.tests)
+    passes = readings(cleaning)
+    cleaning = dataclasses.replace(cleaning, tick=lambda n: tick(n // passes))
     with contextlib.ExitStack() as stack:
         ledger = Ledger(stack.enter_context(atomic_write(folder / "cleaning.jsonl")))
         files = {

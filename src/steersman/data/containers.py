@@ -88,12 +88,12 @@ DATA = (".parquet", ".arrow", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".xl
 """Suffixes of files that a README beside them describes."""
 PACKED = ("gz", "xz", "bz2", "zst")
 SUFFIXES = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst", "zip": "zip", "parquet": "parquet"}
-SUFFIXES |= {"xlsx": "xlsx", "xlsm": "xlsx", "arrow": "arrow", "feather": "arrow", "tgz": "gz", "tar": "tar"}
+SUFFIXES |= {"xlsm": "xlsx", "feather": "arrow", "tgz": "gz"} | {k: k for k in ("docx", "xlsx", "arrow", "tar")}
 """Suffix -> kind that the file's name claims."""
 OFFICE = {
     "xl/workbook.xml": "xlsx",
+    "word/document.xml": "docx",
     "xl/workbook.bin": "an Excel file in binary form (.xlsb); save it as .xlsx or CSV",
-    "word/document.xml": "a Word document; save it as plain text",
     "ppt/presentation.xml": "a PowerPoint file",
     "content.xml": "an OpenDocument file; save it as .xlsx or CSV",
 }
@@ -114,7 +114,7 @@ class Foreign(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """One stream of content: its name for messages, its kind ('text', 'xlsx', 'parquet', 'arrow')."""
+    """One stream of content: its name for messages, its kind ('text', 'xlsx', 'docx', 'parquet', 'arrow')."""
 
     name: str
     kind: str
@@ -192,7 +192,7 @@ def _check_claim(name: str, claim: str, kind: str, head: bytes) -> None:
     """ValueError where a name claims a binary format that the content does not have."""
     suffix = Path(claim).suffix.lower().lstrip(".")
     claimed = SUFFIXES.get(suffix)
-    if head and claimed is not None and kind != ("zip" if claimed == "xlsx" else claimed):
+    if head and claimed is not None and kind != ("zip" if claimed in ("xlsx", "docx") else claimed):
         what = "plain text" if kind == "text" else f"a .{kind} file"
         raise ValueError(
             f"{name}: expected a whole .{suffix} file, found {what} that begins with {head[:12]!r}; rename it"
@@ -309,10 +309,10 @@ def _zip_parts(name: str, opened: Open, head: bytes, reading: Reading, depth: in
         members = [m for m in archive.infolist() if not m.is_dir()]
         for inside, what in OFFICE.items():
             if any(m.filename == inside for m in members):
-                if what != "xlsx":
+                if what not in ("xlsx", "docx"):
                     raise Foreign(f"{name}: expected records, found {what}")
                 _check_size(name, sum(m.file_size for m in members), file, reading)
-                yield Part(name, "xlsx", head, opened)
+                yield Part(name, what, head, opened)
                 return
         members = [m for m in members if not hidden(m.filename)]
         _check_members(name, len(members))

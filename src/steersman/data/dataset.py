@@ -107,13 +107,13 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
         return None
 
 
-def check_name(name: str) -> None:
-    """ValueError where `name` is not allowed for a data set."""
+def check_name(name: str, by: str = "--name") -> None:
+    """ValueError where `name` is not allowed for a data set; `by`: the option that gave it."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"--name {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
+        raise ValueError(f"{by} {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
         raise ValueError(
-            f"--name {name}: expected a name that does not end in '{ending}', which is for files beside data"
+            f"{by} {name}: expected a name that does not end in '{ending}', which is for files beside data"
         )
 
 
@@ -234,7 +234,7 @@ def _place(info: DatasetInfo, temporary: Path, replace: bool) -> DatasetInfo:
             elif not replace:
                 raise ValueError(
                     f"{info.path}: a data set of this name exists with other content ({old.count} {old.kind}, "
-                    f"{old.split}); expected --replace to replace it, or another --name"
+                    f"{old.split}); expected --replace to replace it, or another name (--name, --into)"
                 )
         # both temporary files are whole before either is renamed, so that a full disk leaves the old pair intact
         with atomic_write(manifest_path(info.path)) as manifest:

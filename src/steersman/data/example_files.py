@@ -13,7 +13,7 @@ from typing import Any
 from steersman.data.containers import Part, parts
 from steersman.data.example_fields import ROLES, Row, plain
 from steersman.data.readers import Line, lines_of
-from steersman.data.reading import Reading
+from steersman.data.reading import AS_THEY_ARE, Reading
 from steersman.data.sources import BY_SUFFIX, JSON_START, scan_part
 from steersman.data.tables import column_names, delimiter_of
 
@@ -29,9 +29,8 @@ def rows_in(
     path: Path, reading: Reading, columns: Mapping[str, str], left_out: Counter[str], notes: list[str]
 ) -> Iterator[Row]:
     """Every record of a file as {column: value}. Raises ValueError where nothing can be read as records."""
-    # a mapping keeps the readers of tables from looking for columns of questions and answers
     how = dataclasses.replace(
-        reading, max_line_mb=max(reading.max_line_mb, DOCUMENT_MB), mapping={"ignore": ""}, tell=notes.append
+        reading, max_line_mb=max(reading.max_line_mb, DOCUMENT_MB), mapping=AS_THEY_ARE, tell=notes.append
     )
     wanted = {plain(name) for name in columns.values()}
     for part in parts(path, how):

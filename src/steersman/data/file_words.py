@@ -8,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PAGES, TEXT = 300, 200_000
 """Most pages that are read, and most characters that are kept; what is beyond is counted."""
+FURTHER = 25
+"""How many times as many characters are kept of a file whose words are data."""
 MOST_PAGES = 10_000
 """A file of more is refused: pages cost nothing, and each that is not read is told."""
 SECONDS, MEMORY, UNPACKED = 20, 1 << 30, 100_000_000
@@ -26,9 +29,14 @@ PATIENCE = 45.0
 """Wall-clock limit in seconds: longer, since other processes may use the processor."""
 
 COMMAND = [sys.executable, "-m", "steersman.data.file_words"]
+MARKED = "--marked"
+"""The option with which the words of a Word file come as Markdown: headings, bold lines, tables."""
 
 _PLAIN = {"t": "", "tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 """Elements of a Word file that are text -> which; '': their own."""
+W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+HEADED = re.compile(r"(?:heading|überschrift|标题|titel) ?(?P<n>[1-6])|title", re.I)
+"""Pattern of the names of headings' styles."""
 _SKIPPED, _CELLS = ("del", "moveFrom", "Fallback"), ("}tc", "}sdt", "}ins", "}customXml")
 
 
@@ -46,15 +54,15 @@ class Words:
 class Reading:
     """A file that is to be read once, by `words`; `stop` may be called from another thread."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, content: bytes, marked: bool = False) -> None:
+        self._content, self._command = content, [*COMMAND, *([MARKED] if marked else [])]
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
 
     def words(self) -> Words:
         """See `words_of`."""
         pipe = subprocess.PIPE
-        with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
             self._process = process
             try:
                 if self._stopped.is_set():
@@ -72,9 +80,10 @@ class Reading:
             self._process.kill()  # nothing where it has ended
 
 
-def words_of(content: bytes) -> Words:
-    """ValueError where the file is of another kind, encrypted, damaged, without words, or takes too long."""
-    return Reading(content).words()
+def words_of(content: bytes, marked: bool = False) -> Words:
+    """ValueError where the file is of another kind, encrypted, damaged, without words, or takes too long. `marked`: a
+    Word file's as Markdown."""
+    return Reading(content, marked).words()
 
 
 def _words(code: int, said: bytes) -> Words:
@@ -89,8 +98,9 @@ def _words(code: int, said: bytes) -> Words:
     return Words(found["text"], found["pages"], tuple(found["unread"]), found["cut"])
 
 
-def read(content: bytes) -> dict[str, Any]:
+def read(content: bytes, marked: bool = False) -> dict[str, Any]:
     """The fields of `Words`, or why there are none. Without limits of its own: called in the other process."""
+    most = TEXT * (FURTHER if marked else 1)
     try:
         if b"%PDF-" in content[:1024]:
             reader = _opened(content)
@@ -100,7 +110,7 @@ def read(content: bytes) -> dict[str, Any]:
             unread = [i + 1 for i, text in enumerate(pages) if not text.strip()] + [*range(len(pages) + 1, total + 1)]
             text = "\n\n".join(text.strip() for text in pages if text.strip())
         elif content[:4] == b"PK\x03\x04":
-            text, total, unread = "".join(_word(content)).strip(), 0, []
+            text, total, unread = "".join(_word(content, marked)).strip(), 0, []
         else:
             return {"refused": "expected a PDF or a Word file (.docx)"}
     except _Refused as refusal:
@@ -112,7 +122,7 @@ def read(content: bytes) -> dict[str, Any]:
     if not text:
         return {"refused": "the file has no words; a scan must be read by other programs first (OCR)"}
     clean = text.encode("utf-8", "replace").decode().replace("\x00", "")
-    return {"text": clean[:TEXT], "pages": total, "unread": unread, "cut": max(0, len(clean) - TEXT)}
+    return {"text": clean[:most], "pages": total, "unread": unread, "cut": max(0, len(clean) - most)}
 
 
 class _Refused(Exception):
@@ -144,7 +154,7 @@ def _pdf(reader: Any) -> Iterator[str]:
         yield text
 
 
-def _word(content: bytes) -> Iterator[str]:
+def _word(content: bytes, marked: bool) -> Iterator[str]:
     """Paragraphs and rows of tables, in the document's order, then the notes; headers and footers are left out."""
     import docx
     from docx.oxml import parse_xml
@@ -154,7 +164,11 @@ def _word(content: bytes) -> Iterator[str]:
             raise _Refused("expected a PDF or a Word file (.docx)")
         if sum(entry.file_size for entry in archive.infolist()) > UNPACKED:
             raise _Refused(f"the file unpacks to more than {UNPACKED // 10**6} MB")
-    part = docx.Document(io.BytesIO(content)).part
+    document = docx.Document(io.BytesIO(content))
+    part = document.part
+    if marked:
+        yield from _marked(part.element.body, {s.style_id: s.name or "" for s in document.styles})
+        return
     yield _within(part.element.body)
     for relation in part.rels.values():
         if relation.reltype.endswith(("/footnotes", "/endnotes")):
@@ -174,6 +188,38 @@ def _within(element: Any) -> str:
     return " ".join(words.split()) if name == "tc" else words + "\n" * (name == "p")
 
 
+def _marked(element: Any, styles: Mapping[str, str]) -> Iterator[str]:
+    """A document's blocks as Markdown: headings by their style, bold paragraphs, tables with a line below the first
+    row. A cell keeps its paragraphs."""
+    for block in element:
+        name = str(block.tag).rpartition("}")[2]
+        if name in ("sdt", "sdtContent", "ins", "customXml"):
+            yield from _marked(block, styles)
+        elif name == "p":
+            text = _within(block).strip("\n")
+            style = next((styles.get(v, "") for of in block.iter(f"{W}pStyle") for v in of.values()), "")
+            level = HEADED.fullmatch(style)
+            runs = [run for run in block.iter(f"{W}r") if _within(run).strip()]
+            bold = bool(runs) and all(any(_is_on(b) for b in run.iter(f"{W}b")) for run in runs)
+            mark = "#" * (int(level["n"] or 1) if level else 0)
+            line = " ".join(text.split()) if mark or bold else text
+            yield f"{mark} {line}\n\n" if mark and line else f"**{line}**\n\n" if bold else f"{text}\n\n"
+        elif name == "tbl":
+            for number, row in enumerate(row for row in block if str(row.tag).endswith("}tr")):
+                cells = [_cell(cell) for cell in row if str(cell.tag).endswith(_CELLS)]
+                yield f"| {' | '.join(cells)} |\n" + ("|---" * len(cells) + "|\n" if not number else "")
+            yield "\n"
+
+
+def _is_on(element: Any) -> bool:
+    return all(value not in ("0", "false", "off") for value in element.values())
+
+
+def _cell(cell: Any) -> str:
+    paragraphs = (" ".join(line.split()) for p in cell.iter(f"{W}p") for line in _within(p).split("\n"))
+    return "<br>".join(text.replace("|", "\\|") for text in paragraphs if text)
+
+
 def main() -> None:
     if sys.platform != "win32":  # there only the clock and the size of the file bound it
         import resource
@@ -185,7 +231,7 @@ def main() -> None:
     import logging
 
     logging.disable()  # pypdf tells of each oddity
-    print(json.dumps(read(content)))
+    print(json.dumps(read(content, MARKED in sys.argv)))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def parse_json(text: str) -> Any:
             return literal
         around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ValueError(
-            f"expected one JSON value; {error.msg} at character {error.pos + 1}, near {around!r}"
+            f"expected one JSON value; {error.msg.removesuffix(' at')} at character {error.pos + 1}, near {around!r}"
         ) from None
     except RecursionError:
         raise ValueError("expected JSON of sensible depth, this nests too deep") from None

@@ -135,10 +135,10 @@ def table_pairs(lines: Sequence[Line]) -> list[Pair]:
     out: list[Pair] = []
     columns: tuple[int, int] | None = None
     for above, line in itertools.pairwise(lines):
-        cells = _cells(line.text)
+        cells = cells_of(line.text)
         if RULED.fullmatch(line.text.strip()):
             asks, answers = (
-                [i for i, c in enumerate(_cells(above.text)) if plain(c) in NAMES[role] or words.search(c)]
+                [i for i, c in enumerate(cells_of(above.text)) if plain(c) in NAMES[role] or words.search(c)]
                 for role, words in (("question", tables.ASKS), ("answer", tables.ANSWERS))
             )
             columns = (asks[0], answers[0]) if len(asks) == len(answers) == 1 and asks != answers else None
@@ -149,7 +149,7 @@ def table_pairs(lines: Sequence[Line]) -> list[Pair]:
     return out
 
 
-def _cells(text: str) -> list[str]:
+def cells_of(text: str) -> list[str]:
     """The cells of a row of a table; none where it is no row."""
     text = text.strip()
     inner = text.removeprefix("|").removesuffix("|")
@@ -173,7 +173,7 @@ def pairs_in(lines: Sequence[Line]) -> list[Pair]:
     return heading_pairs(_atx(lines)) or table_pairs(lines)
 
 
-def _outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
+def outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
     """Number of lines outside of questions and answers, without headings and rows of tables."""
 
     def letters(text: str) -> str:
@@ -184,7 +184,7 @@ def _outside(lines: Sequence[Line], pairs: list[Pair]) -> int:
     for text in (line.text.rstrip() for line in lines):
         marked = ASKS.fullmatch(text) or ANSWERS.fullmatch(text) or SUMMARY.fullmatch(text)
         left = letters(NUMBER.sub("", marked["text"] if marked else text))
-        count += bool(left) and left not in said and not HEADING.fullmatch(text) and not _cells(text)
+        count += bool(left) and left not in said and not HEADING.fullmatch(text) and not cells_of(text)
     return count
 
 
@@ -203,7 +203,7 @@ def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
         text = "".join(line.text for line in (lines if reading.format == "text" else body))
         yield Record(1, {"text": re.sub(r"\r\n?", "\n", text).rstrip("\n")}, lines[0].text[:SHOWN].rstrip())
         return
-    reading.changed["lines outside of questions and answers left out"] += _outside(body, pairs)
+    reading.changed["lines outside of questions and answers left out"] += outside(body, pairs)
     for number, question, answer in pairs:
         yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
 

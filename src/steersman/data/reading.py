@@ -15,6 +15,10 @@ Tell = Callable[[str], None]
 """Receives a reader's notes on parts left out and choices made."""
 
 
+AS_THEY_ARE: Mapping[str, str] = {"ignore": ""}
+"""A `mapping` for callers that look for their own columns: a table's are not searched for question and answer."""
+
+
 def silent(text: str) -> None:
     """A `tell` that drops notes."""
 

@@ -21,6 +21,7 @@ from steersman.data import (
     tables,
     transcript_cells,
     who_said,
+    word_files,
     workbooks,
 )
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
@@ -37,7 +38,10 @@ FILE_FORMATS: dict[str, Scan] = {
     "markdown": markdown.scan_markdown,
     "text": markdown.scan_markdown,
 }
-BINARY: dict[str, Scan] = {"xlsx": workbooks.scan_xlsx, "parquet": columns.scan_parquet, "arrow": columns.scan_arrow}
+BINARY: dict[str, Scan] = {
+    **{"xlsx": workbooks.scan_xlsx, "docx": word_files.scan_docx},
+    **{"parquet": columns.scan_parquet, "arrow": columns.scan_arrow},
+}
 BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), tables.scan_csv),
     **dict.fromkeys((".md", ".markdown", ".mdx"), markdown.scan_markdown),
@@ -45,9 +49,9 @@ BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".html", ".htm"), messengers.scan_html),
 }
 PLAIN = (".txt", ".log", ".text", ".vtt", ".srt", "")
-KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES)))
-"""Suffixes of files that are read in a folder."""
-ENDINGS = frozenset((*KNOWN, ".xlsm", ".zstd"))
+KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES))) - {".docx"}
+"""Suffixes of files that are read in a folder, in which Word files are what people sent each other."""
+ENDINGS = frozenset((*KNOWN, ".docx", ".xlsm", ".zstd"))
 """Suffixes that are removed from a data set's default name."""
 JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
 PEEK = 80

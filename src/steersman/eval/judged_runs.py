@@ -16,7 +16,9 @@ from steersman.types import Completion, Conversation
 
 def _prompt(of: Answered, key: Key) -> Conversation:
     if of.prompt is None:
-        raise ValueError(f"prompt {'/'.join(key)}: the file has an id alone; a judge needs the prompt's words")
+        raise ValueError(
+            f"prompt {'/'.join(filter(None, key))}: the file has an id alone; a judge needs the prompt's words"
+        )
     return of.prompt
 
 
@@ -25,7 +27,13 @@ def by_judge(judge: Judge, run: Run, keys: Sequence[Key]) -> dict[str, dict[Key,
     out: dict[str, dict[Key, list[float]]] = {}
     for key in keys:
         for of in run.answers[key]:
-            scores = judge.score(_prompt(of, key), of.answer)
+            prompt = _prompt(of, key)
+            try:
+                scores = judge.score(prompt, of.answer)
+            except ValueError as error:
+                named, asked = "/".join(filter(None, key)), prompt.last_user[:40]
+                why = f"{judge.name} cannot judge it: {error}"
+                raise ValueError(f"{run.name}: prompt {named} ({asked!r}): {why}") from None
             for axis, value in {"overall": scores.overall, **scores.axes}.items():
                 out.setdefault(f"{judge.name} {axis}", {}).setdefault(key, []).append(float(value))
     return out

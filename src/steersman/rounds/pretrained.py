@@ -134,6 +134,18 @@ def of_kind(space: Workspace, base: Path) -> Workspace:
     return replace(space, config=replace(space.config, pretrain=section))
 
 
+def check_ids(tokenizer: Any, base: Path, named: str) -> None:
+    """ValueError where an id stands for another entry than in the tokenizer of the model that is gone on with."""
+    from steersman.weights.folders import load_tokenizer
+
+    own, other = load_tokenizer(base).get_vocab(), tokenizer.get_vocab()
+    if strange := sum(own.get(entry) != number for entry, number in other.items()):
+        raise ValueError(
+            f"--tokenizer {named}: {strange} of its {len(other)} entries have no or another id in the tokenizer of "
+            f"{base}, so the model would learn from wrong ids; leave --tokenizer out"
+        )
+
+
 def ready(tokenizer: Any, section: PretrainConfig) -> Any:
     """The tokenizer with what the architecture's objectives need: sentinels or masks, and the form of a prompt."""
     from steersman.corpus.objectives import prepare

@@ -31,7 +31,7 @@ class Marks:
     """Renders texts within `most` tokens. The two texts of a pair are cut at their ends, the longer one first."""
 
     def __init__(self, tokenizer: Any, most: int, lower: bool = False) -> None:
-        self._tokenizer, self._most, self.lower = tokenizer, most, lower
+        self._tokenizer, self.most, self.lower = tokenizer, most, lower
         self._parted = tokenizer.sep_token_id is not None
         self._typed = "token_type_ids" in tokenizer.model_input_names
 
@@ -44,7 +44,7 @@ class Marks:
         every = (list(firsts),) if seconds is None else (list(firsts), list(seconds))
         whole = self._tokenizer(*every, truncation=False, return_token_type_ids=self._typed, verbose=False)
         out = []
-        long = [i for i, ids in enumerate(whole["input_ids"]) if len(ids) > self._most]
+        long = [i for i, ids in enumerate(whole["input_ids"]) if len(ids) > self.most]
         short = dict(zip(long, self._cut(every, long), strict=True)) if long else {}
         for i, ids in enumerate(whole["input_ids"]):
             types = whole["token_type_ids"][i] if self._typed else None
@@ -53,7 +53,7 @@ class Marks:
         return out
 
     def _cut(self, every: Sequence[list[str]], long: Sequence[int]) -> list[tuple[list[int], list[int] | None]]:
-        told = {"truncation": "longest_first" if len(every) > 1 else True, "max_length": self._most}
+        told = {"truncation": "longest_first" if len(every) > 1 else True, "max_length": self.most}
         found = self._tokenizer(
             *([texts[i] for i in long] for texts in every), return_token_type_ids=self._typed, **told
         )
@@ -69,17 +69,17 @@ class Marks:
             raise ValueError("spans need a tokenizer that says which characters a token has; expected tokenizer.json")
         question = question if self._parted else f"{question}\n"
         asked = len(self._tokenizer(question, "", verbose=False).input_ids)
-        room = self._most - asked
+        room = self.most - asked
         if room < 16:
             raise ValueError(
-                f"a question of {asked} tokens leaves {max(0, room)} of {self._most} to its passage; expected at least "
+                f"a question of {asked} tokens leaves {max(0, room)} of {self.most} to its passage; expected at least "
                 "16: raise encoder.rows.text_tokens"
             )
         found = self._tokenizer(
             question,
             passage,
             truncation="only_second",
-            max_length=self._most,
+            max_length=self.most,
             stride=min(stride, room // 2),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,

@@ -329,5 +329,5 @@ def _few(task: Task, parts: Parts) -> list[str]:
 def _write_head(session: Session[Any, Any], task: Task) -> None:
     """What the folder needs beside weights: how vectors are pooled."""
     if isinstance(task, VectorTask):
-        width, most = session.model.config.hidden_size, session.origin.config.rows.text_tokens
-        save_pooling(session.path, width, task.pooling, most, task.marks.lower)
+        width = session.model.config.hidden_size
+        save_pooling(session.path, width, task.pooling, task.marks.most, task.marks.lower)

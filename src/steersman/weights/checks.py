@@ -293,6 +293,24 @@ def said(error: BaseException) -> str:
     return line[:300] if isinstance(error, ValueError | OSError) and line else f"{type(error).__name__}: {line[:300]}"
 
 
+EMPTY = 500
+"""Entries below which a vocabulary may be of special tokens alone."""
+
+
+def check_entries(tokenizer: Any, ids: Any, folder: Path) -> None:
+    """ValueError where a text has no `ids`, or for special tokens alone: transformers makes such a tokenizer where a
+    folder's files are missing."""
+    if not ids:
+        raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    if len(tokenizer) < EMPTY:
+        special = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
+        if not set(tokenizer.get_vocab()) - special - {"\u2581"}:  # the sign of a word's beginning
+            raise ValueError(
+                f"{folder}: no usable tokenizer: it has special tokens alone; expected its files, such as "
+                "tokenizer.json, vocab.txt or a .model"
+            )
+
+
 def check_replacements(folder: Path) -> None:
     """Raises ValueError where a tokenizer's chain of replacements makes a text too long: each may double it."""
     path = folder / "tokenizer.json"

@@ -131,8 +131,7 @@ def read_tokenizer(folder: Path) -> Any:
             raise
         except BaseException as error:  # its parsers may raise any error, even panics outside of Exception
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
-    if not ids:
-        raise ValueError(f"{folder}: no usable tokenizer: it makes no tokens of a text")
+    checks.check_entries(tokenizer, ids, folder)
     return tokenizer
 
 

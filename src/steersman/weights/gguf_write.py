@@ -91,7 +91,9 @@ def write_gguf(folder: Path, path: Path, kind: str, name: str = "") -> Written:
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is None:
         known = ", ".join(ARCHITECTURES)
-        raise ValueError(f"{folder}: model type '{config.model_type}' is not written as GGUF; expected one of {known}")
+        raise ValueError(
+            f"{folder}: type '{config.model_type}' is not written as GGUF; expected one of {known}; or --gguf none"
+        )
     tokenizer = load_tokenizer(folder)
     parts, seeing = _parts(folder, config, architecture)
     rows = next(part.shape[0] for part in parts if part.name == "token_embd.weight")

@@ -20,6 +20,7 @@ from steersman.weights.folders import (
     check_folder,
     quiet,
     read_config,
+    read_tokenizer,
     text_config,
     use_plain_attention,
 )
@@ -64,6 +65,7 @@ def load_headed(
     check_folder(folder)
     config = text_config(read_config(folder, trust_remote_code))
     _check_backbone(config, folder)
+    _check_end(config, task, folder)
     if task in ("span", "embedding") and hasattr(config, "classifier_pooling") and averages(config):
         del config.classifier_pooling
     if labels:
@@ -110,6 +112,17 @@ def _check_backbone(config: Any, folder: Path) -> None:
             raise ValueError(f"{folder / 'config.json'}: {told}") from None
     prefixes = {rf"^{body.base_model_prefix}\.": "", r"\.gamma$": ".weight", r"\.beta$": ".bias"}
     checks.check_shapes(body, checks.stored_tensors(folder), prefixes, folder / "config.json")
+
+
+def _check_end(config: Any, task: str, folder: Path) -> None:
+    """ValueError for an encoder-decoder whose tokenizer writes no end token: transformers' head reads its state."""
+    if not getattr(config, "is_encoder_decoder", False) or task in ("embedding", "span"):
+        return
+    if config.eos_token_id not in read_tokenizer(folder)("a").input_ids:
+        raise ValueError(
+            f"{folder}: the classifier of '{config.model_type}' reads the end token, which this tokenizer does not "
+            "write; expected an encoder or a decoder, or text-to-text tasks: steersman tasks build"
+        )
 
 
 def _check_heads(model: Model, info: Any, folder: Path, new: bool) -> None:

@@ -221,7 +221,10 @@ def fitting(suite: Suite, models: Sequence[Model], manner: Manner) -> Suite:
     if gone := len(suite.items) - len(kept):
         note(f"{suite.name}: {gone} of {len(suite.items)} prompts are longer than a model's context and are not asked")
         if not kept:
-            raise ValueError(f"{suite.name}: no prompt fits the context of every model; ask with fewer shots")
+            raise ValueError(
+                f"{suite.name}: no prompt fits the context of every model; expected shorter texts, fewer --shots or "
+                "--max-tokens, or models with a longer context"
+            )
         left = {**suite.left_out, "longer than a model's context": gone}
         return dataclasses.replace(suite, items=tuple(kept), left_out=left)
     return suite
