@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from client_agents import AGENTS
 from client_apps import APPS
 from client_editors import EDITORS
+from client_libraries import LIBRARIES
 from client_parts import ASKED, CHAT, SCHEMA, USAGE, Form, call, said, tool
 
 FORMS: dict[str, dict[str, Form]] = {
@@ -145,7 +146,7 @@ FORMS: dict[str, dict[str, Form]] = {
     },
 }
 
-FORMS |= AGENTS | APPS | EDITORS
+FORMS |= AGENTS | APPS | EDITORS | LIBRARIES
 
 
 def read(path: str, lines: Iterable[str]) -> str:

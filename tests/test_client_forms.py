@@ -19,9 +19,10 @@ from steersman.store import Store
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from client_editors import STRICT
 from client_forms import FORMS, read
-from client_parts import CHAT, said
+from client_parts import CHAT, call, said
 
 ANSWER = "Hello, 世界!\u2028\n"
+SEEN, HEARD = {"type": "text", "text": "Hi"}, {"type": "input_text", "text": "Hi"}
 CASES = [(client, feature) for client, forms in FORMS.items() for feature in forms]
 
 
@@ -49,7 +50,10 @@ def test_a_request_is_answered_as_the_client_reads_it(client: TestClient, name: 
         ({"reasoning": {"effort": "high"}}, "reasoning"),
         ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs"),  # Dify's switch for thinking
         ({"enable_thinking": True}, "enable_thinking"),  # Cherry Studio's
-        ({"functions": [{"name": "f", "parameters": {}}]}, "functions"),  # Dify's older kind of tools
+        ({"functions": [{"name": "f"}], "tools": [STRICT]}, "functions"),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call"),
+        ({"function_call": {"name": "g"}}, "function_call"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),  # was an empty question
         ({"num_ctx": 4096}, "num_ctx"),  # Open WebUI, of Ollama alone
     ],
 )
@@ -88,6 +92,21 @@ def test_no_thoughts_are_no_more_than_asked_for(client: TestClient, said_off: di
         (CHAT, {"tools": [STRICT]}, "tools.strict"),
         (CHAT, {"tools": [STRICT], "tool_choice": "none"}, None),
         ("responses", {"tools": [{"type": "function", "name": "f", "parameters": {}, "strict": True}]}, "tools.strict"),
+        # fields of parts that nobody here knows; one may have a name that no header can have
+        (CHAT, {"messages": [said("user", [SEEN | {"min_pixels": 9}])]}, "messages.content.min_pixels"),
+        (CHAT, {"messages": [said("user", [SEEN | {"重\r\nX: y": 9, "cache_control": {}}])]}, "messages.content.?"),
+        (CHAT, {"messages": [said("user", "Hi", tool_calls=[call("f")])]}, "messages.tool_calls"),
+        (
+            "messages",
+            {"messages": [said("user", [SEEN | {"weight": 2, "citations": None}])]},
+            "messages.content.weight",
+        ),
+        (
+            "responses",
+            {"input": [said("user", [HEARD | {"weight": 2}], name="Ann")]},
+            "input.name, input.content.weight",
+        ),
+        ("responses", {"context_management": [{"type": "compaction"}], "truncation": "auto"}, "context_management"),
         ("messages", {"tools": [{"name": "f", "input_schema": {}, "eager_input_streaming": True}]}, None),
         (
             "messages",
@@ -189,3 +208,22 @@ def test_the_result_of_a_call_that_is_named_by_id_alone() -> None:
     _, body = FORMS["FastGPT"]["tools"]
     request = ChatRequest.model_validate(body | {"model": "tiny"})
     assert "Hm." in [message.thinking for message in to_prompt(request, "").messages]
+
+
+def test_early_turns_are_left_out_where_that_is_asked_for(client: TestClient) -> None:
+    """`truncation: auto` was refused; how many turns the model does not see is said."""
+    body = {"model": "tiny", "input": [said("user", "one " * 60), said("assistant", "Yes?"), said("user", "two " * 60)]}
+    assert client.post("/v1/responses", json=body).json()["error"]["code"] == "context_length_exceeded"
+    answer = client.post("/v1/responses", json=body | {"truncation": "auto"})
+    assert (answer.status_code, answer.json()["truncation"]) == (200, "auto")
+    assert answer.headers["Steersman-Left-Out"] == "the earliest 2 turns"
+
+
+def test_of_two_limits_of_an_answer_both_hold(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    with Store.open(tmp_path / "store.db") as store:
+        app = create_app(engine, store, name="S", language="en")
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            body = {"model": "tiny", "messages": [said("user", "Hi")], "max_tokens": 3, "max_completion_tokens": 9}
+            assert client.post(f"/v1/{CHAT}", json=body).status_code == 200
+    assert engine.seen[-1][1].max_tokens == 3

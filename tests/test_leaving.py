@@ -142,6 +142,42 @@ def test_deletion(store: Store, tmp_path: Path) -> None:
     assert store.accounts.named("ada") == known["ada"]
 
 
+def test_what_waited_for_a_person_is_handed_back_and_said(store: Store, workspace: Path) -> None:
+    """Assignments went without a word, and of a manager's decision the tasks stayed closed with nothing decided."""
+    ada, ben = store.accounts.add("ada", Role.ADMIN), store.accounts.add("ben", Role.MANAGER)
+    asked = [{"role": "user", "content": "Q"}]
+    alone, both, decided = (NewTask("vote", {"messages": asked, "answer": name}) for name in "abc")
+    ids, _ = store.desk.add(
+        [alone, both, decided, NewTask("vote", {"messages": asked, "answer": "d"}, {"vote": "good"})]
+    )
+    store.desk.assign(ids[:1], [ben.id])
+    store.desk.assign(ids[1:2], [ben.id, ada.id])
+    store.desk.submit(ids[2], Submission(ben.id, value={"vote": "bad"}, adjudicated=True))
+    held = store.desk.take(Asker(ben.id), "vote")
+    assert held is not None
+    store.desk.keep_draft(held.id, ben.id, {"vote": "good"})
+    admin = signed_in(store, app_of(store, workspace), ada.id)
+    told = admin.get(f"/api/people/{ben.id}/owned").json()
+    assert (told["handed_back"], told["reopened"], told["held"]["drafts"], told["held"]["leases"]) == (1, 1, 1, 1)
+    left = admin.delete(f"/api/people/{ben.id}", params={"feedback": "delete"}).json()
+    assert (left["handed_back"], left["reopened"]) == (1, 1)
+    tasks = {one.id: one for one in store.desk.overview()}
+    assert [tasks[id_].assigned for id_ in ids[:2]] == [(), (ada.id,)]
+    assert not tasks[ids[2]].closed
+    assert tasks[ids[3]].gold
+    (entry,) = (entry for entry in store.audit.page() if entry.action == "user deleted")
+    noted = {name: entry.details[name] for name in ("handed_back", "reopened", "assignments", "drafts", "labels")}
+    assert noted == {"handed_back": 1, "reopened": 1, "assignments": 2, "drafts": 1, "labels": 1}
+
+
+def test_a_decision_that_is_erased_opens_its_task(store: Store) -> None:
+    (id_,), _ = store.desk.add([NewTask("vote", {"messages": [{"role": "user", "content": "Q"}], "answer": "a"})])
+    label = store.desk.submit(id_, Submission("mia", value={"vote": "bad"}, adjudicated=True))
+    assert store.desk.overview()[0].closed
+    assert store.erase([label.id]) == 1
+    assert not store.desk.overview()[0].closed
+
+
 def learned(root: Path, *records: str) -> None:
     """Round 1 has learned these."""
     folder = root / "rounds/001" / GATHERED

@@ -99,12 +99,66 @@ def test_a_forced_call_is_constrained(client: openai.OpenAI, engine: FakeEngine,
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "web_search", "function": {"name": "a"}}]}, "tools[0].type"),
         ({"tools": TOOLS * 129}, "tools"),
+        (
+            {
+                "tools": TOOLS,
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "x"}}]},
+                },
+            },
+            "tool_choice",
+        ),
     ],
 )
 def test_refusals_name_what_is_wrong(client: openai.OpenAI, change: dict[str, Any], param: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="tiny", messages=USER, **change)
     assert caught.value.param == param
+
+
+OLD: Any = [TOOLS[0]["function"]]
+
+
+def test_functions_of_the_first_form(client: openai.OpenAI, engine: FakeEngine) -> None:
+    """Were refused, with many older clients."""
+    choice = client.chat.completions.create(model="tiny", messages=USER, functions=OLD).choices[0]
+    assert (choice.message.content, choice.finish_reason) == ("Let me see.", "function_call")
+    assert (choice.message.tool_calls, engine.seen[-1][0].tools) == (None, tuple(TOOLS))
+    called = choice.message.function_call
+    assert called is not None
+    assert (called.name, json.loads(called.arguments)) == ("weather", {"city": "Ulm"})
+    # its result is known by its place, since the form has no ids
+    turns = [*USER, choice.message.model_dump(), {"role": "function", "name": "weather", "content": "sunny"}]
+    chunks = list(client.chat.completions.create(model="tiny", messages=turns, functions=OLD, stream=True))
+    _, calling, result = engine.seen[-1][0].messages
+    assert (calling.tool_calls[0]["id"], result.tool_call_id, result.name) == ("call_1", "call_1", "weather")
+    deltas = [delta for chunk in chunks if (delta := chunk.choices[0].delta.function_call)]
+    assert deltas[0].name == "weather"
+    assert json.loads("".join(delta.arguments or "" for delta in deltas)) == {"city": "Ulm"}
+    assert chunks[-1].choices[0].finish_reason == "function_call"
+    # and forced, and forbidden
+    engine.pieces = ('{"name": "weather", "arguments": {"city": "Ulm"}}',)
+    more: Any = {"function_call": {"name": "weather"}}
+    choice = client.chat.completions.create(model="tiny", messages=USER, functions=OLD, **more).choices[0]
+    assert (choice.message.function_call is not None, choice.finish_reason) == (True, "function_call")
+    client.chat.completions.create(model="tiny", messages=USER, functions=OLD, function_call="none")
+    assert engine.seen[-1][0].tools == ()
+
+
+def test_some_of_the_tools(client: openai.OpenAI, engine: FakeEngine) -> None:
+    """OpenAI's `allowed_tools`, in both forms: the model is told of these alone."""
+    tools: Any = [*TOOLS, {"type": "function", "function": {"name": "news", "parameters": PARAMETERS}}]
+    some: Any = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "weather"}}]}
+    choice: Any = {"type": "allowed_tools", "allowed_tools": some}
+    client.chat.completions.create(model="tiny", messages=USER, tools=tools, tool_choice=choice)
+    assert engine.seen[-1][0].tools == tuple(TOOLS)
+    flat: Any = [{"type": "function"} | tool["function"] for tool in tools]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "news"}]}
+    client.responses.create(model="tiny", input="Hi", tools=flat, tool_choice=choice)
+    schema = engine.seen[-1][1].json_schema
+    assert schema is not None
+    assert schema["properties"]["name"] == {"const": "news"}
 
 
 def test_a_model_that_writes_no_calls_refuses_tools(client: openai.OpenAI, engine: FakeEngine) -> None:

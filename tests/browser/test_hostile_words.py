@@ -96,6 +96,17 @@ def fill_chats(store: Store, ada: str) -> tuple[str, str, str]:
     return chat.id, store.shelf.share(chat.id, answer.id).token, answer.id
 
 
+def fill_duel(store: Store, ada: str) -> str:
+    """A chat in which somebody chose between two answers, whose models are named since."""
+    chat = store.create_conversation(f"2 {WORD}", owner=ada)
+    question, ids = store.add_question(chat.id, WORDS), ("e" * 32, "f" * 32)
+    store.duels.begin(question.id, ids, (WORD, f"2 {WORD}"))
+    for id_ in ids:
+        store.add_answer(question.id, Completion(WORDS, (1,), (0.0,), "stop", WORD), id=id_)
+    store.duels.vote(question.id, "left", labeler=ada, round=1)
+    return chat.id
+
+
 def fill_desk(store: Store, lea: str, root: Path) -> None:
     (root / "guidelines.md").write_text(f"# {WORD}\n\n{WORDS}", encoding="utf-8")
     asked = [{"role": "system", "content": WORDS}, {"role": "user", "content": WORDS}]
@@ -107,7 +118,9 @@ def fill_desk(store: Store, lea: str, root: Path) -> None:
         assert task
         store.desk.submit(task.id, Submission(who, value={"vote": vote}, comment=WORDS[:900]))
     answers = tuple(Completion(f"{n} {WORDS}", (1,), (-0.1,), "stop", WORD) for n in range(2))
-    store.add_candidates(1, [Candidates(Conversation(WORD, (Message("user", WORDS),)), answers)])
+    store.add_candidates(
+        1, [Candidates(Conversation(WORD, (Message("system", WORDS), Message("user", WORDS))), answers)]
+    )
 
 
 def fill_rounds(root: Path) -> Path:
@@ -141,6 +154,9 @@ def fill_rounds(root: Path) -> Path:
         "replaced": 0,
     }
     (root / "rounds/001/decision.json").write_text(json.dumps(decided))
+    names = dict.fromkeys(("stage", "identity", "version", "served", "served_identity", "salt", "outcome"), WORD)
+    started = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-02T00:00:00+00:00"}
+    (root / "canary.json").write_text(json.dumps({"canaries": [{"round": 1, "share": 0.5} | names | started]}))
     models = [
         ModelAnswers(name, WORD, [WORDS] * 4, [5] * 4, ["stop"] * 4, [AxisScores(x, x, x, (WORDS,))] * 4)
         for name, x in (("base", 0.2), ("sft", 0.8))
@@ -162,6 +178,7 @@ def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         store.credentials.add_key(ada.id, WORD, ["chat"])
         store.audit.add(ada.id, WORD, WORD, model=WORD)
         chat, link, answer = fill_chats(store, ada.id)
+        duel = fill_duel(store, ada.id)
         fill_desk(store, lea.id, root)
         engine = FakeEngine(pieces=(WORDS[:300], WORDS[300:]), model_name=WORD, policy_version=WORD, max_context=10**5)
         more: dict[str, Engine] = {"base": FakeEngine(pieces=(WORDS,), model_name=WORD, max_context=10**5)}
@@ -172,7 +189,10 @@ def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
         with live(app) as url:
             site = Site(url, engine, store, browser, [], root, app.state.context.generations)
-            yield site, {"chat": chat, "link": link, "answer": answer, "ada": store.credentials.begin(ada.id, 1)}
+            yield (
+                site,
+                {"chat": chat, "link": link, "answer": answer, "duel": duel, "ada": store.credentials.begin(ada.id, 1)},
+            )
             for context in browser.contexts:
                 context.close()
 
@@ -212,6 +232,7 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     site.ask(page, f"again {WORDS}")
     expect(page.locator("article .markdown")).to_have_count(3)
     shown(page, "article.mine >> nth=2", "article .markdown >> nth=2")
+    look(page, f"/?c={at['duel']}", ".sides .model", ".sides .markdown")
     page.evaluate(GO, f"/shared/{at['link']}")
     shown(page, "h1", "article >> nth=0", "article >> nth=1")
     page.evaluate(GO, "/desk")
@@ -227,7 +248,10 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     look(page, "/desk/team", "#main", ".waits")
     look(page, "/desk/decide", "article")
     look(page, "/desk/history")
+    look(page, "/rank", ".prompt details", ".turn", "[data-answer='0']", "[data-answer='1']")
+    expect(page.locator("#labeler")).to_have_count(0)  # the server knows who it is
     look(page, "/rounds", "header")
+    look(page, "/rounds/canary", "#main h3", "#main th[scope=row]", "#main .chip")
     look(page, "/rounds/run", "article")
     look(page, "/rounds/curves", ".sample")
     look(page, "/rounds/data")

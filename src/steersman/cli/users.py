@@ -208,7 +208,7 @@ def users_delete(
         if not yes:
             raise ValueError(f"{user.name} has {found.text()}\nexpected --yes, if that is to go for good")
         found = leaving.leave(space, store, user.id, anyway=True)
-        store.audit.add("", "user deleted", rows=sum(found.held.values()), feedback=found.not_learned)
+        store.audit.add("", "user deleted", "", **found.noted())
     emit(as_json, {"name": user.name, **found.to_json()}, f"{user.name} is deleted: {found.text()}")
 
 

@@ -6,6 +6,7 @@ that `steersman lineage ID` names rounds and models that know it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,17 @@ class Left:
     """Promoted models that have learned some of it."""
     files: tuple[str, ...] = ()
     """Files that are without it now."""
+    handed_back: int = 0
+    """Tasks of the desk that were for this person alone, and are for all without them."""
+    reopened: int = 0
+    """Tasks that only this person has decided, and that wait for labels without the decision."""
+
+    def noted(self) -> dict[str, int]:
+        """What the audit log keeps of it: numbers alone."""
+        held = {"said" if name == "feedback" else name: n for name, n in self.held.items() if name != "audit"}
+        back = {"handed_back": self.handed_back, "reopened": self.reopened}
+        counts = held | {name: n for name, n in back.items() if n}
+        return {"rows": sum(self.held.values()), "feedback": self.not_learned} | counts
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -38,6 +50,10 @@ class Left:
     def text(self) -> str:
         lines = [", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.held.items()) or "nothing"]
         lines.append(f"{self.not_learned} pieces of feedback that no round has learned")
+        lines += (
+            [f"{self.handed_back} tasks of the desk that were for them alone are for all"] if self.handed_back else []
+        )
+        lines += [f"{self.reopened} tasks that they decided wait for labels again"] if self.reopened else []
         lines += [f"learned by rounds {', '.join(map(str, self.rounds))}"] if self.rounds else []
         lines += [f"known to {name}" for name in self.models]
         return "\n".join([*lines, *(f"no longer in {name}" for name in self.files)])
@@ -63,7 +79,9 @@ def look(space: Workspace | None, store: Store, user_id: str) -> Left:
         rounds = learned_in(space, records)
         models = list(dict.fromkeys(entry["path"] for entry in holders(space, records))) if records else []
     lost = len(not_learned(space, store, records))
-    return Left(store.owned.counts(user_id), lost, rounds, tuple(models))
+    handed_back, reopened = store.owned.handed_back(user_id)
+    counts = store.owned.counts(user_id)
+    return Left(counts, lost, rounds, tuple(models), handed_back=handed_back, reopened=reopened)
 
 
 def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) -> Left:
@@ -82,4 +100,4 @@ def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) 
         media = Media(space.root)
         with media.writing():
             media.drop_unused(store.without_named(images))
-    return Left(found.held, found.not_learned, found.rounds, found.models, tuple(files))
+    return dataclasses.replace(found, files=tuple(files))

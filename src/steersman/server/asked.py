@@ -50,6 +50,8 @@ class Asked:
 
     left_out: tuple[str, ...] = ()
     """What else of the request has no effect here."""
+    truncate: bool = False
+    """Whether early turns may be left out of a dialogue that is too long."""
 
     @property
     def beginning(self) -> str:
@@ -203,9 +205,10 @@ async def admit(
             params = dataclasses.replace(params, json_schema=forced_schema(tools.forced))
         else:
             params = dataclasses.replace(params, special=True)
-    fitted = await ctx.fit(engine, dialogue, asked.limit, inserted=asked.inserted)
+    fitted = await ctx.fit(engine, dialogue, asked.limit, truncate=asked.truncate, inserted=asked.inserted)
     params = dataclasses.replace(params, max_tokens=fitted.room, adapter=found.adapter or params.adapter)
     left_out = (*asked.left_out, *([thoughts] if thoughts else ()))
+    left_out += (f"the earliest {fitted.left_out} turns",) if fitted.left_out else ()
     return Answering(ctx, found, place, fitted.prompt, params, fitted.tokens, tools, form, left_out)
 
 

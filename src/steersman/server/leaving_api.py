@@ -106,7 +106,7 @@ async def _leave(us: Team, ctx: Context, id_: str, by: str, feedback: Feedback) 
             left = leave(space_at(ctx.workspace), us.store, id_, anyway=feedback == "delete")
         except Busy as error:
             raise ApiError(409, f"{error}; try again then", code="busy") from None
-        us.store.audit.add(by, "user deleted", rows=sum(left.held.values()), feedback=left.not_learned)
+        us.store.audit.add(by, "user deleted", "", **left.noted())
         us.door.forget()
         return chats, left
 

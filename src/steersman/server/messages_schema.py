@@ -12,7 +12,7 @@ from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
 from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
-from steersman.server.request_parts import ImagePart, ImageUrl, to_said
+from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
 from steersman.types import Conversation, Message, SamplingParams
@@ -27,10 +27,10 @@ def _close(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = False
 
 
-class _Block(BaseModel):
-    """A part of content; marks for caching and citations are accepted."""
+class _Block(Loose):
+    """A part of content."""
 
-    model_config = ConfigDict(extra="ignore")
+    marks = PART_MARKS | {"citations", "caller"}
 
 
 class TextBlock(_Block):
@@ -66,6 +66,8 @@ class ToolResultBlock(_Block):
 class ThinkingBlock(_Block):
     """Of an answer that is sent back: no model is shown it."""
 
+    marks = frozenset({"thinking", "signature", "data", "cache_control"})
+
     type: Literal["thinking", "redacted_thinking"]
 
 
@@ -79,10 +81,10 @@ class Turn(BaseModel):
     content: Text | Annotated[list[Block], Field(fail_fast=True)]
 
 
-class MessagesTool(BaseModel):
+class MessagesTool(Loose):
     """A tool. Marks for caching, and how its arguments are streamed, are accepted and mean nothing."""
 
-    model_config = ConfigDict(extra="ignore")
+    marks = frozenset({"cache_control", "eager_input_streaming"})
 
     type: Literal["custom"] | None = None
     name: Name
@@ -103,13 +105,13 @@ class MessagesChoice(BaseModel):
     disable_parallel_tool_use: StrictBool | None = None
 
 
-class Thinking(_Block):
+class Thinking(BaseModel):
     """Adaptive: as much as the model likes, none among it. Disabled: none, where its template can ask for that."""
 
     type: Literal["disabled", "adaptive"]
 
 
-class Cleared(_Block):
+class Cleared(BaseModel):
     """Of thoughts, which no model is shown again."""
 
     type: Literal["clear_thinking_20251015"]
@@ -211,7 +213,12 @@ def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
         "tools.input_examples": any(tool.input_examples for tool in shown),
         "tools.allowed_callers": any(tool.allowed_callers not in (None, ["direct"]) for tool in shown),
     }
-    return tuple(name for name, is_so in said.items() if is_so)
+    told = [request.system, *(turn.content for turn in request.messages)]
+    blocks: list[Any] = [block for one in told if isinstance(one, list) for block in one]
+    results = [block.content for block in blocks if isinstance(block, ToolResultBlock)]
+    blocks += [block for one in results if isinstance(one, list) for block in one]
+    names = [name for name, is_so in said.items() if is_so]
+    return (*names, *told_names([*unknown_in(blocks, "messages.content"), *unknown_in(shown, "tools")]))
 
 
 def _disabled(thinking: Thinking | None) -> bool:

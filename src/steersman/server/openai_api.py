@@ -27,9 +27,10 @@ from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import logprobs_json, with_raw
 from steersman.server.models import Found
+from steersman.server.old_functions import call_json
 from steersman.server.openai_schema import ChatRequest, left_out, no_thoughts, refuse_unsupported, to_params, to_prompt
 from steersman.server.sse import event, following, stream
-from steersman.server.tools_schema import chat_tools
+from steersman.server.tools_schema import Tools
 from steersman.types import Completion, SamplingParams
 
 router = APIRouter(prefix="/v1")
@@ -73,10 +74,11 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
 
     def read() -> Asked:
         dialogue = to_prompt(body, (route and route.to.system_prompt) or ctx.system_prompt)
-        tools = chat_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         params = to_params(body, body.answer_tokens or ctx.max_tokens, ctx.temperature)
         inserted = len(dialogue.messages) - len(body.messages)
-        return Asked(dialogue, params, tools, inserted, body.answer_tokens, no_thoughts(body), left_out(body))
+        return Asked(
+            dialogue, params, body.asked_tools, inserted, body.answer_tokens, no_thoughts(body), left_out(body)
+        )
 
     answering = await admit(ctx, found, at_end, read, body.n or 1)
     if body.stream:
@@ -111,13 +113,20 @@ def _body(answering: Answering, said: list[list[Item]], head: dict[str, Any], lo
         calls = [item for item in items if isinstance(item, ToolCall)]
         words = "".join(item for item in items if isinstance(item, str))
         message: dict[str, Any] = {"role": "assistant", "content": words or (None if calls else ""), "refusal": None}
-        message |= {"tool_calls": [call.to_json() for call in calls]} if calls else {}
-        choice = {"index": i, "message": message, "finish_reason": ended.reason}
+        if calls and answering.tools.first_form:
+            message["function_call"] = call_json(calls[0])
+        elif calls:
+            message["tool_calls"] = [call.to_json() for call in calls]
+        choice = {"index": i, "message": message, "finish_reason": _reason(ended, answering.tools)}
         raw = logprobs_json(answering.engine, ended.completion) if logprobs else "null"
         choices.append(with_raw(choice, logprobs=raw))
         completions.append(ended.completion)
     head = head | {"system_fingerprint": completions[0].policy_version}
     return with_raw(head | {"usage": used(answering.tokens, completions, len(said))}, choices=f"[{','.join(choices)}]")
+
+
+def _reason(ended: Ended, tools: Tools) -> str:
+    return "function_call" if tools.first_form and ended.reason == "tool_calls" else ended.reason
 
 
 def finish_of(completion: Completion) -> str:
@@ -172,7 +181,11 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
 
     def chunk(index: int, delta: dict[str, Any], end: Ended | None = None) -> bytes:
         told = logprobs_json(engine, end.completion) if logprobs and end is not None else "null"
-        choice = {"index": index, "delta": delta, "finish_reason": None if end is None else end.reason}
+        choice = {
+            "index": index,
+            "delta": delta,
+            "finish_reason": None if end is None else _reason(end, answering.tools),
+        }
         return event(f"{opening}{with_raw(choice, logprobs=told)}]}}")
 
     def words(index: int, text: str) -> bytes:
@@ -190,8 +203,8 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
                     begun = True
                     yield chunk(number, {"role": "assistant", "content": ""})
                 if isinstance(item, ToolCall):
-                    for delta in _call_deltas(item, calls[index]):
-                        yield chunk(index, {"tool_calls": [delta]})
+                    for delta in _call_deltas(item, calls[index], answering.tools):
+                        yield chunk(index, delta)
                     calls[index] += 1
                 elif isinstance(item, Ended):
                     completions.append(item.completion)
@@ -207,7 +220,10 @@ async def _chunks(answering: Answering, head: dict[str, Any], logprobs: bool) ->
         yield event(failed_answer(error))
 
 
-def _call_deltas(call: ToolCall, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _call_deltas(call: ToolCall, place: int, tools: Tools) -> list[dict[str, Any]]:
     """A call as clients expect it: its name first, then its arguments."""
-    begun = {"index": place, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
-    return begun, {"index": place, "function": {"arguments": call.arguments}}
+    named, rest = call_json(call) | {"arguments": ""}, {"arguments": call.arguments}
+    if tools.first_form:
+        return [{"function_call": named}, {"function_call": rest}]
+    begun = {"index": place, "id": call.id, "type": "function", "function": named}
+    return [{"tool_calls": [begun]}, {"tool_calls": [{"index": place, "function": rest}]}]

@@ -11,18 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic_core import PydanticCustomError
 
-from steersman.parts import Citation
-from steersman.parts import Text as Words
+from steersman.server.chat_messages import ROLES, ChatMessageIn, to_turns
 from steersman.server.errors import ApiError, refused
 from steersman.server.neutral import ENDS, MARKS, NEUTRAL, SPEED, refuse_other_end
-from steersman.server.request_parts import ImagePart, TextPart, to_said
+from steersman.server.old_functions import OldChoice, OldFunctions, old_tools
+from steersman.server.request_parts import told_names
 from steersman.server.request_text import WHOLE, Number, Text
-from steersman.server.tools_schema import Choice, ChosenFunction, ToolList
-from steersman.types import Conversation, Message, Role, SamplingParams
+from steersman.server.tools_schema import Choice, ChosenFunction, ToolList, Tools, chat_tools
+from steersman.types import Conversation, Message, SamplingParams
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = NEUTRAL | {
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "reasoning_effort": ("none",),
     "enable_thinking": (False,),
@@ -38,6 +36,7 @@ _NO_THOUGHTS = ("reasoning_effort", "enable_thinking", "thinking", "chat_templat
 _IGNORED = (
     "metadata",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "service_tier",
     "store",
@@ -46,14 +45,6 @@ _IGNORED = (
 )
 """Parameters that do not affect the answer: storage, priority."""
 
-_ROLES: dict[str, Role] = {
-    "developer": "system",
-    "system": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
 _STOP_LENGTH = 1000
 MOST_STOPS = 16
 """Most texts that end an answer; clients that complete code name more than OpenAI's four."""
@@ -73,6 +64,7 @@ def _close(schema: dict[str, Any]) -> None:
     schema["allOf"] = [
         {"anyOf": [without_logprobs, {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]}]},
         {"anyOf": [free, {"properties": {"regex": {"type": "null"}}}]},
+        {"anyOf": [{"properties": {name: {"enum": [[], None]}}} for name in ("tools", "functions")]},
     ]
 
 
@@ -82,100 +74,12 @@ def _few(biases: Any) -> Any:
     return biases
 
 
-class RefusalPart(BaseModel):
-    type: Literal["refusal"]
-    refusal: Text
-
-    @property
-    def text(self) -> str:
-        return self.refusal
-
-
-Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
-
-
-class CalledFunction(BaseModel):
-    name: Text
-    arguments: Text
-
-
-class ToolCall(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    id: Text | None = None
-    type: Literal["function"] = "function"
-    function: CalledFunction
-
-
-class UrlCitation(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    url: Text
-    title: Text | None = None
-    start_index: Annotated[StrictInt, Field(ge=0), WHOLE] = 0
-    end_index: Annotated[StrictInt, Field(ge=0), WHOLE] = 0
-
-
-class Annotation(BaseModel):
-    """Of an answer that is sent back: no model is shown it."""
-
-    type: Literal["url_citation"]
-    url_citation: UrlCitation
-
-    def citation(self, where: str) -> Citation:
-        try:
-            return Citation.from_json(self.model_dump(), where)
-        except ValueError as error:
-            raise ApiError(400, str(error), param=where) from None
-
-
-def _marked(schema: dict[str, Any]) -> None:
-    schema["properties"] |= {name: {} for name in MARKS}
-    schema["additionalProperties"] = {"enum": [None, []]}
-
-
-class ChatMessageIn(BaseModel):
-    model_config = ConfigDict(extra="allow", json_schema_extra=_marked)
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | Annotated[list[Part], Field(fail_fast=True)] | None = None
-    name: Text | None = None
-    refusal: Text | None = None
-    reasoning_content: Text | None = None
-    reasoning: Text | None = None
-    reasoning_text: Text | None = None
-    """The same, as some servers and FastGPT call it."""
-    reasoning_details: list[Any] | None = None
-    """The same in parts, some of them encrypted: no model is shown them."""
-    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
-    tool_call_id: Text | None = None
-    id: Text | None = None
-    """Of a tool's result: its call's, as Qwen-Agent has it; of other messages nobody asks."""
-    extra: dict[str, Any] | None = None
-    """Qwen-Agent's notes to itself: no model is shown them."""
-    annotations: Annotated[list[Annotation], Field(fail_fast=True)] | None = None
-
-    def message(self, where: str) -> Message:
-        """The turn. `name` is kept for tools only."""
-        role = _ROLES[self.role]
-        if isinstance(self.content, list):
-            said = to_said(self.content, f"{where}.content")
-        else:
-            said = [Words(self.content or self.refusal or "")]
-        calls = tuple(call.model_dump(exclude_none=True) for call in self.tool_calls or ())
-        if role == "tool":
-            return Message(role, said, tool_call_id=self.tool_call_id or self.id or "", name=self.name or "")
-        if role == "assistant":
-            said += [one.citation(f"{where}.annotations[{i}]") for i, one in enumerate(self.annotations or ())]
-            thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or ""
-            return Message(role, said, thinking=thoughts, tool_calls=calls)
-        return Message(role, said)
-
-
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     include_usage: StrictBool | None = None
+    continuous_usage_stats: Literal[False] | None = None
+    """vLLM's: usage beside each piece."""
     include_obfuscation: StrictBool | None = None
     """Accepted and ignored: it pads pieces against eavesdroppers, and there are none on loopback."""
 
@@ -250,6 +154,8 @@ class ChatRequest(BaseModel):
     """Who asks, like `user`: a canary's users stay with their model."""
     tools: ToolList | None = None
     tool_choice: Choice | None = None
+    functions: OldFunctions | None = None
+    function_call: OldChoice | None = None
     parallel_tool_calls: StrictBool | None = None
 
     @property
@@ -264,7 +170,19 @@ class ChatRequest(BaseModel):
 
     @property
     def answer_tokens(self) -> int | None:
-        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        """Both are limits, and some clients send both."""
+        return min((n for n in (self.max_tokens, self.max_completion_tokens) if n is not None), default=None)
+
+    @property
+    def asked_tools(self) -> Tools:
+        """ApiError where a choice names none of them."""
+        if self.functions:
+            if self.tools:
+                raise ApiError(400, "functions: allowed only without tools", param="functions")
+            return old_tools(self.functions, self.function_call)
+        if self.function_call not in (None, "none", "auto"):
+            raise ApiError(400, "function_call: allowed only with functions", param="function_call")
+        return chat_tools(self.tools, self.tool_choice, self.parallel_tool_calls)
 
     @property
     def schema_of_answer(self) -> dict[str, Any] | None:
@@ -340,6 +258,9 @@ def refuse_unsupported(request: ChatRequest) -> None:
     refuse_unknown(request.model_extra, (*_IGNORED, *ENDS), _NEUTRAL)
     refuse_other_end(request.model_extra or {}, request.messages[-1].role == "assistant")
     for i, message in enumerate(request.messages):
+        if message.content is None and ROLES[message.role] in ("system", "user"):
+            where = f"messages[{i}].content"
+            raise ApiError(400, f"{where}: expected a string or a list, got null", param=where)
         for name, value in (message.model_extra or {}).items():
             if value not in (None, []) and name not in MARKS:
                 where = f"messages[{i}].{name}"
@@ -355,14 +276,16 @@ def no_thoughts(request: ChatRequest) -> str:
 
 
 def left_out(request: ChatRequest) -> tuple[str, ...]:
-    """What the answer's header says has no effect: names of who speaks, and tools' promise to hold to a schema."""
+    """What the answer's header says has no effect: names of who speaks, tools' promise to hold to a schema, and fields
+    of parts that are not known here."""
     forced = request.tool_choice == "required" or isinstance(request.tool_choice, ChosenFunction)
     shown = [] if forced or request.tool_choice == "none" else request.tools or []
     said = {
-        "messages.name": any(one.name and _ROLES[one.role] != "tool" for one in request.messages),
+        "messages.name": any(one.name and ROLES[one.role] != "tool" for one in request.messages),
         "tools.strict": any(tool.function.strict for tool in shown),
     }
-    return tuple(name for name, is_so in said.items() if is_so)
+    names = [name for name, is_so in said.items() if is_so]
+    return (*names, *told_names(name for one in request.messages for name in one.unknown()))
 
 
 def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
@@ -370,7 +293,7 @@ def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
 
     A dialogue that ends with the assistant is continued: the answer follows its last words.
     """
-    messages = [message.message(f"messages[{i}]") for i, message in enumerate(request.messages)]
+    messages = to_turns(request.messages)
     if messages[-1].tool_calls:
         last = f"messages[{len(messages) - 1}]"
         raise ApiError(400, f"{last}: expected the results of its tool calls after it", param=f"{last}.tool_calls")

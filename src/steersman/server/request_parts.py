@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from steersman.artifact.media import from_url
 from steersman.parts import Said
@@ -17,21 +18,63 @@ from steersman.server.request_text import Text
 _URL = r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}$"
 
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_MOST_NAMED = 16
+PART_MARKS = frozenset({"annotations", "cache_control", "copilot_cache_control", "prompt_cache_breakpoint"})
+"""Fields of a part that no model is shown: marks for a cache of prompts, and an answer's sources."""
+
+
+class Loose(BaseModel):
+    """A part of a request that may have more fields than are known here: they have no effect, and are in `unknown`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    marks: ClassVar[frozenset[str]] = PART_MARKS
+    """Further fields, which everybody knows to have no effect on an answer."""
+    _unknown: tuple[str, ...] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _look(cls, value: Any, build: Callable[[Any], Self]) -> Self:
+        made = build(value)
+        if isinstance(value, dict):
+            more = value.keys() - cls.model_fields.keys() - cls.marks
+            made._unknown = tuple(sorted(name for name in more if value[name] not in (None, [], {})))
+        return made
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        return self._unknown
+
+
+def unknown_in(parts: Iterable[Any], where: str) -> Iterator[str]:
+    """`where`.NAME of each field of these parts that is not known here."""
+    for part in parts:
+        if isinstance(part, Loose):
+            yield from (f"{where}.{name}" for name in part.unknown)
+
+
+def told_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, as a header may have it: a request can name its fields with any characters."""
+    plain = dict.fromkeys(name if _NAME.fullmatch(name) else f"{name.rpartition('.')[0]}.?" for name in names)
+    return tuple(plain)[:_MOST_NAMED]
+
+
 class ImageUrl(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: Text = Field(json_schema_extra={"pattern": _URL})
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
     media_type: Text | None = None
     """As editors send it beside the URL, which says it itself."""
 
 
-class ImagePart(BaseModel):
+class ImagePart(Loose):
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
-class TextPart(BaseModel):
+class TextPart(Loose):
     type: Literal["text"]
     text: Text
 

@@ -11,7 +11,7 @@ from typing import Any
 from steersman.parts import Json, ToolCall
 from steersman.server.asked import Answering, Ended
 from steersman.server.responses_schema import ResponsesRequest
-from steersman.server.responses_tools import FlatChoice, FlatTool, Given, HostedTool
+from steersman.server.responses_tools import FlatAllowed, FlatChoice, FlatTool, Given, HostedTool
 
 
 def item_id(kind: str, response: str, place: int) -> str:
@@ -155,10 +155,12 @@ def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
         "store": request.store is not False,
         "temperature": answering.params.temperature,
         "text": {"format": {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)},
-        "tool_choice": choice.model_dump(exclude_none=True) if isinstance(choice, FlatChoice) else choice or "auto",
+        "tool_choice": choice.model_dump(exclude_none=True)
+        if isinstance(choice, FlatChoice | FlatAllowed)
+        else choice or "auto",
         "tools": [_shown(tool) for tool in request.tools or () if not isinstance(tool, HostedTool)],
         "top_p": answering.params.top_p,
-        "truncation": "disabled",
+        "truncation": request.truncation or "disabled",
         "usage": None,
         "user": None,
     }

@@ -3,6 +3,7 @@ refused."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, Tag
@@ -12,9 +13,9 @@ from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError, refused
 from steersman.server.openai_schema import refuse_unknown, spread
-from steersman.server.request_parts import ImagePart, ImageUrl, to_said
+from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
 from steersman.server.request_text import WHOLE, Number, Text
-from steersman.server.responses_tools import AnyTool, FlatChoice, asked_tools, flat_name, wrapped
+from steersman.server.responses_tools import AnyChoice, AnyTool, asked_tools, flat_name, wrapped
 from steersman.server.tools_schema import MOST
 from steersman.types import Conversation, Message, Role, SamplingParams
 
@@ -22,6 +23,7 @@ _IGNORED = (
     "user",
     "safety_identifier",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "service_tier",
     "max_tool_calls",
@@ -33,7 +35,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "conversation": (),
     "prompt": (),
-    "context_management": (),
     "moderation": (),
 }
 _ROLES: dict[str, Role] = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
@@ -45,10 +46,10 @@ def _close(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = False
 
 
-class _Item(BaseModel):
+class _Item(Loose):
     """An item or part, as this server or OpenAI wrote it: ids, statuses and annotations are accepted."""
 
-    model_config = ConfigDict(extra="ignore")
+    marks = PART_MARKS | {"id", "status", "phase", "logprobs", "created_by", "caller", "agent"}
 
 
 class WordsPart(_Item):
@@ -64,7 +65,7 @@ class RefusedPart(_Item):
 class PicturePart(_Item):
     type: Literal["input_image"]
     image_url: Text = Field(json_schema_extra={"pattern": "^data:image/"})
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 Content = Annotated[WordsPart | RefusedPart | PicturePart, Field(discriminator="type")]
@@ -107,6 +108,8 @@ class ReferenceItem(_Item):
 
 class ReasoningItem(_Item):
     """Of an answer that is sent back: no model is shown it."""
+
+    marks = frozenset({"id", "status", "summary", "content", "encrypted_content"})
 
     type: Literal["reasoning"]
 
@@ -167,6 +170,15 @@ class Reasoning(BaseModel):
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
+class Compaction(BaseModel):
+    """To be done where a dialogue gets longer than so many tokens: not here, and the answer's header says so."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["compaction"]
+    compact_threshold: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
+
+
 Included = Literal[
     "reasoning.encrypted_content",
     "web_search_call.action.sources",
@@ -193,12 +205,14 @@ class ResponsesRequest(BaseModel):
     previous_response_id: Text | None = None
     metadata: Annotated[dict[Text, Text], Field(max_length=16)] | None = None
     tools: Annotated[list[AnyTool], Field(max_length=MOST, fail_fast=True)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | FlatChoice | None = None
+    tool_choice: AnyChoice | None = None
     parallel_tool_calls: StrictBool | None = None
     reasoning: Reasoning | None = None
     include: list[Included] | None = None
     text: TextOptions | None = None
-    truncation: Literal["disabled"] | None = None
+    truncation: Literal["disabled", "auto"] | None = None
+    """With `auto` the earliest turns are left out of a dialogue that is too long."""
+    context_management: list[Compaction] | None = None
 
     @property
     def items(self) -> list[Any]:
@@ -248,8 +262,18 @@ def to_asked(
     loose = (
         bool(tools.given) and not tools.forced and any(getattr(tool, "strict", None) for tool in request.tools or ())
     )
-    left_out = ("tools.strict",) if loose else ()
-    return Asked(dialogue, params, tools, len(head) + len(before), request.max_output_tokens, unthinking, left_out)
+    said = {"tools.strict": loose, "context_management": bool(request.context_management)}
+    left_out = (*(name for name, is_so in said.items() if is_so), *told_names(_unknown(request.items)))
+    inserted = len(head) + len(before)
+    truncate = request.truncation == "auto"
+    return Asked(dialogue, params, tools, inserted, request.max_output_tokens, unthinking, left_out, truncate)
+
+
+def _unknown(items: list[Any]) -> Iterator[str]:
+    yield from unknown_in(items, "input")
+    for item in items:
+        parts = getattr(item, "content", None) or getattr(item, "output", None)
+        yield from unknown_in(parts if isinstance(parts, list) else (), "input.content")
 
 
 def _add(turns: list[Message], item: Any, where: str) -> None:

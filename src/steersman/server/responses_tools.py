@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from steersman.parts import Json, ToolCall
 from steersman.server.errors import ApiError
 from steersman.server.request_text import Text
-from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
+from steersman.server.tools_schema import MOST, Name, Tools, allowed, to_tools, tool_json
 
 _WORDS: Json = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
@@ -102,6 +102,17 @@ class FlatChoice(_Tool):
     namespace: Name | None = None
 
 
+class FlatAllowed(_Tool):
+    """Some of the tools: the model is told of these alone."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[FlatChoice], Field(min_length=1, max_length=MOST, fail_fast=True)]
+
+
+AnyChoice = Literal["none", "auto", "required"] | Annotated[FlatChoice | FlatAllowed, Field(discriminator="type")]
+
+
 def flat_name(name: str, namespace: str | None) -> str:
     """What the model calls a tool."""
     return f"{namespace}__{name}" if namespace else name
@@ -172,5 +183,8 @@ def asked_tools(tools: Sequence[Any] | None, choice: Any, parallel: bool | None)
     if hosted and choice != "none" and (choice == "required" or not given):
         message = f"tools: this server does not run {', '.join(hosted)}; expected functions or custom tools"
         raise ApiError(400, message, param="tools", code="unsupported_parameter")
+    if isinstance(choice, FlatAllowed):
+        given = allowed(given, [flat_name(one.name, one.namespace) for one in choice.tools])
+        choice = choice.mode
     said = f"={flat_name(choice.name, choice.namespace)}" if isinstance(choice, FlatChoice) else choice or "auto"
     return to_tools(given, "none" if said == "auto" and not given else said, parallel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -48,8 +49,24 @@ class ChosenFunction(BaseModel):
     function: ChosenName
 
 
+class Allowed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenFunction], Field(min_length=1, max_length=MOST, fail_fast=True)]
+
+
+class AllowedChoice(BaseModel):
+    """Some of the tools: the model is told of these alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
 ToolList = Annotated[list[Tool], Field(max_length=MOST, fail_fast=True)]
-Choice = Literal["none", "auto", "required"] | ChosenFunction
+Choice = Literal["none", "auto", "required"] | Annotated[ChosenFunction | AllowedChoice, Field(discriminator="type")]
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class Tools:
     """One of these must be called."""
     parallel: bool = True
     """Whether an answer may have several calls."""
+    first_form: bool = False
+    """Whether calls are told in OpenAI's first form, which has no ids."""
 
 
 NO_TOOLS = Tools()
@@ -88,9 +107,21 @@ def to_tools(given: list[Json], choice: str, parallel: bool | None) -> Tools:
     return Tools(tuple(given), tuple(forced), False)
 
 
+def allowed(given: list[Json], names: Sequence[str]) -> list[Json]:
+    """The tools of these names. ApiError where one is not there."""
+    known = {tool["function"]["name"]: tool for tool in given}
+    for name in names:
+        if name not in known:
+            raise ApiError(400, f"tool_choice: expected some of 'tools', got {name[:100]!r}", param="tool_choice")
+    return [tool for name, tool in known.items() if name in names]
+
+
 def chat_tools(tools: list[Tool] | None, choice: Any, parallel: bool | None) -> Tools:
     """Of a chat completions request."""
     given = [tool_json(t.function.name, t.function.description, t.function.parameters) for t in tools or ()]
+    if isinstance(choice, AllowedChoice):
+        given = allowed(given, [one.function.name for one in choice.allowed_tools.tools])
+        return to_tools(given, choice.allowed_tools.mode, parallel)
     said = f"={choice.function.name}" if isinstance(choice, ChosenFunction) else choice or ("auto" if given else "none")
     return NO_TOOLS if said == "auto" and not given else to_tools(given, said, parallel)
 

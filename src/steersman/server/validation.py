@@ -72,6 +72,8 @@ def _path(problem: Mapping[str, Any], body: object) -> str:
         last = i == len(parts) - 1
         if isinstance(value, dict) and part == value.get("type") and not last and parts[i + 1] in value:
             continue  # the discriminator of several kinds of objects
+        if isinstance(value, dict) and part == value.get("type") and _absent(problem) and _is_there(value, parts[i:]):
+            continue  # the same, where the object has a field of that name
         if isinstance(value, dict) and isinstance(part, str) and (part in value or (last and _absent(problem))):
             path += f".{part}" if path else part
             value = value.get(part)
@@ -79,6 +81,12 @@ def _path(problem: Mapping[str, Any], body: object) -> str:
             path += f"[{part}]"
             value = value[part]
     return path
+
+
+def _is_there(value: Mapping[str, Any], parts: Sequence[Any]) -> bool:
+    """Whether the second of these parts is in the first, so that a problem of its absence is one of `value`."""
+    inner = value.get(parts[0])
+    return len(parts) == 2 and isinstance(inner, dict) and parts[1] in inner
 
 
 def _absent(problem: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, insert, null, or_, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, null, or_, select, true, update
+from sqlalchemy.orm import Session, aliased
 
 from steersman.store.desk_values import KINDS, RANKING, clean_content, clean_gold
 from steersman.store.refusals import NotFound, NotYours, Outdated, clean_text, expect
@@ -125,6 +125,31 @@ def hand_over(session: Session, labeler: str, to: Sequence[str]) -> int:
         release(session, id_, labeler)
         assign(session, [id_], [*others, *to])
     return len(ids)
+
+
+def left_alone(session: Session, labeler: str) -> int:
+    """How many tasks that still need labels are for this person and for nobody else."""
+    given, other = DeskAssignmentRow, aliased(DeskAssignmentRow)
+    others = select(other.seq).where(other.task_id == given.task_id, other.labeler != labeler)
+    query = select(func.count()).select_from(given).join(DeskTaskRow, DeskTaskRow.id == given.task_id)
+    query = query.where(given.labeler == labeler, DeskTaskRow.closed.is_(False), ~others.exists())
+    return session.scalar(query) or 0
+
+
+def decided_by(session: Session, labeler: str) -> int:
+    """How many tasks this person alone has decided."""
+    said, other = DeskLabelRow, aliased(DeskLabelRow)
+    others = select(other.seq).where(
+        other.task_id == said.task_id, other.labeler != labeler, other.adjudicated.is_(True)
+    )
+    query = select(func.count(func.distinct(said.task_id))).where(said.labeler == labeler, said.adjudicated.is_(True))
+    return session.scalar(query.where(~others.exists())) or 0
+
+
+def reopen(session: Session) -> None:
+    """Tasks whose decision is gone wait for labels again."""
+    decided = select(DeskLabelRow.seq).where(DeskLabelRow.task_id == DeskTaskRow.id, DeskLabelRow.adjudicated.is_(True))
+    session.execute(update(DeskTaskRow).where(DeskTaskRow.closed.is_(True), ~decided.exists()).values(closed=False))
 
 
 def _exists(task_id: str) -> Any:

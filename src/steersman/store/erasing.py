@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, or_, select
 from sqlalchemy.orm import Session
 
-from steersman.store import desk_labels
+from steersman.store import desk_labels, desk_tasks
 from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
@@ -92,4 +92,5 @@ def erase(session: Session, ids: Collection[str]) -> int:
             )
             gone += session.execute(delete(RankingRow).where(*every)).rowcount  # type: ignore[attr-defined]
         gone += desk_labels.erase(session, of, number)
+    desk_tasks.reopen(session)
     return gone

@@ -19,7 +19,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from steersman.artifact.files import mode_of
 from steersman.parts import IMAGE_PATH, Image
-from steersman.store import erasing, schema_desk
+from steersman.store import desk_tasks, erasing, schema_desk
 from steersman.store.accounts import keep_one_admin, to_user, user_row
 from steersman.store.database import Database
 from steersman.store.roles import Role
@@ -95,6 +95,11 @@ class Owned:
                 file.write(Path(str(media)) / image, image)
         return counts | ({"images": len(there)} if there else {})
 
+    def handed_back(self, user_id: str) -> tuple[int, int]:
+        """(tasks that were for the person alone and will be for all, tasks that only they decided and will be open)"""
+        with self._db.read() as session:
+            return desk_tasks.left_alone(session, user_id), desk_tasks.decided_by(session, user_id)
+
     def check_leaving(self, user_id: str) -> None:
         """StoreError where no admin would remain."""
         with self._db.read() as session:
@@ -115,6 +120,7 @@ class Owned:
             for name, column in NAMING.items():
                 if name != "audit":
                     session.execute(delete(column.class_).where(column == user_id))
+            desk_tasks.reopen(session)
             invited = update(InvitationRow).where(InvitationRow.invited_by == user_id)
             session.execute(invited.values(invited_by=""))
             _hide(session, user_id)

@@ -40,6 +40,8 @@ export interface Owned {
   held: Record<string, number>
   not_learned: number
   rounds: number[]
+  handed_back: number
+  reopened: number
 }
 export interface Entry {
   number: number
