@@ -72,8 +72,8 @@ def _from_a_copy(self: Database, path_or_url: str | Path, *, migrate: bool = Tru
             empty.close()
             _schema.append(place.read_bytes())
             shutil.rmtree(place.parent)
-        with contextlib.suppress(OSError):
-            path.write_bytes(_schema[0])
+        with contextlib.suppress(OSError), open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+            file.write(_schema[0])
     _open_database(self, path_or_url, migrate=migrate)
 
 

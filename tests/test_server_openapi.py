@@ -35,6 +35,9 @@ def _can_be_said(_: Any, body: Any) -> bool:
         f"'type': '{kind}'" in str(body) for kind in ("image", "tool_use", "tool_result", "thinking", "function_call")
     ):
         return False
+    said = body.get("content") if isinstance(body, dict) else None
+    if isinstance(said, list) and not any(isinstance(p, dict) and str(p.get("text", "")).strip() for p in said):
+        return False  # a question of empty texts asks nothing
     if isinstance(turns, list) and turns and "labeler" in body and turns[-1].get("role") != "user":
         return False  # only the user's turn can be answered by a suggestion
     return not (isinstance(turns, list) and turns and isinstance(turns[-1], dict) and turns[-1].get("tool_calls"))

@@ -6,6 +6,7 @@ Needs the package playwright and a browser: Chromium on the path, or the one tha
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 import threading
@@ -42,6 +43,8 @@ for (const name of ['setInterval', 'setTimeout']) {
 PIECES = ("Your parcel ", "comes **today**. ", "<img src=x onerror=alert(1)>", " [here](javascript:alert(1))")
 
 
+LOST = re.compile(r"Failed to load resource|net::ERR_|Failed to fetch|network error")
+"""What a browser writes of requests that fail."""
 WAIT = 30_000
 """Milliseconds until a test fails for what does not come: a machine may be busy with other work."""
 expect.set_options(timeout=WAIT)
@@ -73,7 +76,7 @@ class Site:
     workspace: Path
     generations: Generations
     refusals: bool = False
-    """The test makes requests that fail, which the browser writes to the console."""
+    """The test makes requests that fail, of which the browser complains."""
 
     def open(
         self, path: str = "/", *, url: str = "", hurried: bool = False, english: bool = False, **context: Any
@@ -90,7 +93,7 @@ class Site:
         if hurried:
             page.add_init_script(HURRY)
         page.set_default_timeout(WAIT)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("pageerror", lambda error: self._complain(str(error)))
         page.on("console", self._heard)
         page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
         page.goto((url or self.url) + path)
@@ -99,8 +102,11 @@ class Site:
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning"):
             return
-        if not (self.refusals and message.text.startswith("Failed to load resource")):
-            self.complaints.append(message.text)
+        self._complain(message.text)
+
+    def _complain(self, text: str) -> None:
+        if not (self.refusals and LOST.search(text)):
+            self.complaints.append(text)
 
     def ask(self, page: Page, text: str) -> None:
         page.locator("#composer").fill(text)
@@ -136,7 +142,7 @@ def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
             yield site
             for context in browser.contexts:
                 context.close()
-    assert site.complaints == []
+    assert not site.complaints, site.complaints
 
 
 def button(where: Page | Locator, name: str) -> Locator:
