@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 SPREAD := -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-# Compiled is what commands import, so that the first begins as fast as all others: pip would compile as much again (decision 118)
+# Compiled is what commands import, so that the first begins as fast as all others: pip would compile as much again (decision 116)
 COMPILE := $(BIN)/python -m compileall -q -j 0 src > $(VENV)/compiled.log 2>&1 && $(BIN)/python -c "import steersman.server.app, steersman.weights.folders" >> $(VENV)/compiled.log 2>&1 || true
 
 .PHONY: demo test test-plain test-postgres test-slow lint bench gpu-check dist web clean
