@@ -17,6 +17,7 @@ import torch
 
 from steersman.kernels import building
 from steersman.kernels.capabilities import Capabilities, capabilities, decide
+from steersman.store import sqlite
 from steersman.store.database import Database
 
 # tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
@@ -72,8 +73,9 @@ def _from_a_copy(self: Database, path_or_url: str | Path, *, migrate: bool = Tru
             empty.close()
             _schema.append(place.read_bytes())
             shutil.rmtree(place.parent)
-        with contextlib.suppress(OSError), open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
-            file.write(_schema[0])
+        with contextlib.suppress(OSError):
+            sqlite.keep_private(path)
+            path.write_bytes(_schema[0])
     _open_database(self, path_or_url, migrate=migrate)
 
 

@@ -127,6 +127,7 @@ def test_without_a_gpu_the_check_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     assert "0 s were over" in (tmp_path / "gpu.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_check_runs_whole_on_a_cpu_and_a_failure_hides_no_other(tmp_path: Path) -> None:
     out = ["--json", str(tmp_path / "gpu.json"), "--table", str(tmp_path / "gpu.md")]
     command = [sys.executable, str(CHECK), "--device", "cpu", "--quick", "--fail", "attention", *out]

@@ -145,6 +145,7 @@ def test_other_settings_do_not_delete_unfinished_work(
     assert "going on" not in fresh.text
 
 
+@pytest.mark.slow
 def test_two_processes_stop_and_go_on(folder: Path, tmp_path: Path, run: Callable[..., Command]) -> None:
     output = tmp_path / "out"
     first = run(0.4, *stage(folder, "sft", output), "-s", "sft.epochs=300", "--processes", "2")
