@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # what this machine can do decides nothing in tests, and they leave nothing behind for it
 os.environ["STEERSMAN_MEASURE"] = "off"
 torch.set_num_threads(1)
-# a process that holds all tests has much that is never garbage: looking through it was a twelfth of its time
+# a process that holds all tests has much that is never garbage: looking through it was a fourteenth of its time
 gc.set_threshold(20_000, 20, 50)
 sys.path.insert(0, str(Path(__file__).parent))
 
