@@ -360,6 +360,8 @@ def test_sources_that_cannot_be_are_refused(space: Path, tmp_path: Path) -> None
     build = ["corpus", "build", f"a={tmp_path / 'de.csv'}", "--into", "a"]
     run(*build, "--field", "inhalt", "--steps", "exact")
     run(*build[:3], "--field", "inhalt", "--steps", "exact", "--into", "b")
+    nothing = CliRunner().invoke(command_line(), [*build[:4], "c", "--field", "inhalt", "--steps", "contamination"])
+    assert (nothing.exit_code, "so nothing is compared" in nothing.stderr) == (0, True)
     learn = ["tokenizer", "train", "a", "--vocabulary", "270", "--beside", "none"]
     run(*learn)
     assert "is up to date" in run(*learn)
@@ -374,11 +376,11 @@ def test_sources_that_cannot_be_are_refused(space: Path, tmp_path: Path) -> None
         ([*learn[:3], "--vocabulary", "271"], "a tokenizer of other texts or settings is there"),
         (
             ["tokenizer", "eval", "a"],
-            "expected --corpus NAME or --file FILE: texts to measure on; the workspace has a, b",
+            "expected --corpus NAME or --file FILE: texts to measure on; the workspace has a, b, c",
         ),
         (["corpus", "build", str(tmp_path / "none")], "no such file or folder"),
         (["corpus", "build", str(tmp_path / "empty")], "expected files of text"),
-        (["corpus", "show", "c"], "expected one of a, b"),
+        (["corpus", "show", "d"], "expected one of a, b, c"),
         (["corpus", "tokenize", "x", "--tokenizer", "y"], "no such corpus"),
         (["tokenizer", "eval", "/nowhere"], "model '/nowhere' could not be had"),
     ):

@@ -85,6 +85,8 @@ def corpus_build(
     chosen = cleaners.chosen(listed(steps))
     check_needed([step.name for step in chosen], wishes, None, "")
     tests = _tests(space, against or (), "contamination" in {step.name for step in chosen})
+    if not tests and steps != USUAL and "contamination" in listed(steps):
+        say("caution: contamination: no test prompts here and no --against, so nothing is compared")
     chosen = [s for s in chosen if s.name != "contamination" or tests]
     if tokenizer:
         _tokenizer_of(space, tokenizer)  # which is there, before hours of reading

@@ -96,7 +96,7 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
     known = [p for p in named if p.stat().st_size]
     if not known:
         raise ValueError(f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder")
-    return known, [p for p in every if p not in set(known)]
+    return known, sorted({*every}.difference(known))
 
 
 def kinds_of(paths: Sequence[Path]) -> str:

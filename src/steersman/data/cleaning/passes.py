@@ -236,13 +236,13 @@ def _sees_all(step: Step, embed: bool) -> bool:
 
 
 def _groups(steps: Sequence[tuple[Step, Counts]], embed: bool) -> list[list[tuple[Step, Counts]]]:
-    """Steps that one reading serves: a step that must see all begins a new one."""
+    """Steps that one reading serves: a step that must see all begins a new one. Without steps there is one reading."""
     out: list[list[tuple[Step, Counts]]] = []
     for step, counts in steps:
         if _sees_all(step, embed) or not out:
             out.append([])
         out[-1].append((step, counts))
-    return out
+    return out or [[]]
 
 
 def _spool(file: IO[str], passed: Iterable[Numbered]) -> None:
