@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -203,6 +204,16 @@ def test_hosts_and_ports() -> None:
     assert url_of(first) == f"http://127.0.0.1:{port}"
     first.close()
     second.close()
+
+
+def test_a_port_in_use_leads_to_the_next_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.closing(listen("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        if port < 65_535:
+            with contextlib.closing(listen("127.0.0.1", port)) as second:
+                assert (
+                    f"{port} is in use, so the server listens on {second.getsockname()[1]}" in capsys.readouterr().err
+                )
 
 
 def test_twenty_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

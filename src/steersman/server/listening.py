@@ -18,6 +18,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from steersman.progress import note
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
 from steersman.server.reach import HERE, Reach, is_loopback
@@ -110,6 +111,8 @@ def listen(host: str, port: int, reach: Reach = HERE) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, candidate))
             sock.listen(_WAITING)
+            if candidate != ports[0]:
+                note(f"serve.port: {ports[0]} is in use, so the server listens on {candidate}")
             return sock
         except OSError as error:
             sock.close()
