@@ -371,6 +371,13 @@ def test_report_counts_what_is_there(root: Path) -> None:
     assert (root / "data" / "chats.report.html").stat().st_mode & 0o077 == 0
 
 
+def test_nothing_to_compare_with_is_said(root: Path) -> None:
+    run("data", "remove", "tests", "--yes")
+    preview = run("data", "clean", "chats", "--dry-run", "--json")
+    assert "contamination" not in [step["step"] for step in json.loads(preview.stdout)["steps"]]
+    assert "note: no test prompts in the workspace to compare with" in preview.stderr
+
+
 def test_a_sets_own_test_split_is_no_contamination_of_it(root: Path) -> None:
     run_json("data", "split", "chats", "--shares", "0.4,0.2,0.4")
     held = read_info(root / "data" / "chats-test.jsonl").count

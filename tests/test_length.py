@@ -16,6 +16,7 @@ from steersman.artifact.manifest import read_manifest
 from steersman.cli.framework import build
 from steersman.text.length import cut_prompt, fit_prompts, fit_rankings
 from steersman.text.template import Template
+from steersman.train.sft import to_trees
 from steersman.types import Conversation, Message, Ranking
 from steersman.weights.folders import load_tokenizer, read_config
 
@@ -54,6 +55,13 @@ def test_the_earliest_turns_go_first_and_the_system_message_stays() -> None:
     assert within(29) == ["Be brief.", "three is a long turn"]
     assert within(18) == ["Be brief.", "long turn"]
     assert within(9) is None
+
+
+def test_dialogues_that_sft_leaves_out_are_said(template: Template) -> None:
+    good, long = t.conversation("Where is it?", "There.", id="good"), t.conversation("Where?", ENDLESS, id="long")
+    trees, skipped = to_trees(template, [long, good], 128, "skip")
+    assert (len(trees), skipped) == (1, 1)
+    assert template.notes == {"dialogues longer than a row (sft.row_tokens) left out": 1}
 
 
 def test_prompts(template: Template, context: int) -> None:

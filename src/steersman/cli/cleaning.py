@@ -97,6 +97,8 @@ def data_clean(
     check_needed([step.name for step in every], wishes, key, embed)
     tests = _tests(space, info, against, every, into)
     every = [s for s in every if s.name != "contamination" or tests or listed(steps)]
+    if not tests and not listed(steps):
+        say("note: no test prompts in the workspace to compare with, so contamination is not looked for")
     if embed and not tests:
         raise ValueError(f"--embed {embed}: expected test prompts to compare with; name a test set with --against")
     what = passes.Cleaning(info, every, wishes, tests, _embedding(space, embed) if embed else None)

@@ -321,7 +321,8 @@ class _Cutter:
 
     def __init__(self, speakers: Speakers, reading: Reading) -> None:
         self._speakers, self._reading = speakers, reading
-        self._turns: list[tuple[str, str]] = []
+        self._turns: list[tuple[str, str, int]] = []
+        """Role, words, and of how many messages."""
         self._line, self._user, self.gaps = 0, "", 0
         self._last: float | None = None
 
@@ -339,10 +340,10 @@ class _Cutter:
             self._user = name_key(message.who)
         self._last = time if time is not None else self._last
         if self._turns and self._turns[-1][0] == role:
-            self._turns[-1] = (role, f"{self._turns[-1][1]}\n{message.text}")
+            self._turns[-1] = (role, f"{self._turns[-1][1]}\n{message.text}", self._turns[-1][2] + 1)
         else:
             self._line = self._line if self._turns else message.line
-            self._turns.append((role, message.text))
+            self._turns.append((role, message.text, 1))
 
     def _gap(self, role: str, time: float | None) -> bool:
         hours = self._reading.session_hours
@@ -355,16 +356,21 @@ class _Cutter:
         turns, self._turns, self._user, self._last = self._turns, [], "", None
         if not turns:
             return
-        raw = "\n".join(f"{role}: {text}" for role, text in turns)[:SHOWN]
-        answered = [i for i, (role, _) in enumerate(turns) if role == "assistant"]
-        asked = [i for i, (role, _) in enumerate(turns) if role == "user"]
-        if not asked or (not answered and not self._reading.prompts):
-            self._reading.changed["dialogues in which one side alone speaks left out"] += 1
+        raw = "\n".join(f"{role}: {text}" for role, text, _ in turns)[:SHOWN]
+        changed = self._reading.changed
+        answered = [i for i, (role, *_) in enumerate(turns) if role == "assistant"]
+        asked = [i for i, (role, *_) in enumerate(turns) if role == "user"]
+        kept = len(turns) if self._reading.prompts or not answered else answered[-1] + 1
+        alone = not asked or (not answered and not self._reading.prompts)
+        if not alone and kept < len(turns):
+            changed["last turns of the user cut off"] += 1
+            changed["messages in last turns of the user cut off"] += sum(n for *_, n in turns[kept:])
+            turns = turns[:kept]
+            alone = answered[-1] < asked[0]
+        said = sum(n for *_, n in turns)
+        if alone:
+            changed["dialogues in which one side alone speaks left out"] += 1
+            changed["messages of dialogues in which one side alone speaks left out"] += said
             return
-        if not self._reading.prompts and turns[-1][0] == "user":
-            self._reading.changed["last turns of the user cut off"] += 1
-            turns = turns[: answered[-1] + 1]
-            if answered[-1] < asked[0]:
-                self._reading.changed["dialogues in which one side alone speaks left out"] += 1
-                return
-        yield Record(self._line, {"messages": [{"role": role, "content": text} for role, text in turns]}, raw)
+        changed["messages gathered into dialogues"] += said
+        yield Record(self._line, {"messages": [{"role": role, "content": text} for role, text, _ in turns]}, raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import email
+import email.errors
 import email.policy
 import email.utils
 import itertools
@@ -24,6 +25,7 @@ from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats.exports import THREAD_DAYS
 from steersman.data.formats.markup import text_of
+from steersman.data.partners import TAKEN, team_of
 from steersman.data.readers import SHOWN, Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
@@ -43,6 +45,7 @@ REPLY = re.compile(
 TICKET = re.compile(
     r"\[?(?:ticket|case|vorgang|工单)\s?(?:id|nr|no|号)?[.:#：\s]*#?\s?([A-Z]{0,5}-?\d{3,})\]?|\[#(\d{3,})\]", re.I
 )
+CUT_OFF = email.errors.CloseBoundaryNotFoundDefect
 AUTO = ("auto_reply", "bulk", "junk")
 """Values of Precedence of mails that no person wrote to another."""
 
@@ -160,6 +163,7 @@ def _parsed(line: int, file: str, mail: Any, reading: Reading) -> Mail | None:
     if not text and subject:
         text = REPLY.sub("", subject)
         notes["mails without text, whose subject is taken"] += 1
+    notes["mails that end in the middle of their parts kept"] += any(isinstance(d, CUT_OFF) for d in mail.defects)
     own = str(mail.get("Message-ID", "")).strip() or f"<{file}:{line}>"
     people = tuple(a.casefold() for a in to if a)
     return Mail(line, file, own, tuple(answers), sender.casefold(), name, people, subject, _when(mail), text)
@@ -207,17 +211,18 @@ def _decoded(part: MIMEPart, notes: Counter[str]) -> str:
 
 def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
     """The records with the mails among them, whatever files they are from, gathered into dialogues at the end."""
-    mails = Shelf[Mail]()
+    mails, seen, read = Shelf[Mail](), Numbers[str](), 0
     for record in records:
-        if isinstance(record.value, Mail):
-            mails.append(record.value)
-        else:
+        if not isinstance(record.value, Mail):
             yield record
+            continue
+        mail, read = record.value, read + 1
+        if seen.get_or("\n".join((mail.id, mail.sender, str(mail.at))), read) == read:
+            mails.append(mail)
+    reading.changed["mails that came again (the same id, sender and time) left out"] += read - len(mails)
     if not mails:
         return
-    speakers = speakers_of(reading.speakers)
-    if speakers is None:
-        raise ValueError(f"{mails[0].file}: {ask_speakers(_addresses(mails))}")
+    speakers = speakers_of(reading.speakers) or _team(mails, reading)
     sides = Numbers[str]()
     for mail in mails:
         sides[mail.sender] = SIDES.index(_side(mail.sender, mail.name, speakers))
@@ -229,6 +234,16 @@ def threaded(records: Iterable[Record], reading: Reading) -> Iterator[Record]:
     for thread in threads(mails):
         who = {mail.sender: SIDES[sides[mail.sender]] for mail in thread}
         yield from _dialogues(thread, who, speakers, reading)
+
+
+def _team(mails: Pile[Mail], reading: Reading) -> Speakers:
+    """The sides by who takes part in several threads."""
+    team = team_of((i, mail.sender) for i, thread in enumerate(threads(mails)) for mail in thread)
+    if team is None:
+        raise ValueError(f"{mails[0].file}: {ask_speakers(_addresses(mails))}")
+    reading.tell(f"note: {mails[0].file}: {team.told()}")
+    reading.changed[TAKEN] += team.chats
+    return team.speakers
 
 
 def _addresses(mails: Iterable[Mail]) -> str:
@@ -289,7 +304,9 @@ def _dialogues(thread: Sequence[Mail], sides: dict[str, str], speakers: Speakers
         others = [_side(to, "", speakers) for to in mail.to]
         if sides[mail.sender] == "assistant" and others and all(side == "assistant" for side in others):
             reading.changed["mails among colleagues left out"] += 1
-        elif mail.text:
+        elif not mail.text:
+            reading.changed["mails without a text left out"] += 1
+        else:
             at = mail.at
             when = When((at.year, at.month, at.day), "ymd", at.hour * 3600 + at.minute * 60 + at.second) if at else None
             said.append(Said(mail.line, when, mail.sender, mail.text))

@@ -15,9 +15,10 @@ from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats import exports, markup, turns
 from steersman.data.formats.message_rows import columns_of_messages
+from steersman.data.partners import TAKEN, team_of
 from steersman.data.readers import Record, lines_of
-from steersman.data.reading import Reading
-from steersman.data.speakers import Speakers, name_key, speakers_of
+from steersman.data.reading import Reading, silent
+from steersman.data.speakers import Speakers, by_roles, name_key, speakers_of
 from steersman.data.who_said import Chat
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
@@ -89,7 +90,7 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of every chat. Without --speakers, the partner of a chat between two is the user."""
     if not found.chats:
         raise ValueError(f"{part.name}: expected chats, found an export of {found.source} without any")
-    speakers = speakers_of(reading.speakers)
+    speakers = speakers_of(reading.speakers) or _team(found, part.name, reading)
     everybody = (m.who for chat in found.chats for m in chat.messages if m.who)
     if speakers is not None and not any(map(speakers.role, everybody)):
         # raises ValueError with the names
@@ -117,6 +118,24 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
         reading.tell(
             f"note: {part.name}: {sum(notes.values())} notes on its chats, of which the most frequent are shown"
         )
+
+
+def _team(found: Chats, name: str, reading: Reading) -> Speakers | None:
+    """The sides by who takes part in several chats, where neither partners nor what speakers are called tells."""
+    if any(chat.partner for chat in found.chats):
+        return None
+    quiet = dataclasses.replace(reading, tell=silent, changed=Counter())
+    try:
+        for chat in found.chats:
+            by_roles(Counter(m.who for m in chat.messages if m.who), name, quiet)
+    except ValueError:
+        people = ((i, m.who) for i, chat in enumerate(found.chats) for m in chat.messages if m.who)
+        team = team_of((i, who) for i, who in people if turns.ROLES.get(who.casefold()) != "system")
+        if team is not None:
+            reading.tell(f"note: {name}: {team.told()}")
+            reading.changed[TAKEN] += team.chats
+            return team.speakers
+    return None
 
 
 def _telegram(value: Mapping[str, Any]) -> Chats | None:

@@ -73,6 +73,10 @@ _BY_NAME = (
     r".{0,40}メッセージの送信を取り消しました。?|.{0,40}메시지(?: 전송)?를 취소했습니다\.?",
     r".{0,40}拍了拍.{0,40}",
 )
+THING = re.compile(_THING, re.I)
+"""Pattern of what a message's kind calls media."""
+TAKEN_BACK = re.compile("|".join(f"(?:{form})" for form in _BY_NAME), re.I)
+"""Pattern of a whole message that stands for one taken back, or for a gesture."""
 SPOKEN = re.compile("|".join(f"(?:{form})" for form in _SPOKEN + _BY_NAME), re.I)
 """Pattern of a whole message that the messenger wrote under a person's name."""
 _GROUP = (

@@ -25,6 +25,7 @@ from steersman.data import (
     workbooks,
 )
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
+from steersman.data.formats.mapped_rows import of_messages
 from steersman.data.json_values import scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
@@ -142,9 +143,14 @@ def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
     return who_said.gathered(
         found,
         reading,
-        lambda value: (reading.speakers or not reading.mapping) and messengers.is_others(value, reading.speakers),
+        lambda value: _unnamed(reading) and messengers.is_others(value, reading.speakers),
         lambda messages: messengers.scan(messengers.of_others(messages), part, reading),
     )
+
+
+def _unnamed(reading: Reading) -> bool:
+    """Whether --map leaves open what the columns of messages are."""
+    return not of_messages(reading.mapping) and bool(reading.speakers or not reading.mapping)
 
 
 def _text_scan(part: Part, reading: Reading) -> Scan:

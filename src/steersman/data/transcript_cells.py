@@ -22,7 +22,7 @@ from steersman.data.formats.transcripts import GLAIVE, cued
 from steersman.data.formats.turns import ROLES
 from steersman.data.readers import Line, Record
 from steersman.data.reading import Reading, silent
-from steersman.data.speakers import ANYBODY, Speakers, by_roles, name_key, speakers_of
+from steersman.data.speakers import ANYBODY, Speakers, by_roles, name_key, role_called, speakers_of
 
 HOLDS = re.compile(
     r"(?:.*_)?(?:transcript|chat_?log|chat_?history|chat|conversation|dialog(?:ue)?|messages?|comments|thread|history|correspondence)(?:_(?:text|content|body|log))?"
@@ -64,8 +64,8 @@ def field_of(record: Any) -> str | None:
     for key, text in record.items():
         held = isinstance(text, str) and (_may_hold(str(key)) or STARTED.match(text))
         lines = _lines(text) if held else []
-        talk = len(lines) > 1 and (STARTED.match(text) or chatlog.looks_like(lines) or chatlog.calls_roles(lines))
-        if talk and not (cued(text) or GLAIVE.match(text)):
+        talk = len(lines) > 1 and (chatlog.looks_like(lines) or chatlog.calls_roles(lines))
+        if held and (STARTED.match(text) or (talk and not (cued(text) or GLAIVE.match(text)))):
             return str(key)
     return None
 
@@ -123,10 +123,12 @@ def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterato
     head = _started(record.value[key])[0] if STARTED.match(record.value[key]) else []
     reading.changed[HEADS] += len(head)
     agents = frozenset(name_key(agent["who"]) for line in head if (agent := AGENT.fullmatch(line)))
-    sides = Speakers(frozenset((ANYBODY,)), agents) if agents else _named(record.value)
-    sides = speakers_of(reading.speakers) or sides
+    said = _said(lines) if head else []
+    if head and len({m.who for m in said}) < 2:  # nobody answered
+        return
+    sides = speakers_of(reading.speakers) or _headed(said, agents, _named(record.value))
     bad: list[Record] = []
-    said = _said(lines) if head else list(chatlog.messages_of(lines, sides, bad, reading.changed))
+    said = said or list(chatlog.messages_of(lines, sides, bad, reading.changed))
     counts = Counter(message.who.strip() for message in said if message.who)
     if sides is None or not {"user", "assistant"} <= {sides.role(who) for who in counts}:
         sides = by_roles(counts, "its speakers", quiet)
@@ -136,6 +138,16 @@ def _dialogues(record: Record, key: str, name: str, reading: Reading) -> Iterato
     for number, found in enumerate(chatlog.dialogues(said, sides, name, quiet), 1):
         of = {} if own in (None, "") else {"id": f"{own}-{number}" if number > 1 else str(own)}
         yield dataclasses.replace(record, value={**of, **found.value, DESK: True})
+
+
+def _headed(said: list[chatlog.Said], agents: frozenset[str], named: Speakers | None) -> Speakers | None:
+    """The sides of a chat whose first lines name its `agents`: with bots, against the visitor whom the record names."""
+    if not agents:
+        return named
+    bots = frozenset(name_key(m.who) for m in said if role_called(m.who) == "assistant")
+    visitors = named.users & {name_key(m.who) for m in said} if named else frozenset[str]()
+    others = frozenset((ANYBODY,))
+    return Speakers(visitors or others, agents | bots | (others if visitors else frozenset()))
 
 
 def _is_id(name: str) -> bool:

@@ -30,6 +30,7 @@ from steersman.types import Conversation
 from steersman.weights.folders import check_folder, load_causal, load_tokenizer
 from steersman.weights.lora import settle
 
+LONGER = "dialogues longer than a row (sft.row_tokens) left out"
 LEFT_OUT = "exchanges left out of dialogues longer than a row, but for the first and the newest"
 
 
@@ -59,6 +60,7 @@ def to_trees(
             template.notes[LEFT_OUT] = template.notes.get(LEFT_OUT, 0) + bool(rows)
         if longest > row_tokens and long_dialogues in ("skip", "keep_turns"):
             skipped += 1
+            template.notes[LONGER] = skipped
             continue
         # nothing comes before a row's first token, so it cannot be a target
         cut = ((row.ids[-row_tokens:], row.learn[-row_tokens:]) for row in rows)

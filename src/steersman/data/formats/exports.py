@@ -15,7 +15,7 @@ from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
 from steersman.data.formats.markup import MARKUP, plain_text, text_of
-from steersman.data.formats.shapes import is_internal
+from steersman.data.formats.shapes import is_internal, words_alone
 from steersman.data.formats.sides import flagged
 from steersman.data.formats.turns import ROLES
 
@@ -50,7 +50,10 @@ PLACED = {"conversation_id", "contact_id"}
 SUMMED = "messages of which the export holds a summary alone, which may be cut (Zoho Desk: export their threads)"
 BEGINS = 12
 """Letters that show two fields to say the same."""
-BODY = ("body_text", "plain_body", "body", "text", "content", "message", "html_body", "description_text", "description")
+BODY = (
+    *("body_text", "plain_body", "body", "text", "content", "contents", "message", "html_body"),
+    *("description_text", "description"),
+)
 SIDES = {**ROLES, "bot": BOT, "team": "assistant"}
 DIRECTIONS = {
     **{"incoming": "user", "inbound": "user", "in": "user"},
@@ -93,9 +96,15 @@ def answer_of(record: Any) -> list[Record]:
     for key in ("data", "results", "items"):
         items = record.get(key) if isinstance(record, Mapping) else None
         if isinstance(items, list) and items and all(isinstance(item, Mapping) for item in items):
-            found = [usual(item) for item in items]
+            found = [usual(item) or _flagged(item) for item in items]
             return items if all(one is not None and not PLACED & one.keys() for one in found) else []
     return []
+
+
+def _flagged(item: Record) -> Record | None:
+    """A message of which a field says with yes or no whether the customer wrote it; None for other records."""
+    told = any(isinstance(value, bool) and flagged(str(key), value) for key, value in item.items())
+    return item if told and "role" not in item and body_of(item) else None
 
 
 def is_export(record: Any) -> bool:
@@ -154,8 +163,8 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
         turns.append({"role": side or "user", "content": first})
     last: datetime.datetime | None = None
     for side, item in said:
-        text, at = body_of(item), _at(item)
-        if (role := role_of(side, item, text, fields.notes)) is not None:
+        text, at = words_alone(body_of(item), item, fields.notes), _at(item)
+        if text is not None and (role := role_of(side, item, text, fields.notes)) is not None:
             apart = {"parted": "1"} if last and at and at - last > datetime.timedelta(days=THREAD_DAYS) else {}
             turns.append({"role": role, "content": text} | apart)
             last = at or last

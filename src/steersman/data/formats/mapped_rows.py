@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from steersman.data.formats.fields import empty, plain
-from steersman.data.formats.shapes import is_internal, is_notice
+from steersman.data.formats.shapes import is_internal, is_notice, media_kind
 from steersman.data.formats.sides import named_side
 from steersman.data.formats.turns import ROLES
 
@@ -81,6 +81,7 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     taken = {field for fields in named.values() for field in fields}
     rest = {key: item for key, item in record.items() if key not in taken}
     kind = {"private": "true"} if is_internal(rest) else {"type": "system"} if is_notice(rest) else {}
+    kind = kind or ({"type": media} if (media := media_kind(rest)) else {})
     own = {key: item for key, item in rest.items() if plain(str(key)) in OWN}
     return {**out, "sender": out["sender"] or NOBODY, **own, **kind}
 

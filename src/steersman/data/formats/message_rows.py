@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import re
@@ -19,9 +18,11 @@ from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answer
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import empty, plain, said_within
 from steersman.data.formats.markup import WRITTEN
-from steersman.data.formats.shapes import exchange, is_notice
+from steersman.data.formats.said_rows import Said, by_time, parted
+from steersman.data.formats.shapes import exchange, is_notice, words_alone
 from steersman.data.formats.sides import SPOKEN_AS, flagged, is_flag, named_side
 from steersman.data.formats.turns import ROLES
+from steersman.data.partners import settle
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
 
@@ -36,7 +37,7 @@ GROUPS = tuple(_GROUPS.split())
 _WHO = """
     side role speaker sender_type author_type author_role sender from direction author author_id speaker_idx
     speaker_id sender_role speaker_role
-    角色 消息来源 发送方 发送者类型 发送人类型 发言人 发送者 发送人
+    角色 消息来源 发送方 发送者类型 发送人类型 发送者身份 发送人身份 发送者角色 发送人角色 发言人 发送者 发送人
     absender verfasser absender_typ
 """
 WHO = tuple(_WHO.split())
@@ -48,7 +49,6 @@ HEAD = 32
 """A file's first records, which tell what all of them are."""
 ORIGIN = "消息来源"
 """Who speaks, or by which channel."""
-"""Columns of a table with one message per row: conversation, speaker, text."""
 TOLD = ("role", "speaker", "author_role")
 """Columns in which a system may speak: elsewhere it tells of what happened."""
 _SAID = """
@@ -274,14 +274,6 @@ def is_step(value: Any) -> bool:
     return found is not None and not {"conversation_id", "contact_id"} & found.keys() and "id" not in value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Said:
-    line: int
-    role: str
-    text: str
-    at: float | None
-
-
 class Rows:
     """Rows with a message each, on disk until all have come.
 
@@ -312,13 +304,14 @@ class Rows:
             self._notes["messages whose writer another column names as the customer or the agent"] += 1
         if (ROLES.get(side.casefold()) == "system" and column not in TOLD) or (not of_desk and is_notice(row)):
             side = SYSTEM
-        if (role := role_of(side, row, text, self._notes)) is None:
+        words = words_alone(text, row, self._notes)
+        if words is None or (role := role_of(side, row, words, self._notes)) is None:
             return
         people = plain(str(found[0])) in PEOPLE or found[0] == found[1]
         self._count += 1
         number = self._groups.get_or(group, self._count)
         own = next((str(row[k]) for k in row if plain(str(k)) in mapped_rows.OWN and not empty(row[k])), "")
-        said = (number, line, role, text, counted, *dated, people, group, self.file, own)
+        said = (number, line, role, words, counted, *dated, people, group, self.file, own)
         self._base.execute(f"INSERT INTO said VALUES ({','.join('?' * 12)})", said)
 
     def _times(self, row: Record) -> tuple[float | None, tuple[float | None, ...]]:
@@ -335,8 +328,9 @@ class Rows:
     def gathered(self) -> Iterator[tuple[int, Record]]:
         """(line of the first row, {"id", "messages"}) of each conversation, by time where every row has one."""
         self._notes["messages of a row each gathered into dialogues"] += self._rows
+        settle(self._base, self._notes, self._named)
         best = self._orders.best()
-        at = "counted" if self._stamped else "NULL" if best is None else ("dmy", "mdy", "ymd")[best]
+        at = "counted" if self._stamped else ("dmy", "mdy", "ymd", "NULL")[3 if best is None else best]
         out = Shelf[tuple[int, Record]]()
         rows = self._base.execute(
             f"SELECT grp, line, role, text, {at}, people, name, file, own FROM said ORDER BY grp, rowid"
@@ -347,18 +341,19 @@ class Rows:
         yield from in_order(out, lambda found: found[0], Shelf)
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
-        own = 2 * len({row[8] for row in rows}) > len(rows)  # else it is no message's id
-        once = {(row[8], *row[2:5]) if row[8] and own else i: row for i, row in reversed([*enumerate(rows)])}
-        self._notes["messages that came again (the same id, words and time) left out"] += len(rows) - len(once)
+        ids = 2 * len({row[8] for row in rows}) > len(rows) and any(row[8] for row in rows)  # else no message's id
+        once = {_own(row, ids) or i: row for i, row in reversed([*enumerate(rows)])}
+        again = "the same id, words and time" if ids else "the same writer, words and time"
+        self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(once)
         rows = [*reversed(once.values())]
-        said = [_Said(*row[1:5]) for row in rows]
+        said = [Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:7]
         self._notes["conversations whose messages lie in several files joined by their id"] += (
             len({r[7] for r in rows}) > 1
         )
         pause = (self._hours * 3600 if self._hours else float("inf")) if people else THREAD_DAYS * 86400.0
-        said = _by_time(said, self._notes)
-        for number, piece in enumerate(_parted(said, pause), 1):
+        said = by_time(said, self._notes)
+        for number, piece in enumerate(parted(said, pause), 1):
             if number > 1:
                 self._notes["conversations parted where nobody spoke for long"] += 1
             turns = [{"role": _known(s.role, said[0].role), "content": s.text} for s in piece]
@@ -366,6 +361,12 @@ class Rows:
             name = group if number == 1 else f"{group}-{number}"
             named = {"id": name} if group else {}
             yield piece[0].line, {**named, "messages": answered(turns, self._notes), DESK: True}
+
+
+def _own(row: tuple[Any, ...], ids: bool) -> tuple[Any, ...] | None:
+    """What a message alone has: its id, or where there are none its writer, words and hour; None where that is open."""
+    told = row[8] if ids else row[4] is not None and row[4] % 86400
+    return (row[8] if ids else "", *row[2:5]) if told else None
 
 
 def _known(name: str, first: str) -> str:
@@ -376,24 +377,3 @@ def _known(name: str, first: str) -> str:
 def _role(column: str, who: str) -> str:
     side = flagged(column, who) or DIRECTIONS.get(who.casefold(), who)
     return f"{column}={who.casefold()}" if side == who and is_flag(column) else side
-
-
-def _by_time(said: list[_Said], notes: Counter[str]) -> list[_Said]:
-    times = [s.at for s in said if s.at is not None]
-    if len(times) < len(said) or times == sorted(times):
-        return said
-    notes["conversations whose messages were put in order of time"] += 1
-    return sorted(said, key=lambda s: s.at or 0.0)
-
-
-def _parted(said: list[_Said], pause: float) -> Iterator[list[_Said]]:
-    """The messages without a pause so long."""
-    piece: list[_Said] = []
-    for before, one in itertools.pairwise([None, *said]):
-        assert one is not None
-        if before is not None and before.at is not None and one.at is not None and one.at - before.at > pause:
-            yield piece
-            piece = []
-        piece.append(one)
-    if piece:
-        yield piece

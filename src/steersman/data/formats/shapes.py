@@ -8,12 +8,14 @@ or JSON with the words somewhere in it (logs of bots: Lex, Dialogflow CX, Watson
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats.fields import parsed_json, plain
 from steersman.data.formats.sides import flagged, named_side
 from steersman.data.formats.turns import ROLES
+from steersman.data.notices import MEDIA, TAKEN_BACK, THING
 
 Record = Mapping[str, Any]
 USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
@@ -78,7 +80,8 @@ INTERNAL = frozenset(
 )
 """What a field of a message's kind says of one for colleagues alone."""
 KIND = re.compile(
-    r"(?:message|msg|media|event|content|entry|comment|control)?_?(?:type|kind)|art|typ|nachrichtentyp|(?:消息)?类型"
+    r"(?:message|msg|media|event|content|entry|comment|control|resource)?_?(?:type|kind)|art|typ|nachrichtentyp|"
+    r"(?:消息)?类型"
 )
 """Pattern of fields of a message's kind."""
 NOTICES = frozenset(
@@ -92,10 +95,13 @@ NOTICES = frozenset(
             "systemnachricht",
             "systemmeldung",
         ),
-        *("自动回复", "系统消息", "系统通知", "系统"),
+        *("自动回复", "系统消息", "系统通知", "系统", "撤回", "撤回消息", "消息撤回", "红包", "转账"),
     )
 )
 """Kinds of messages that nobody wrote."""
+PICTURE = re.compile(r"data:[\w/+.-]+;base64,[\w+/=-]*")
+FILE = re.compile(r"\S.{0,120}\.\w{2,5}|https?://\S+")
+"""Patterns of a line that is a picture, and of one that is the name of a file or an address."""
 PLAIN = re.compile(r"[\W_]")
 DEEP = 6
 
@@ -149,13 +155,47 @@ def is_internal(item: Record) -> bool:
     hidden = marks.get("public") in no or marks.get("is_public") in no or marks.get("private") in yes
     hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")
     hidden = hidden or marks.get("is_private") in yes or marks.get("internal") in yes
+    hidden = hidden or any(isinstance(of, Mapping) and _is_note(of) for of in item.values())
     return hidden or any((v in yes and NOTES.fullmatch(k)) or v in INTERNAL for k, v in marks.items())
+
+
+def _is_note(of: Record) -> bool:
+    """Whether an object of a message (what it was made of, its channel) is of the kind of a note."""
+    kinds = (str(value).casefold() for key, value in of.items() if KIND.fullmatch(plain(str(key))))
+    return any(kind == "note" or kind in INTERNAL for kind in kinds)
 
 
 def is_notice(item: Record) -> bool:
     """Whether a message is of a kind that nobody wrote."""
     kinds = (value for key, value in item.items() if KIND.fullmatch(plain(str(key))))
     return any(isinstance(kind, str) and kind.strip().casefold() in NOTICES for kind in kinds)
+
+
+def media_kind(item: Record) -> str:
+    """What a field of a message's kind calls media, such as 图片; '' where none does."""
+    kinds = (value for key, value in item.items() if isinstance(value, str) and KIND.fullmatch(plain(str(key))))
+    return next((kind for kind in kinds if THING.fullmatch(kind.strip())), "")
+
+
+def words_alone(text: str, item: Record, notes: Counter[str]) -> str | None:
+    """A message's words without what stands there for media: placeholders, files and addresses alone, pictures as
+    base64. None where nothing else was in it, or where it was taken back. Each is counted."""
+    if TAKEN_BACK.fullmatch(text.strip()):
+        notes["messages taken back, and gestures, left out"] += 1
+        return None
+    media = media_kind(item) != ""
+    lines = text.split("\n")
+    kept = "\n".join(line for line in lines if not _stands_for_media(line.strip(), media)).strip()
+    if text.strip() and not kept:
+        notes["messages of an image, voice or a file alone left out"] += 1
+        return None
+    found = len(lines) - 1 - kept.count("\n") if kept != text.strip() else 0
+    notes["placeholders of images, voice and the like left out"] += found
+    return kept if found else text
+
+
+def _stands_for_media(line: str, media: bool) -> bool:
+    return bool(line) and bool(MEDIA.fullmatch(line) or PICTURE.fullmatch(line) or (media and FILE.fullmatch(line)))
 
 
 def _placed(side: str, text: str, m: Record, groups: tuple[str, ...]) -> Record:

@@ -9,7 +9,7 @@ from typing import Any
 
 from steersman.data.formats.fields import plain
 
-_USERS = "customer|client|user|visitor|buyer|guest|客户|顾客|用户|买家|访客"
+_USERS = "customer|client|user|visitor|buyer|guest|requester|客户|顾客|用户|买家|访客"
 _STAFF = "agent|waiter|staff|seller|servicer|operator|employee|support|admin|bot|me|self|客服|坐席|座席|商家|卖家"
 FLAG = re.compile(
     rf"(?!is_?me_)(?:(?P<way>inbound|incoming|outbound|outgoing)|(?:is_?|from_?|by_?|is_?from_?|sent_?by_?|是否)(?:{_USERS}|{_STAFF})"

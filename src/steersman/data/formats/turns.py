@@ -9,6 +9,7 @@ from typing import Any
 from steersman.data.formats.calls import call_of, calls_in, result_text
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, said_within, shown
+from steersman.data.formats.one_writer import refuse_one_writer
 from steersman.data.formats.sides import flagged, is_flag
 from steersman.data.pictures import PLACE
 from steersman.parts import Citation, Image, Text, text_of
@@ -21,7 +22,10 @@ ROLES: dict[str, Role | str] = {
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "gpt4", "gpt-4", "bing", "bard", "model", "bot"), "assistant"),
     **dict.fromkeys(("chatbot", "ai", "claude", "gemini", "llm", "agent", "counselor", "answer", "sys"), "assistant"),
     **dict.fromkeys(("operator", "admin", "staff", "representative", "rep", "employee", "consultant"), "assistant"),
-    **dict.fromkeys(("访客", "游客", "会员", "网友", "病人", "来访者", "求助者", "seeker", "apprentice"), "user"),
+    **dict.fromkeys(
+        ("外部联系人", "访客", "游客", "会员", "网友", "病人", "来访者", "求助者", "seeker", "apprentice"),
+        "user",
+    ),
     **dict.fromkeys(
         ("人工客服", "智能客服", "在线客服", "坐席", "座席", "商家", "卖家", "店铺", "店小二"), "assistant"
     ),
@@ -103,6 +107,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
                 f"({', '.join(dict.fromkeys(str(turn[who]) for turn in value))}); say who is who: --speakers '*,Agent' "
                 f"(in a page of several conversations also --map conversation=FIELD,sender={who},message=FIELD)"
             )
+        refuse_one_writer(value, field, fields)
         fields.note("turns without a speaker: taken for user and assistant in turn")
         return [Message("user" if i % 2 == 0 else "assistant", text) for i, text in enumerate(texts)]
     found = [(item, _turn(item, f"{field}[{i}]", fields)) for i, item in enumerate(value)]
