@@ -148,8 +148,8 @@ def parameters_of(config: Any, masked: bool = False, own_head: bool = False) -> 
     with torch.device("meta"):
         model = auto.from_config(config, dtype=torch.float32)
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    more = head.weight.numel() if own_head and head.weight is embedding.weight else 0
-    return more + sum(p.numel() for p in model.parameters())
+    total = sum(int(p.numel()) for p in model.parameters())
+    return total + (int(head.weight.numel()) if own_head and head.weight is embedding.weight else 0)
 
 
 def new_other(config: Any, seed: int, dtype: torch.dtype) -> Any:

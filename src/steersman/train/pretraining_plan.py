@@ -16,10 +16,11 @@ from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
+from steersman.train.denoising import is_causal
 from steersman.train.dial import Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
 from steersman.train.order import evenly_spaced
-from steersman.train.pretrain import SAMPLE, is_causal, new_config
+from steersman.train.pretrain import SAMPLE, new_config
 from steersman.train.speed import UNCERTAINTY, operations_per_second
 from steersman.weights.checks import stored_tensors
 from steersman.weights.folders import DTYPES, pick_device, read_config, text_config
