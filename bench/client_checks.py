@@ -5,7 +5,7 @@ and MODEL are set before, each with a head that makes its client."""
 from __future__ import annotations
 
 HI = "M=[{'role':'user','content':'Hi'}]; "
-ANSWER = "from pydantic import BaseModel\nclass A(BaseModel): ok: bool\n"
+ANSWER = "from pydantic import BaseModel\nclass A(BaseModel, extra='forbid'): ok: bool\n"
 INSTRUCTOR = (
     ANSWER
     + HI
@@ -79,7 +79,7 @@ def f(city: str) -> str:
 def agent(tokens=8, **more): return Agent(model=OpenAILike(id=MODEL, base_url=URL+'/v1', api_key='k', max_tokens=tokens), telemetry=False, **more)
 """
 )
-CLAUDE = "from langchain_anthropic import ChatAnthropic; c=ChatAnthropic(base_url=URL,api_key='k',model=MODEL,max_tokens=8); "
+CLAUDE = "from langchain_anthropic import ChatAnthropic; from langchain_core.messages import HumanMessage; c=ChatAnthropic(base_url=URL,api_key='k',model=MODEL,max_tokens=8); "
 AUTOGEN = (
     ANSWER
     + """
@@ -166,7 +166,7 @@ LIBRARIES: dict[str, dict[str, str]] = {
         "tools": CLAUDE + f"c.bind_tools({TOOLS}).invoke('Hi')",
         "forced tool": CLAUDE.replace("max_tokens=8", "max_tokens=80")
         + f"assert c.bind_tools({TOOLS},tool_choice='any').invoke('Hi').tool_calls",
-        "count tokens": CLAUDE + "assert c.get_num_tokens_from_messages([('user','Hi')])>0",
+        "count tokens": CLAUDE + "assert c.get_num_tokens_from_messages([HumanMessage('Hi')])>0",
     },
     "guidance": {
         "chat": GUIDANCE + "with guidance.assistant(): lm += guidance.gen('a', max_tokens=8)\nassert lm['a']",
