@@ -15,7 +15,7 @@ from server_double import FakeEngine
 from steersman.server.app import create_app
 from steersman.server.held import HeldTo
 from steersman.server.neutral import ENDS, NEUTRAL
-from steersman.server.openai_schema import ChatRequest, to_prompt
+from steersman.server.openai_schema import ChatRequest, to_params, to_prompt
 from steersman.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -185,6 +185,20 @@ def test_an_answer_is_held_to_a_form_in_any_servers_words(
     assert client.post(f"/v1/{CHAT}", json=body).status_code == 200
 
 
+def test_mistrals_words(client: TestClient) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [said("user", "Hi")],
+        "random_seed": 3,
+        "tool_choice": "any",
+        "tools": [STRICT],
+    }
+    request = ChatRequest.model_validate(body)
+    assert request.asked_tools.forced
+    assert to_params(request, 9, 1.0).seed == 3
+    assert client.post("/v1/embeddings", json={"model": "tiny", "input": "Hi"}).json()["id"].startswith("embd-")
+
+
 @pytest.mark.parametrize(
     ("path", "changed", "told"),
     [
@@ -203,7 +217,8 @@ def test_an_answer_is_held_to_a_form_in_any_servers_words(
             "tool_choice: expected no regex",
         ),
         (CHAT, {"safe_prompt": True}, "safe_prompt: this server does not support it; expected its words in"),
-        (CHAT, {"random_seed": 1}, "random_seed: this parameter is not known here; expected seed"),
+        (CHAT, {"random_seed": 1, "seed": 1}, "random_seed: allowed only without seed"),
+        (CHAT, {"num_predict": 1}, "num_predict: this parameter is not known here; expected max_tokens"),
         (CHAT, {"messages": [*LAST, said("user", "Go")]}, "messages[1].prefix: this server does not support it"),
         ("completions", {"guided_json": SHAPE}, "guided_json: only answers of /v1/chat/completions are held to a form"),
     ],

@@ -1,7 +1,7 @@
 """What an answer is held to: a JSON schema, a regular expression or a list of texts, as OpenAI, vLLM, SGLang, TGI,
 llama.cpp, Ollama and others ask for it. Grammars are refused, with what to send instead.
 
-Why so: decision 119 in docs/LOG.md.
+Why so: decision 118 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ INSTEAD: dict[str, str] = {
     "options": "expected its fields beside the messages, num_predict as max_tokens",
     "parameters": "expected its fields beside the messages",
     "prompt": "expected messages here, or this request at /v1/completions",
-    "random_seed": "expected seed",
     "safe_prompt": "expected its words in a message of the system",
     "stop_sequences": "expected stop",
     "system": "expected a message of the role system",

@@ -4,7 +4,7 @@ Programs written for vLLM, SGLang, LMDeploy, ms-swift, llama.cpp, Ollama, Mistra
 name all of that server's settings in each request, most with the value that changes nothing. Such a value is accepted;
 any other is refused by name, since it would change the answer, and with what to send instead where there is something.
 
-Why so: decisions 115 and 119 in docs/LOG.md.
+Why so: decisions 115 and 118 in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _close(schema: dict[str, Any]) -> None:
     """Add to the schema what pydantic's fields cannot express: unknown parameters, and combinations."""
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
     schema["properties"] |= neutral | {name: {} for name in (*_IGNORED, *ENDS)}
-    for name in SAME:  # the document names one way to each thing
+    for name in (*SAME, "random_seed"):  # the document names one way to each thing
         del schema["properties"][name]
     schema["additionalProperties"] = False
     free = {
@@ -92,6 +92,7 @@ class StreamOptions(BaseModel):
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Seed = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE]
 _BIASES = Field(max_length=_MOST_BIASES, json_schema_extra={"additionalProperties": False})
 Stop = Annotated[Text, Field(min_length=1, max_length=_STOP_LENGTH)]
 
@@ -108,7 +109,9 @@ class ChatRequest(Held):
     max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
+    seed: Seed | None = None
+    random_seed: Seed | None = None
+    """The same, as Mistral's clients call it."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenId, Bias], _BIASES, BeforeValidator(_few)] | None = None
@@ -161,6 +164,10 @@ def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> Samp
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs: allowed only with logprobs", param="top_logprobs")
     held = request.held_to()
+    if request.random_seed is not None:
+        if request.seed is not None:
+            raise ApiError(400, "random_seed: allowed only without seed", param="random_seed")
+        request = request.model_copy(update={"seed": request.random_seed})
     try:
         return _params(request, held, max_tokens, temperature)
     except ValueError as error:

@@ -3,7 +3,7 @@
 Beginning a request takes a millisecond and more of the loop. Those that arrive together are otherwise all begun in one
 round of the loop, in which nothing else is looked at, a stream's next words included.
 
-Why so: decision 120 in docs/LOG.md.
+Why so: decision 119 in docs/LOG.md.
 """
 
 from __future__ import annotations
