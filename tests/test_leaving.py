@@ -16,10 +16,14 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from server_double import FakeEngine, live
-from steersman.artifact.manifest import write_manifest
+from steersman.artifact.manifest import identity, read_manifest, verify, write_manifest
+from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import AccountsConfig
-from steersman.rounds.gather import GATHERED, INDEX
+from steersman.rounds.feedback_rules import apply_rules
+from steersman.rounds.gather import COUNTS, GATHERED, INDEX, Material, read_lines, write_gathered
+from steersman.rounds.leaving import leave
+from steersman.rounds.provenance import deleted, rounds_of
 from steersman.server.app import create_app
 from steersman.server.team import Team
 from steersman.store import NotFound, Store, StoreError
@@ -184,7 +188,10 @@ def learned(root: Path, *records: str) -> None:
     folder.mkdir(parents=True)
     rows = [{"id": id_, "rule": "label", "by": "ben", "used": True} for id_ in records]
     (folder / INDEX).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    write_manifest(folder, GATHERED, {}, {}, {}, ())
+    manifest = write_manifest(folder, GATHERED, {}, {}, {}, ())
+    model = root / "rounds/001/kto"
+    model.mkdir()
+    write_manifest(model, "kto", {}, {GATHERED: identity(manifest)})
 
 
 def app_of(store: Store, root: Path) -> Any:
@@ -302,3 +309,41 @@ def test_leaving_takes_the_password(store: Store, workspace: Path, monkeypatch: 
     assert client.post("/api/me/leave", json={"password": "wrong"}).status_code == 401
     assert client.post("/api/me/leave", json={"password": "right password"}).status_code == 200
     assert [user.id for user in store.accounts.users()] == [ada.id]
+
+
+def test_what_a_round_gathered_is_learned_only_where_something_was_made_of_it(store: Store, workspace: Path) -> None:
+    """Deleted while a round runs, before and after a stage; the counts were of what was gone."""
+    space, people = (
+        Workspace.open(workspace),
+        [store.accounts.add(name, Role.CHATTER).id for name in ("ann", "ben", "cid")],
+    )
+    records = []
+    for who in people:
+        question = store.add_question(store.create_conversation("c", owner=who).id, f"Where? {who}")
+        answer = store.add_answer(question.id, Completion("No.", (1,), (0.0,), "stop", "v")).id
+        store.add_feedback(answer, "dislike", user=who)
+        store.add_feedback(answer, "edit", edited=f"There, {who}.", user=who)
+        records.append([f.id for f in store.feedback() if f.user == who])
+    said = list(store.feedback())
+    material = Material(tuple(apply_rules(said, [], {})), frozenset(f.id for f in said), {})
+    gathered = write_gathered(space, material, {})
+    before = json.loads((gathered / COUNTS).read_text())
+    assert leave(space, store, people[0], anyway=True).not_learned == 2
+    verify(gathered)
+    counts = json.loads((gathered / COUNTS).read_text())
+    assert (before["new"], counts["new"]) == (3, 2)
+    assert counts["rules"]["edit"] == {"records": 3, "used": 2, "dropped": {"deleted before it was learned": 1}}
+    assert counts["made"]["demonstrations"] == counts["made"]["comparisons"] == {"new": 2, "old": 0}
+    assert len(read_lines(gathered / "demonstrations.jsonl")) == 2
+    assert [one["learned"] for one in rounds_of(space, records[0][0])] == [False]
+    folder = space.stage_dir("sft")
+    folder.mkdir(parents=True)
+    write_manifest(folder, "sft", {}, {GATHERED: identity(read_manifest(gathered))})
+    entry = space.promote("sft", 1)
+    left = leave(space, store, people[1], anyway=False)  # the dislike too: an edit says it
+    assert (left.not_learned, left.rounds, left.models) == (0, (1,), (entry["path"],))
+    verify(gathered)
+    assert json.loads((gathered / COUNTS).read_text()) == counts
+    assert [one["learned"] for one in rounds_of(space, records[1][1])] == [True]
+    assert deleted(space, entry) == 1
+    assert people[1] not in (gathered / INDEX).read_text()

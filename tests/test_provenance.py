@@ -78,5 +78,5 @@ def test_what_cannot_be_named_any_more_is_said(space: Workspace) -> None:
     assert "rankings of round 1 is gone" in unknown
     assert any("the manifest holds a hash" in text for text in unknown)
     assert json.loads(json.dumps(about(space, "message-7")))["stored"] is False
-    with pytest.raises(ValueError, match="none was ever stored"):
+    with pytest.raises(ValueError, match="none of that id is stored or was learned"):
         about(space, "nobody-1")

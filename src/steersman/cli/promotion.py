@@ -38,7 +38,11 @@ def promote(
         emit(as_json, made.to_json(), f"{made.entry['path']} is the current model already")
         return
     forced = f"; forced against: {made.forced_against}" if made.forced_against else ""
-    emit(as_json, made.to_json(), f"{made.entry['path']} is now the current model{forced}")
+    gone = (
+        f"; it has learned {made.deleted} records that people deleted (steersman round --without ID makes one without)"
+    )
+    told = f"{made.entry['path']} is now the current model{forced}{gone if made.deleted else ''}"
+    emit(as_json, made.to_json(), told)
 
 
 def rollback(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

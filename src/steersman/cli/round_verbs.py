@@ -87,8 +87,8 @@ def _told(found: dict[str, Any]) -> str:
         lines += [f"    {one['id']}  {one['rule']}  by {one['by'] or '(no name)'}" for one in source["records"]]
         lines += [f"    unknown: {text}" for text in source["unknown"]]
     for one in found["learned_by"]:
-        word = "learned" if one["learned"] else "left out"
-        lines.append(f"round {one['round']} {word} it{', and was promoted' if one['promoted'] else ''}")
+        word = "learned it" if one["learned"] else "left it out"
+        lines.append(f"round {one['round']} {word}{', and was promoted' if one['promoted'] else ''}")
         lines += [f"    {row['id']}  {row['rule']}  {row.get('why') or 'used'}" for row in one["records"]]
     if not found["learned_by"]:
         lines.append("no round has learned it")

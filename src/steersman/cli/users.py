@@ -206,7 +206,8 @@ def users_delete(
         user = store.accounts.named(name)
         found = leaving.look(space, store, user.id)
         if not yes:
-            raise ValueError(f"{user.name} has {found.text()}\nexpected --yes, if that is to go for good")
+            has = "; ".join(found.text().split("\n"))
+            raise ValueError(f"{user.name} has {has}; expected --yes, if that is to go for good")
         found = leaving.leave(space, store, user.id, anyway=True)
         store.audit.add("", "user deleted", "", **found.noted())
     emit(as_json, {"name": user.name, **found.to_json()}, f"{user.name} is deleted: {found.text()}")

@@ -1,6 +1,6 @@
 """Which writers of many conversations are the team: those who take part in most of them, where nothing else tells.
 
-Why so: decision 118 in docs/LOG.md.
+Why so: decision 120 in docs/LOG.md.
 """
 
 from __future__ import annotations

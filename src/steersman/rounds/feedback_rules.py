@@ -30,6 +30,7 @@ from steersman.types import Conversation, Feedback, Grade, Ranking
 
 EDIT, PREFERENCE, LABEL, RANKING, FLAG = "edit", "regenerate-then-like", "label", "ranking", "flag"
 DEMONSTRATION = "demonstration"
+SAID_BY_EDIT = "an edit of the same answer says it"
 RULES = (DEMONSTRATION, EDIT, PREFERENCE, LABEL, RANKING, FLAG)
 PRIVATE = "private"
 """The flag of an answer that holds what nobody may learn, be it as a bad example."""
@@ -147,7 +148,7 @@ def _of_feedback(said: Feedback, context: _Context) -> Learned:
     if said.id in context.spent:
         return replace(plain, rule=PREFERENCE)
     if (_about(said), said.answer) in context.edited:
-        return plain.dropped("an edit of the same answer says it")
+        return plain.dropped(SAID_BY_EDIT)
     if not said.answer:
         return plain.dropped("the answer is empty")
     if said.kind == "like" and (said.prompt.id, said.answer) in context.flagged:

@@ -9,20 +9,22 @@ Why so: decision 69 in docs/LOG.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from steersman import locks
+from steersman.artifact.files import write_json
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, tree_hashes, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.feedback_rules import message_of, record_of
-from steersman.rounds.gather import DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
-from steersman.rounds.provenance import holders, learned_in
+from steersman.rounds.gather import COUNTS, DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
+from steersman.rounds.provenance import holders, learned_in, read_from
 
+DELETED = "deleted before it was learned"
 ERASED = "records that people deleted are no longer in it"
 
 
@@ -93,7 +95,7 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
     gone, changed = set(records), []
     for number in space.rounds():
         folder = space.stage_dir(GATHERED, number)
-        changed += _rewritten(folder, gone, (DEMONSTRATIONS, RANKINGS, LABELS, INDEX))
+        changed += _rewritten(folder, gone, (DEMONSTRATIONS, RANKINGS, LABELS, INDEX), read_from(space, number))
         changed += _rewritten(space.stage_dir("rankings", number), gone, (RANKINGS_FILE,))
     sets = dataset.datasets(space)
     for info in sets:
@@ -125,27 +127,36 @@ def _without(space: Workspace, info: dataset.DatasetInfo, gone: Collection[str])
     return [info.path]
 
 
-def _rewritten(folder: Path, gone: Collection[str], names: Collection[str]) -> list[Path]:
-    """The artifact's files without the records, and a manifest that fits them; in the index they lose their person."""
+def _rewritten(folder: Path, gone: Collection[str], names: Collection[str], learned: bool = True) -> list[Path]:
+    """The artifact's files without the records, and a manifest that fits them; in the index they lose their person.
+
+    `learned`: whether anything was made of it; else its counts are of what is left.
+    """
     if not (folder / MANIFEST_NAME).is_file():
         return []
-    changed = {}
+    changed: dict[Path, list[dict[str, Any]]] = {}
+    lost: dict[str, list[str]] = {}
     for path in (folder / name for name in names if (folder / name).is_file()):
         rows = read_lines(path)
         kept = (
-            _nameless(rows, gone)
+            _nameless(rows, gone, learned)
             if path.name == INDEX
             else [r for r in rows if not _of_one(str(r.get("id", "")), gone)]
         )
         if kept != rows:
             changed[path] = kept
+            lost[path.name] = [str(row.get("id", "")) for row in rows if row not in kept]
     old = read_manifest(folder)
     if changed or tree_hashes(folder) != old.files:  # the latter after a kill before the manifest was written
         with locks.making(folder):
             for path, kept in changed.items():
                 write_lines(path, (json.dumps(row, ensure_ascii=False) for row in kept))
             notes = tuple(dict.fromkeys((*old.notes, ERASED)))
-            write_manifest(folder, old.stage, old.config, old.inputs, old.metrics, notes)
+            counts = old.metrics
+            if not learned and (folder / INDEX) in changed:
+                counts = _recounted(old.metrics, changed[folder / INDEX], gone, lost)
+                write_json(folder / COUNTS, counts)
+            write_manifest(folder, old.stage, old.config, old.inputs, counts, notes)
     return list(changed)
 
 
@@ -154,5 +165,28 @@ def _of_one(made: str, gone: Collection[str]) -> bool:
     return made in gone or record_of(made) in gone
 
 
-def _nameless(rows: list[dict[str, Any]], gone: Collection[str]) -> list[dict[str, Any]]:
-    return [{**row, "by": ""} if row["id"] in gone else row for row in rows]
+def _nameless(rows: list[dict[str, Any]], gone: Collection[str], learned: bool) -> list[dict[str, Any]]:
+    """The index without the person; of what nothing was made of yet nothing is learned either."""
+    unused = {} if learned else {"used": False, "why": DELETED, "made": []}
+    return [
+        {**row, "by": "", "deleted": True, **(unused if row.get("used") else {})} if row["id"] in gone else row
+        for row in rows
+    ]
+
+
+def _recounted(
+    counts: Mapping[str, Any], index: Sequence[Mapping[str, Any]], gone: Collection[str], lost: Mapping[str, list[str]]
+) -> dict[str, Any]:
+    """The counts of `gather` without the records that are gone, whose lines in the files are `lost`."""
+    out: dict[str, Any] = json.loads(json.dumps({"rules": {}, "made": {}, "new": 0, **counts}))
+    rows = {row["id"]: row for row in index if row["id"] in gone}
+    for row in (row for row in rows.values() if row.get("why") == DELETED and row["rule"] in out["rules"]):
+        rule = out["rules"][row["rule"]]
+        rule["used"] -= 1
+        rule["dropped"][DELETED] = rule["dropped"].get(DELETED, 0) + 1
+        out["new"] -= bool(row.get("new"))
+    for name, what in ((DEMONSTRATIONS, "demonstrations"), (RANKINGS, "comparisons"), (LABELS, "labels")):
+        for id_ in lost.get(name, ()) if what in out["made"] else ():
+            row = rows.get(id_) or rows.get(record_of(id_)) or {}
+            out["made"][what]["new" if row.get("new") else "old"] -= 1
+    return out

@@ -18,7 +18,7 @@ from steersman.artifact.files import file_sha256
 from steersman.artifact.manifest import identity, read_manifest
 from steersman.artifact.workspace import CURRENT, Workspace, renamed, renamed_keys
 from steersman.progress import note as say
-from steersman.rounds import registry
+from steersman.rounds import provenance, registry
 from steersman.rounds.opened import SERVED, opened
 from steersman.types import Manifest
 
@@ -44,9 +44,11 @@ class Promotion:
     changed: bool
     """False where the model was the current one already"""
     forced_against: str | None
+    deleted: int = 0
+    """Records that people deleted, and that the model has learned."""
 
     def to_json(self) -> dict[str, Any]:
-        told = {"promoted": self.entry, "changed": self.changed}
+        told = {"promoted": self.entry, "changed": self.changed, "deleted_records": self.deleted}
         return told | ({"forced_against": self.forced_against} if self.changed else {})
 
 
@@ -182,7 +184,7 @@ def promote(
         raise Refused(reason, "anyway")
     changed = not history or history[-1]["identity"] != identity(manifest)
     entry = space.promote(stage, round_)  # where nothing changes, it makes a damaged copy whole
-    return Promotion(entry, changed, reason if changed else None)
+    return Promotion(entry, changed, reason if changed else None, provenance.deleted(space, entry))
 
 
 def promote_best(space: Workspace) -> None:

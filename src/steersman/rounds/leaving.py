@@ -94,7 +94,12 @@ def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) 
     if found.not_learned and not anyway:
         raise NotLearned(found.not_learned)
     store.owned.check_leaving(user_id)
-    files = erase(space, store.owned.records(user_id)) if space is not None else []
+    files: list[str] = []
+    if space is not None:
+        records = store.owned.records(user_id)
+        lost = store.standing(records)
+        files = erase(space, records)  # what a round gathered and nothing was made of yet was not learned
+        found = dataclasses.replace(found, rounds=learned_in(space, records), not_learned=len(unlearned(space, lost)))
     _, images = store.owned.delete(user_id)
     if images and space is not None:
         media = Media(space.root)

@@ -16,7 +16,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
 from steersman.rounds.export import EDITS, RANKINGS_FILE
-from steersman.rounds.feedback_rules import DEMONSTRATION, EDIT, LABEL, RANKING, message_of
+from steersman.rounds.feedback_rules import DEMONSTRATION, EDIT, LABEL, RANKING, SAID_BY_EDIT, message_of
 from steersman.rounds.gather import GATHERED, INDEX, read_lines
 from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
@@ -157,10 +157,13 @@ def rounds_of(space: Workspace, record: str) -> list[dict[str, Any]]:
 
 
 def unlearned(space: Workspace, records: Collection[str]) -> list[str]:
-    """Those of the records that no round has learned."""
+    """Those of the records that no round has learned, nor the edit that says the same."""
     known: set[str] = set()
     for number in space.rounds() if records else ():
-        known |= {row["id"] for row in _rows(space, number) if row.get("used", True)}
+        rows = _rows(space, number)
+        edited = {message_of(row["id"]) for row in rows if row["rule"] == EDIT and row.get("used", True)}
+        said = (row for row in rows if row.get("why") == SAID_BY_EDIT and message_of(row["id"]) in edited)
+        known |= {row["id"] for row in (*(row for row in rows if row.get("used", True)), *said)}
     return [id_ for id_ in records if id_ not in known]
 
 
@@ -190,6 +193,17 @@ def holders(space: Workspace, records: Collection[str]) -> list[Entry]:
     return [entry for entry in space.history() if has(entry)]
 
 
+def deleted(space: Workspace, entry: Entry) -> int:
+    """How many records that people deleted since a promoted model has learned."""
+    return len({one["id"] for source in behind(space, entry) for one in source.records if one.get("deleted")})
+
+
+def read_from(space: Workspace, round_: int) -> bool:
+    """Whether any stage of the round has been made of what the round gathered."""
+    places = round_folder(space, round_).glob(f"*/{MANIFEST_NAME}")
+    return any(GATHERED in renamed_keys(read_manifest(path.parent).inputs) for path in places)
+
+
 def _promoted(space: Workspace, round_: int) -> bool:
     path = round_folder(space, round_) / DECISION
     if path.is_file():
@@ -216,7 +230,10 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
             if _is_task(store, id_):
                 return out | {"stored": True}
     if not out["learned_by"]:
-        raise ValueError(f"{id_}: expected the id of an answer, a feedback record or a ranking; none was ever stored")
+        raise ValueError(
+            f"{id_}: expected the id of an answer, a feedback record or a ranking; none of that id is stored or was "
+            "learned (what no round has learned leaves no trace when it is deleted)"
+        )
     return out | {"stored": False}
 
 
