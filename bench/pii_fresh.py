@@ -230,3 +230,75 @@ PLACES = {
 """,
 }
 """Thirty of people before 的, and thirty of towns and brands there. Written before the rules for towns, measured once after them."""
+BRANDS = {
+    "zh": """
+元气森林的气泡水还有货吗
+江小白的瓶子碎了一个
+樊文花的面膜能退吗
+[name:樊文华]的快递放门口就行
+马应龙的药膏过期了
+[name:马应辉]的订单请合并
+安井的丸子化冻了
+林内的热水器怎么报修
+[name:林内秀]的热水器怎么报修
+万家乐的燃气灶打不着火
+戴森的吸头坏了
+高露洁的牙膏漏了
+[name:高露]的退款到了没
+左丹奴的T恤缩水
+白象的泡面少一包
+[name:白小象]的地址填错了
+韩束的水乳过敏
+[name:韩舒]的电话打不通
+徐福记的糖不新鲜
+周黑鸭的鸭脖太咸
+[name:周海娅]的包裹签收了吗
+毛戈平的粉底液色号怎么选
+于小菓的月饼盒压坏了
+[name:于晓果]的发票抬头要改
+霍尼韦尔的净化器滤芯多少钱
+卡姿兰的口红断了
+温碧泉的套装少了小样
+[name:温碧霞]的积分怎么没了
+钟薛高的雪糕化了
+柳桂坊的被子掉毛
+[name:柳桂芳]的快递单号发我一下
+丁家宜的防晒霜过期了吗
+[name:丁家仪]的会员卡丢了
+康巴赫的锅粘底
+詹记的桃酥碎了
+[name:詹纪然]的押金什么时候退
+宋河的酒瓶漏了
+[name:宋何清]的身份证照片传不上去
+田七的牙膏味道变了
+[name:田琪]的手机号换了
+""",
+}
+"""People and brands before 的, most of which no list has."""
+SAINTS = {
+    "en": """
+We moved to San Bruno last year.
+Ship it to San Marcos, Texas please.
+My parcel is stuck in Santa Clara.
+Is there a shop near St. Louis?
+I flew into Fort Collins yesterday.
+The store in Port Arthur is closed.
+She lives in Saint Albans now.
+A hotel at Lake Charles would be fine.
+Mount Vernon is too far for pickup.
+Do you deliver to Cape Elizabeth?
+The branch on San Pedro Street was closed.
+Trains to Los Alamos are full.
+This is [name:Ramon Ortiz], order still missing.
+Please call [name:Clara Whitman] back.
+[name:Bruno Keller] never got the refund.
+My name is [name:Elizabeth Warren], I live in Fort Wayne.
+Best regards, [name:Charles Pope]
+I spoke with [name:Marcos Diaz] from billing.
+Can you change it to [name:Louis Armand]?
+[name:Rosa Delgado] in Santa Rosa signed for it.
+The courier said [name:Vernon Hughes] took it.
+Ask [name:Arthur Quinn] about the invoice.
+""",
+}
+"""Towns whose names begin with San, Fort and the like and go on with a first name, beside people."""

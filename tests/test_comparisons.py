@@ -323,6 +323,74 @@ def test_logged_samples_of_lm_evaluation_harness(tmp_path: Path) -> None:
     assert over["difference"]["value"] == pytest.approx(2 / 3)
 
 
+def test_lists_filters_and_old_forms_of_the_harness(tmp_path: Path) -> None:
+    """Lists were dropped in silence, a number as target was a score, a task of two filters counted twice."""
+    for name, right in (("old", False), ("new", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for task, row in {
+            "gsm8k": [  # twice, by two filters
+                {"filter": f"{kind}-match", "metrics": ["exact_match"], "exact_match": right}
+                for kind in ("strict", "flexible")
+            ],
+            "ifeval": [
+                {"metrics": ["inst_level_strict_acc", "bleu"], "inst_level_strict_acc": [right, True], "bleu": "a"}
+            ],
+            "wikitext": [{"metrics": ["word_perplexity"], "word_perplexity": [-300.0 + 100 * right, 100]}],
+            "hellaswag": [{"metrics": None, "acc": float(right), "target": 3, "filtered_resps": [-1.0, True]}],
+        }.items():  # fmt: skip
+            rows = [
+                {**logged(i, 0.0, "x"), "filter": "none", **{"acc": None, "acc_norm": None}, **one}
+                for i in range(20)
+                for one in row
+            ]
+            write_jsonl(folder / f"samples_{task}.jsonl", rows)
+    told = run("compare-answers", str(tmp_path / "old"), str(tmp_path / "new"), "-s", "eval.bootstrap=100")
+    assert {pair["measure"]: round(pair["difference"]["value"], 6) for pair in told["pairs"]} == {
+        "gsm8k (flexible-match): exact_match": 1.0,
+        "gsm8k (strict-match): exact_match": 1.0,
+        "hellaswag: acc": 1.0,
+        "ifeval: inst_level_strict_acc (mean a prompt)": 0.5,
+        "wikitext: word_perplexity (log-likelihood a unit)": 1.0,
+    }
+    assert told["n"] == 80
+    (over,) = told["over_tasks"]
+    assert len(over["measures"]) == 3
+    assert over["difference"]["value"] == pytest.approx(2.5 / 3)
+    assert told["runs"]["new"]["left_out"] == {"metrics that are no number of one answer (bleu)": 20}
+
+
+def test_files_of_mt_bench_and_alpaca_eval(tmp_path: Path) -> None:
+    judged = [
+        {"question_id": i, "model": name, "judgment": "Rating", "score": -1 if i == 3 else score, "turn": turn}
+        for name, score in (("old", 5), ("new", 7)) for i in range(6) for turn in (1, 2)
+    ]  # fmt: skip
+    path = write_jsonl(tmp_path / "single.jsonl", judged)
+    told = run("compare-answers", f"{path}@old", f"{path}@new", "-s", "eval.bootstrap=100")
+    assert [(p["measure"], p["n"], p["difference"]["value"]) for p in told["pairs"]] == [
+        ("turn 1: score", 5, 2),
+        ("turn 2: score", 5, 2),
+    ]
+    assert told["runs"]["new"]["left_out"] == {"judgments without a score": 2}
+    for name in ("old", "new"):
+        rows = [
+            {"question_id": i, "answer_id": str(i), "model_id": name, "choices": [{"index": 0, "turns": ["a", name]}]}
+            for i in range(3)
+        ]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    given = read(str(tmp_path / "new.jsonl")).answers.values()
+    assert [one.answer for (one,) in given] == ["a", "new"] * 3
+    noted = [
+        {"instruction": f"Do {i}", "output_1": "a", "generator_1": "old", "output_2": "b", "generator_2": "new"}
+        | {"preference": 1.75 if i else None}
+        for i in range(6)
+    ]  # fmt: skip
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(noted), encoding="utf-8")
+    found = read(f"{path}@new").answers.values()
+    assert [one.scores for (one,) in found] == [{}, *[{"preferred": 0.75}] * 5]
+
+
 def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
     one = write_jsonl(tmp_path / "one.jsonl", [{"id": "1", "answer": "a"}])
     two = write_jsonl(tmp_path / "two.jsonl", [{"id": "2", "answer": "a"}])

@@ -169,6 +169,17 @@ def test_variables_of_a_script(tmp_path: Path) -> None:
         ("sft.yaml", "model_name_or_path: m\nnum_train_epochs: 2\nlearning_rate: -1\n", "sft.optimizer.lr"),
         # trainers whose words mean other things
         ("rm.sh", "read -d '' c <<EOF\nopenrlhf.cli.train_rm --max_epochs 1\nEOF\ndeepspeed --module $c\n", "OpenRLHF"),
+        (
+            "ppo.sh",
+            "deepspeed train_ppo.py --pretrain a/b --micro_train_batch_size 1 --init_kl_coef 0.01\n",
+            "OpenRLHF",
+        ),
+        ("ppo.sh", "deepspeed main.py --actor_model_name_or_path a --actor_zero_stage 3 --bf16\n", "DeepSpeed-Chat"),
+        (
+            "grpo.yaml",
+            "model_name_or_path: m\nnum_generations: 7\n",
+            r"of grpo are not read, whose stage is here: set .grpo",
+        ),
         ("ppo.sh", "python3 -m verl.trainer.main_ppo algorithm.kl_ctrl.kl_coef=0.001 --x 1\n", "one of verl"),
         ("sft_qlora.yml", "base_model: a/b\nmicro_batch_size: 1\nlearning_rate: 2e-4\n", "one of Axolotl"),
         ("sft.yaml", "model:\n  _component_: torchtune.models.llama3\nepochs: 1\n", "one of torchtune"),

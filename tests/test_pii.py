@@ -78,6 +78,7 @@ def test_a_question_tells_what_the_answer_is() -> None:
         "Will May come in June? Mark the date. I live in Paris.",
         "print('Hello World'), Server: on. 李白是唐代诗人，当时它是魏国的都城",
         "Wie kann ich die Ware zurückgeben? Der Akku hat 5000 mAh.",
+        "Is there a shop near St. Helena, in San Ramon or in Fort Wayne?",
     ],
 )
 def test_what_is_nobodys_stays(text: str) -> None:

@@ -128,6 +128,8 @@ class Adopted:
 
 
 OTHERS = re.compile(r"(?<![a-z])(?:orpo|grpo|rloo|simpo|cpo|bco|gkd|xpo|nash|online_dpo|prm)(?![a-z])")
+UNREAD = ("grpo", "rloo")
+"""Stages of ours whose files are not read."""
 SO = "so here"
 AGAIN = "given again later: the last one counts, there as here"
 SO_HERE = ("", SO, "none here either", "as adapters", "rows are packed here in any case", LOSS)
@@ -226,7 +228,12 @@ def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
             return NAMED_SO[match[1]]
     name = f"{given.path.parent.name}/{given.path.stem}".lower()
     if match := OTHERS.search(name):
-        raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {match[0]} is no stage here")
+        what = (
+            f"those of {match[0]} are not read, whose stage is here: set [{match[0]}] in steersman.toml"
+            if match[0] in UNREAD
+            else f"{match[0]} is no stage here"
+        )
+        raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {what}")
     known = [stage for stage, names in HINTS.items() if any(name in values for name in names)]
     if not known and PAIRED & {str(loss) for loss in _list(values.get("loss_type"))}:
         known = ["dpo"]

@@ -33,7 +33,8 @@ WHOLE = ("deepspeed", "fsdp_config", "accelerator_config", "rope_scaling", "mode
 
 
 OTHERS = {
-    "OpenRLHF": re.compile(r"(?m)^[^#\n]*\bopenrlhf\.cli\b"),
+    "OpenRLHF": re.compile(r"(?m)^[^#\n]*(?:\bopenrlhf\.cli\b|--micro_(?:train|rollout)_batch_size\b)"),
+    "DeepSpeed-Chat": re.compile(r"(?m)^[^#\n]*--(?:actor|critic)_(?:model_name_or_path|zero_stage)\b"),
     "verl": re.compile(r"(?m)^[^#\n]*(?:\bverl\.trainer\b|\bactor_rollout_ref\b)"),
     "ms-swift": re.compile(r"(?m)^[^#\n]*\bswift (?:sft|rlhf|pt)\b"),
     "Axolotl": re.compile(r"(?ms)\A(?=.*^base_model:)(?=.*^(?:sequence_len|micro_batch_size|sample_packing):)"),

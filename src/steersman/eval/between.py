@@ -19,7 +19,7 @@ from steersman.eval.length_control import Outcomes, length_controlled
 from steersman.eval.many import crossed_p, holm, sign_flip_p
 from steersman.eval.over_seeds import MIN_SEEDS
 from steersman.eval.power import Spread, smallest_shown, spread_of, spread_over_seeds
-from steersman.eval.runs import Key, Run
+from steersman.eval.runs import LIKELIHOOD, Key, Run
 from steersman.eval.strengths import Compared, bradley_terry
 from steersman.eval.tasks import paired
 from steersman.eval.verdict import MIN_PROMPTS
@@ -97,13 +97,13 @@ def compare(
         pair["word_adjusted"] = pair["word"] if adjusted < 1 - LEVEL else "no evidence"
     result: dict[str, Any] = {
         "runs": {run.name: {"answers": len(run.answers), "left_out": dict(run.left_out)} for run in runs},
-        "n": len(keys),
+        "n": len({(_task(task), name) for task, name in keys}),
         "measures": list(dict.fromkeys(pair["measure"] for pair in pairs)),
         "pairs": pairs,
         "comparisons": len(pairs),
     }
     tasks = [m for m in measures if ": " in m]
-    if len({m.partition(": ")[0] for m in tasks}) > 1:
+    if len({_task(m.partition(": ")[0]) for m in tasks}) > 1:
         result["over_tasks"] = _over_tasks(pairs)
     if len(runs) > 2:
         result["strengths"] = {m: _strengths(runs, m, scores, settings) for m in measures}
@@ -197,14 +197,21 @@ def _smallest(spread: Spread | None, prompts: int, seeds: int, power: float) -> 
     return found if math.isfinite(found) else None
 
 
+def _task(name: str) -> str:
+    """A task without the filter by which its answers were read (gsm8k of "gsm8k (strict-match)")."""
+    return name.partition(" (")[0]
+
+
 def _over_tasks(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean over tasks of each pair's first measure, tasks counting alike; prompts vary within their tasks."""
     out = []
     for a, b in dict.fromkeys((p["a"], p["b"]) for p in pairs):
         first: dict[str, Mapping[str, Any]] = {}
         for pair in pairs:
-            if (pair["a"], pair["b"]) == (a, b):
-                first.setdefault(pair["measure"].partition(": ")[0], pair)
+            if (pair["a"], pair["b"]) == (a, b) and not pair["measure"].endswith(LIKELIHOOD):
+                first.setdefault(_task(pair["measure"].partition(": ")[0]), pair)
+        if len(first) < 2:
+            continue
         values = [p["difference"] for p in first.values()]
         if any(v["low"] is None or v["high"] is None for v in values):
             continue

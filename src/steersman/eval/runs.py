@@ -1,7 +1,8 @@
 """Answers of any system, read from files: what `steersman compare-answers` compares.
 
 Forms, known by their fields: lines of `steersman bench` (items.jsonl) and of a report's answers; samples that
-lm-evaluation-harness logged (--log_samples); JSON lines with a prompt and an answer, under the names that systems give.
+lm-evaluation-harness logged (--log_samples); MT-Bench's answers and judgments; AlpacaEval's outputs and annotations;
+JSON lines with a prompt and an answer, under the names that systems give.
 A run may be several files, one for each seed of training.
 """
 
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from steersman.artifact.files import hash_json
 from steersman.data.reading import Reading
@@ -24,6 +25,11 @@ from steersman.progress import note
 PROMPTS = ("messages", "prompt", "instruction", "question", "input", "query")
 ANSWERS = ("answer", "output", "response", "completion", "generation", "prediction", "model_output", "text")
 IDS = ("id", "prompt_id", "question_id", "key", "idx")
+NAMES = ("model", "generator", "model_id")
+"""Fields of the system that gave an answer."""
+NO_METRIC = ("doc_id", "doc", "target", "index", "arguments", "resps", "filtered_resps")
+"""Fields of a logged sample that score nothing."""
+LIKELIHOOD = " (log-likelihood a unit)"
 Key = tuple[str, str]
 """(task, id of the prompt)"""
 
@@ -88,12 +94,11 @@ def _one(text: str, cluster: str, left: Counter[str]) -> dict[Key, Answered]:
     out: dict[Key, Answered] = {}
     models = set()
     for file in files:
-        for line, value in _objects(file):
-            where = f"{file}:{line}"
-            models.add(str(value.get("model") or value.get("generator") or ""))
-            if at and place != text and model not in (value.get("model"), value.get("generator")):
+        for where, value in ((f"{file}:{line}", one) for line, item in _objects(file) for one in _apart(item)):
+            models.add(next((str(value[k]) for k in NAMES if value.get(k)), ""))
+            if at and place != text and model not in [value.get(k) for k in NAMES]:
                 continue
-            for key, answered in _read(value, file, where, cluster):
+            for key, answered in _read(value, file, where, cluster, left):
                 if key in out:
                     left["further answers to a prompt that has one"] += 1
                 else:
@@ -112,9 +117,43 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield record.line, record.value
 
 
-def _read(value: Mapping[str, Any], file: Path, where: str, cluster: str) -> Iterator[tuple[Key, Answered]]:
+def _apart(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The two answers of AlpacaEval's annotation, with the share in which each was preferred; else the value."""
+    if not {"output_1", "output_2", "generator_1", "generator_2"} <= value.keys():
+        return [value]
+    liked = value.get("preference")
+    shares = (2.0 - liked, liked - 1.0) if _is_score(liked) and 1 <= liked <= 2 else (None, None)
+    return [
+        {"instruction": value.get("instruction"), "output": value[f"output_{i}"], "generator": value[f"generator_{i}"]}
+        | ({} if share is None else {"scores": {"preferred": share}})
+        for i, share in enumerate(shares, 1)
+    ]
+
+
+def _bench(value: Mapping[str, Any], left: Counter[str]) -> Iterator[tuple[Key, Answered]]:
+    """MT-Bench: an answer of several turns, or a judgment of one; a judge who gave no score wrote -1."""
+    name = str(value["question_id"])
+    if "choices" in value:
+        turns = value["choices"][0]["turns"] if value["choices"] else []
+        for i, turn in enumerate(turns, 1):
+            said = turn.get("content", "") if isinstance(turn, Mapping) else turn
+            yield (f"turn {i}", name), Answered(None, str(said), {})
+    elif _is_score(value["score"]) and value["score"] >= 0:
+        key = (f"turn {value['turn']}", name)
+        yield key, Answered(None, "", {"score": float(value["score"])})
+    else:
+        left["judgments without a score"] += 1
+
+
+def _read(
+    value: Mapping[str, Any], file: Path, where: str, cluster: str, left: Counter[str]
+) -> Iterator[tuple[Key, Answered]]:
     if {"doc_id", "doc", "resps"} <= set(value):
-        yield _logged(value, file, cluster)
+        yield _logged(value, file, cluster, left)
+    elif {"question_id", "answer_id", "choices"} <= set(value) or {"question_id", "judgment", "score", "turn"} <= set(
+        value
+    ):
+        yield from _bench(value, left)
     elif isinstance(value.get("completions"), list):
         prompt = Conversation.from_json(value.get("prompt"), where)
         for one in value["completions"][:1]:
@@ -123,11 +162,27 @@ def _read(value: Mapping[str, Any], file: Path, where: str, cluster: str) -> Ite
         yield _plain(value, where, cluster)
 
 
-def _logged(value: Mapping[str, Any], file: Path, cluster: str) -> tuple[Key, Answered]:
+def _metrics(value: Mapping[str, Any], left: Counter[str]) -> dict[str, float]:
+    """The numbers by which a logged sample is scored: of several (an instruction each) their mean, of a likelihood and
+    its units their quotient; others are counted."""
+    out: dict[str, float] = {}
+    given = value.get("metrics")
+    for name in given if isinstance(given, list) and given else [n for n in value if n not in NO_METRIC]:
+        found = value.get(name)
+        if _is_score(found):
+            out[name] = float(found)
+        elif isinstance(found, list) and found and all(isinstance(one, bool) for one in found):
+            out[f"{name} (mean a prompt)"] = sum(found) / len(found)
+        elif isinstance(found, list) and len(found) == 2 and all(map(_is_score, found)) and found[1] >= 1:
+            out[f"{name}{LIKELIHOOD}"] = found[0] / found[1]
+        elif given:
+            left[f"metrics that are no number of one answer ({name})"] += 1
+    return out
+
+
+def _logged(value: Mapping[str, Any], file: Path, cluster: str, left: Counter[str]) -> tuple[Key, Answered]:
     """A sample of lm-evaluation-harness: its metrics are the scores; several answers are shown as one text."""
     task = re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", file.name.removesuffix(".jsonl"))
-    names = [n for n in value.get("metrics", ()) if _is_score(value.get(n))]
-    names = names or [n for n, v in value.items() if n not in ("doc_id",) and _is_score(v)]
     said = value.get("filtered_resps") or value["resps"]
     answer = said[0] if len(said) == 1 else said
     answer = answer if isinstance(answer, str) else str(answer)
@@ -137,7 +192,7 @@ def _logged(value: Mapping[str, Any], file: Path, cluster: str) -> tuple[Key, An
         task += "" if filtered == "none" else f" ({filtered})"
     doc = value["doc"] if isinstance(value["doc"], dict) else {}
     text = next((str(doc[k]) for k in PROMPTS if isinstance(doc.get(k), str)), str(value["doc"]))
-    scores = {n: float(value[n]) for n in names}
+    scores = _metrics(value, left)
     prompt = Conversation(name, (Message("user", text),))
     return (task, name), Answered(prompt, answer, scores, str(doc.get(cluster, "")) if cluster else "")
 
@@ -170,7 +225,7 @@ def _hash(prompt: Conversation | None) -> str:
     return hash_json([m.to_json() for m in prompt.messages])[:16]
 
 
-def _is_score(value: Any) -> bool:
+def _is_score(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
 
 

@@ -30,7 +30,7 @@ from steersman.rounds.inputs import base_model
 from steersman.rounds.make import make_all
 from steersman.rounds.opened import DECISION, Opened, decided, next_number, open_round, opened, round_folder
 from steersman.rounds.other_process import ask
-from steersman.rounds.provenance import holders, learned, learned_in
+from steersman.rounds.provenance import holders, learned, rounds_of
 from steersman.rounds.registry import Stage
 from steersman.rounds.stages.report import REWARD
 from steersman.store import Store
@@ -227,7 +227,7 @@ def _check_without(space: Workspace, without: Collection[str], found: Material) 
     if unknown and space.has_store:
         with Store.open(space.store) as store:  # what was taken back is there too
             unknown -= {id_ for record in store.records(ids=unknown) for id_ in (record, message_of(record))}
-    unknown = {id_ for id_ in unknown if not learned_in(space, [id_])}  # what was forgotten
+    unknown = {id_ for id_ in unknown if not rounds_of(space, id_)}  # what was forgotten
     if unknown:
         raise ValueError(
             f"--without {min(unknown)}: expected a record, an answer or a ranking task; none was ever stored or learned"
