@@ -151,6 +151,15 @@ def test_a_table_of_wecom_says_who_is_who_and_what_is_no_words(tmp_path: Path) -
     )
 
 
+def test_who_says_the_same_again_is_kept_where_rows_have_their_conversations_time(tmp_path: Path) -> None:
+    table = "conversation_id,role,text,created_at\n" + "".join(
+        f"1,{role},{text},2024-01-05 11:42:10\n"
+        for role, text in [("user", "Blue?"), ("agent", "Yes."), ("user", "Big?"), ("agent", "Yes.")]
+    )
+    (chat,) = said(read(tmp_path, table, "rows.csv"))
+    assert [text for _, text in chat] == ["Blue?", "Yes.", "Big?", "Yes."]
+
+
 def test_posts_that_say_whether_the_requester_wrote_and_lists_of_one_writer(tmp_path: Path) -> None:
     """Kayako's pages, and LiveAgent's groups, whose messages were taken for both sides in turn."""
     at = "2024-01-05T11:4{}:00+00:00"

@@ -342,7 +342,8 @@ class Rows:
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
         ids = 2 * len({row[8] for row in rows}) > len(rows) and any(row[8] for row in rows)  # else no message's id
-        once = {_own(row, ids) or i: row for i, row in reversed([*enumerate(rows)])}
+        timed = 2 * len({row[4] for row in rows}) > len(rows)  # else it is the conversation's time
+        once = {_own(row, ids, timed) or i: row for i, row in reversed([*enumerate(rows)])}
         again = "the same id, words and time" if ids else "the same writer, words and time"
         self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(once)
         rows = [*reversed(once.values())]
@@ -363,9 +364,9 @@ class Rows:
             yield piece[0].line, {**named, "messages": answered(turns, self._notes), DESK: True}
 
 
-def _own(row: tuple[Any, ...], ids: bool) -> tuple[Any, ...] | None:
+def _own(row: tuple[Any, ...], ids: bool, timed: bool) -> tuple[Any, ...] | None:
     """What a message alone has: its id, or where there are none its writer, words and hour; None where that is open."""
-    told = row[8] if ids else row[4] is not None and row[4] % 86400
+    told = row[8] if ids else timed and row[4] is not None and row[4] % 86400
     return (row[8] if ids else "", *row[2:5]) if told else None
 
 
