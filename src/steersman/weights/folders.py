@@ -37,6 +37,7 @@ from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
 from steersman.weights.gguf import completed, cut_words
+from steersman.weights.pieces import from_files
 from steersman.weights.resolve import TOKENIZERS
 
 Model = Any
@@ -123,7 +124,7 @@ def read_tokenizer(folder: Path) -> Any:
             checks.read_object(folder / name)
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            tokenizer = from_files(folder)
             ids = tokenizer("a 1\n您é😀")["input_ids"]
             tokenizer.decode(ids)
             set_pad_token(tokenizer)
