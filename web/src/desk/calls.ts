@@ -61,7 +61,10 @@ export interface Measured {
   low: number | null
   high: number | null
   units: number
+  /** Of two people: who always says the same, so that kappa measures nothing: '', 'a', 'b' or 'ab'. */
+  constant: string
 }
+export type Pair = { kind: Kind; a: string; b: string; judge: boolean } & Measured
 export interface Labeler {
   name: string
   labels: number
@@ -79,7 +82,7 @@ export interface Labeler {
 export interface Team {
   labelers: Labeler[]
   agreement: Partial<Record<Kind, Measured>>
-  pairs: ({ kind: Kind; a: string; b: string; judge: boolean } & Measured)[]
+  pairs: Pair[]
   undecided: number
   names: Record<string, string>
   progress: Partial<Record<Kind, { tasks: number; done: number; labels: number }>>
@@ -121,7 +124,7 @@ export const calls = {
       labeler,
       messages: messages.map(({ role, content }) => ({ role, content })),
     }),
-  label: (labeler: string, task: string, given: Given) => json<{ queues: Queues }>('POST', at(task, '/label'), { labeler, ...given }),
+  label: (labeler: string, task: string, given: Given) => json<{ queues: Queues; replaced: boolean }>('POST', at(task, '/label'), { labeler, ...given }),
   history: (labeler: string) => json<(Label & { prompt: string })[]>('GET', `/api/desk/history${by(labeler)}`),
   team: () => json<Team>('GET', '/api/desk/team'),
   tasks: (kind: Kind | '') => json<{ tasks: Overview[]; names: Record<string, string> }>('GET', `/api/desk/tasks${kind ? `?kind=${kind}` : ''}`),
