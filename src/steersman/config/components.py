@@ -50,7 +50,7 @@ class RankingRowsConfig(RowsConfig):
 
     batch_prompts: int = opt(8, "Prompts (each with all its ranked answers) per optimizer step.", low=1)
     row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
-    long: str = opt("skip", LONG_DOC.format("a ranking"), LONG)
+    long: str = opt("skip", LONG_DOC.format("a ranking"), LONG, before="skip")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class AnswerRowsConfig(RowsConfig):
     """How prompts with their sampled answers are packed into rows."""
 
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
-    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG, before="skip")
 
 
 @dataclass(frozen=True)

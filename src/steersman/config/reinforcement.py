@@ -77,6 +77,7 @@ class PolicyOptimizerConfig:
         0.0,
         "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from a "
         "sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it is.",
+        before=0.0,
     )
     adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
@@ -102,6 +103,7 @@ class CriticConfig:
         0.0,
         "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the policy.",
         was="critic_step",
+        before=0.0,
     )
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
     value_coef: float = opt(
@@ -146,12 +148,16 @@ class KlConfig:
         "Adaptive KL: first share of the iterations, in which a KL below target is no reason for a lower price.",
         high=1,
         was="kl_rise",
+        before=0.0,
     )
-    ahead: int = opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead")
+    ahead: int = opt(
+        2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead", before=0
+    )
     draw_back: bool = opt(
         True,
         "Keep no policy whose held-out KL is a quarter beyond the target; draw the last one back to the SFT model.",
         was="kl_draw_back",
+        before=False,
     )
     draw_on: bool = opt(
         True,
@@ -188,6 +194,7 @@ class ScoreConfig:
         True,
         "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives have "
         "a scale already.",
+        before=False,
     )
     reward_weight: float = opt(1.0, "Weight of the reward models' score beside the rules.")
     rules: list[RuleConfig] = dataclasses.field(
@@ -236,19 +243,21 @@ class SelectionConfig:
     """Held-out evaluations, by which the kept checkpoint is chosen."""
 
     eval_prompts: int = opt(64, "Held-out prompts for choosing the best checkpoint.", low=1)
-    eval_answers: int = opt(1, "Answers to each of them; several share the reading of the prompt.", low=1)
+    eval_answers: int = opt(1, "Answers to each of them; several share the reading of the prompt.", low=1, before=1)
     eval_every: int = opt(5, "Iterations between such evaluations.", low=1)
     judge: str = opt(
         "validator",
         "Whose scores choose: the validation reward model, which PPO never follows, or the reward PPO maximises.",
         ("validator", "reward"),
         was="selection_judge",
+        before="reward",
     )
     confidence: float = opt(
         0.5,
         "How sure the gain over the SFT model must be (one-sided), else that is kept; 0.5: its mean is above 0; "
         "0: the best reward wins.",
         high=0.9999,
+        before=0.0,
     )
 
 
