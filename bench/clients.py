@@ -2,11 +2,11 @@
 """Unchanged clients against a running server -> docs/CLIENTS.md, a matrix of client and feature.
 
     steersman serve --port 8000 &
-    python bench/clients.py --url http://127.0.0.1:8000 --model NAME --python VENV/bin/python --aider VENV2/bin/aider --node DIR
+    python bench/clients.py --url http://127.0.0.1:8000 --model NAME --python VENV/bin/python VENV2/bin/python --aider VENV3/bin/aider --node DIR
 
-`--python`: of a virtual environment with the Python clients (openai, anthropic, litellm, langchain-openai,
-llama-index-llms-openai-like, llm); `--node`: a folder where npm installed openai and @anthropic-ai/sdk. What is not
-installed is left out of the matrix and named. Features that need what the served model's template lacks (tools) are
+`--python`: of virtual environments with the Python clients (openai, anthropic, litellm, langchain-openai, `llm` in the
+first; see `client_checks.py`), each tried where one is not installed in those before; `--node`: a folder where npm
+installed openai, @anthropic-ai/sdk, ai and the like. What is not installed is named and left out of the matrix. Features that need what the served model's template lacks (tools) are
 told as refused, with the server's own words: a refusal in the client's own error class is the right answer there.
 Clients whose servers do not install here are rows "(requests)": their bodies of `client_forms.py`. `--forms` runs these
 alone, and leaves the other rows as they are.
@@ -22,11 +22,15 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from client_checks import LIBRARIES, NODE_HEADS, NODE_LIBRARIES
 from client_forms import FORMS, Form, read
 
+Rows = dict[str, dict[str, str]]
+Wanted = Callable[[str], bool]
 OUT = Path(__file__).parent.parent / "docs" / "CLIENTS.md"
 SECONDS = 180
 TOOL = '{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{}}}}'
@@ -116,6 +120,8 @@ HEADS = {
     "openai (Node)": "import OpenAI from 'openai'; const c=new OpenAI({baseURL:URL_+'/v1',apiKey:'k',maxRetries:0});",
     "anthropic (Node)": "import A from '@anthropic-ai/sdk'; const c=new A({baseURL:URL_,apiKey:'k',maxRetries:0});",
 }
+NODE |= NODE_LIBRARIES
+HEADS |= NODE_HEADS
 COLUMNS = (
     "models chat stream tools|forced tool|JSON schema|responses|embeddings|moderations|completions|count tokens|errors"
 )
@@ -138,6 +144,7 @@ def ran(command: list[str], cwd: str | None = None) -> str:
     if done.returncode == 0:
         return "yes"
     told = done.stderr + done.stdout
+    print(told[-3000:], file=sys.stderr)
     return _refused(told or f"exit {done.returncode}")
 
 
@@ -161,32 +168,50 @@ def sent(form: Form, server: Server) -> str:
         return _refused(repr(error))
 
 
-def form_rows(server: Server) -> dict[str, dict[str, str]]:
+def form_rows(server: Server, wanted: Wanted) -> Rows:
     return {
         f"{client} (requests)": {feature: sent(form, server) for feature, form in forms.items()}
         for client, forms in FORMS.items()
+        if wanted(client)
     }
 
 
-def python_rows(python: str, server: Server) -> dict[str, dict[str, str]]:
+ABSENT = ("No module named", "Cannot find package")
+"""What Python and Node say where a client is not installed."""
+
+
+def row_of(client: str, checks: dict[str, str], attempts: list[Callable[[str], str]]) -> dict[str, str]:
+    """One client's cells, from the first of `attempts` (ways to run code) in which it is installed; {} where none."""
+    for attempt in attempts:
+        row = {}
+        for feature, code in checks.items():
+            row[feature] = attempt(code)
+            if any(absent in row[feature] for absent in ABSENT):
+                break
+        else:
+            print(f"{client}: {row}", file=sys.stderr, flush=True)
+            return row
+    print(f"{client}: not installed", file=sys.stderr, flush=True)
+    return {}
+
+
+def python_rows(pythons: list[str], server: Server, wanted: Wanted) -> Rows:
     head = f"URL={server.url!r}; MODEL={server.model!r}\n"
-    return {
-        client: {feature: ran([python, "-c", head + code]) for feature, code in checks.items()}
-        for client, checks in CHECKS.items()
-    }
+    attempts = [lambda code, python=python: ran([python, "-c", head + code]) for python in pythons]
+    every = CHECKS | LIBRARIES
+    return {client: row_of(client, checks, attempts) for client, checks in every.items() if wanted(client)}
 
 
-def node_rows(folder: str, server: Server) -> dict[str, dict[str, str]]:
-    rows: dict[str, dict[str, str]] = {}
+def node_rows(folder: str, server: Server, wanted: Wanted) -> Rows:
+    rows, command = {}, ["node", "--input-type=module", "-e"]
     for client, checks in NODE.items():
         head = f"const URL_={server.url!r}, MODEL={server.model!r}, M=[{{role:'user',content:'Hi'}}]; {HEADS[client]}\n"
-        rows[client] = {
-            feature: ran(["node", "--input-type=module", "-e", head + code], folder) for feature, code in checks.items()
-        }
+        if wanted(client):
+            rows[client] = row_of(client, checks, [lambda code, head=head: ran([*command, head + code], folder)])
     return rows
 
 
-def tool_rows(python: str, aider: str, server: Server) -> dict[str, dict[str, str]]:
+def tool_rows(python: str, aider: str, server: Server, wanted: Wanted) -> Rows:
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "extra-openai-models.yaml").write_text(
@@ -202,8 +227,9 @@ def tool_rows(python: str, aider: str, server: Server) -> dict[str, dict[str, st
             "max_tokens",
             "8",
         ]
-        rows["llm"] = {"stream": ran([*llm, "Hi"]), "chat": ran([*llm, "--no-stream", "Hi"])}
-        if aider:
+        if wanted("llm"):
+            rows["llm"] = {"stream": ran([*llm, "Hi"]), "chat": ran([*llm, "--no-stream", "Hi"])}
+        if aider and wanted("aider"):
             options = [
                 "--no-git",
                 "--yes-always",
@@ -224,14 +250,14 @@ def tool_rows(python: str, aider: str, server: Server) -> dict[str, dict[str, st
     return rows
 
 
-def matrix(rows: dict[str, dict[str, str]]) -> str:
+def matrix(rows: Rows) -> str:
     columns = [c for part in COLUMNS.split("|") for c in (part.split() if "models" in part else [part])]
     lines = [f"| client | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(row.get(c, '') for c in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 
-def as_they_are(text: str) -> dict[str, dict[str, str]]:
+def as_they_are(text: str) -> Rows:
     """The rows of the table."""
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     (_, *columns), _, *rows = cells
@@ -242,7 +268,8 @@ def main() -> None:
     ask = argparse.ArgumentParser()
     for name in ("--url", "--model"):
         ask.add_argument(name, required=True)
-    ask.add_argument("--python", default=sys.executable)
+    ask.add_argument("--python", nargs="+", default=[sys.executable])
+    ask.add_argument("--only", nargs="+", help="rows to make anew, by their beginnings; the others stay")
     ask.add_argument("--aider", default="")
     ask.add_argument("--node", default="")
     ask.add_argument("--forms", action="store_true")
@@ -250,13 +277,19 @@ def main() -> None:
     server = Server(given.url, given.model)
     text = OUT.read_text(encoding="utf-8")
     begin, end = "<!-- made by bench/clients.py -->", "<!-- end -->"
-    if given.forms:
-        rows = as_they_are(text[text.index(begin) : text.index(end)])
-    else:
-        rows = python_rows(given.python, server)
-        rows |= node_rows(given.node, server) if given.node else {}
-        rows |= tool_rows(given.python, given.aider, server)
-    rows |= form_rows(server)
+    table = text[text.index(begin) : text.index(end)]
+    only = tuple(given.only or ())
+    rows: Rows = as_they_are(table) if given.forms or only else {}
+
+    def wanted(name: str) -> bool:
+        return not only or name.startswith(only)
+
+    if not given.forms:
+        rows |= python_rows(given.python, server, wanted)
+        rows |= node_rows(given.node, server, wanted) if given.node else {}
+        rows |= tool_rows(given.python[0], given.aider, server, wanted)
+    rows |= form_rows(server, wanted)
+    rows = {name: row for name, row in rows.items() if row}
     made = f"{begin}\n{matrix(rows)}\n{end}"
     OUT.write_text(text[: text.index(begin)] + made + text[text.index(end) + len(end) :], encoding="utf-8")
     print(matrix(rows))

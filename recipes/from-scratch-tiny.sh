@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A model of about 7 million parameters from nothing to PPO's report and a chat, meant for 15 minutes on two cores. It learns
 # to answer in the shop's form and little else: a check of the whole way, not an assistant. SMOKE=1: one of 1 million in
-# 40 s of processor time, which learns nothing.
+# 40 s to 2.5 minutes of processor time, which learns nothing.
 if [ -n "${SMOKE:-}" ]; then
     export TEXTS="${TEXTS:-libreoffice_help_en_zh.jsonl.xz}" STEPS="${STEPS:-exact,language}"
     export VOCABULARY="${VOCABULARY:-2048}" CHARACTERS="${CHARACTERS:-500000}" DEPTH="${DEPTH:-2}" TOKENS="${TOKENS:-150K}"

@@ -99,6 +99,9 @@ def test_the_team_page_sees_speed_drift_judges_and_people(tmp_path: Path) -> Non
     assert found.undecided == 6
     kappas = {(p["a"], p["b"], p["judge"]): p["value"] for p in found.pairs}
     assert kappas["ann", "simulated", True] is None, "both always said the same"
+    assert kappas["ann", "bob", False] is None, "0 would look like chance, and ann always said the same"
+    same = {(p["a"], p["b"]): p["constant"] for p in found.pairs}
+    assert (same["ann", "bob"], same["ann", "simulated"]) == ("a", "ab")
     assert ("ann", "bob", False) in kappas
     assert {b for _, b, judge in kappas if judge} == {"simulated", "reward model of round 1"}
 

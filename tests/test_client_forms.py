@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
+from steersman.server.held import HeldTo
 from steersman.server.neutral import ENDS, NEUTRAL
-from steersman.server.openai_schema import ChatRequest, to_prompt
+from steersman.server.openai_schema import ChatRequest, to_params, to_prompt
 from steersman.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -23,6 +25,7 @@ from client_parts import CHAT, call, said
 
 ANSWER = "Hello, 世界!\u2028\n"
 SEEN, HEARD = {"type": "text", "text": "Hi"}, {"type": "input_text", "text": "Hi"}
+LAST = [said("user", "Hi"), said("assistant", "Well,", prefix=True)]
 CASES = [(client, feature) for client, forms in FORMS.items() for feature in forms]
 
 
@@ -91,6 +94,8 @@ def test_no_thoughts_are_no_more_than_asked_for(client: TestClient, said_off: di
         ),
         (CHAT, {"tools": [STRICT]}, "tools.strict"),
         (CHAT, {"tools": [STRICT], "tool_choice": "none"}, None),
+        (CHAT, {"provider": {"order": ["a"]}, "transforms": ["middle-out"], "models": []}, "provider, transforms"),
+        (CHAT, {"messages": LAST}, None),  # DeepSeek's and Mistral's word for a continuation, which is what is done
         ("responses", {"tools": [{"type": "function", "name": "f", "parameters": {}, "strict": True}]}, "tools.strict"),
         # fields of parts that nobody here knows; one may have a name that no header can have
         (CHAT, {"messages": [said("user", [SEEN | {"min_pixels": 9}])]}, "messages.content.min_pixels"),
@@ -144,6 +149,84 @@ def test_a_setting_of_another_server_that_changes_nothing_is_taken(client: TestC
         assert client.post(f"/v1/{CHAT}", json=body | {name: not value}).status_code == 200
         for wrong in (goes_on | {name: not value}, body | {name: value}):
             assert client.post(f"/v1/{CHAT}", json=wrong).json()["error"]["param"] == name
+
+
+SHAPE = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+HELD = HeldTo(json_schema=SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("said_so", "held"),
+    [
+        ({"guided_json": SHAPE}, HELD),  # vLLM, until it called them structured_outputs
+        ({"guided_json": json.dumps(SHAPE)}, HELD),
+        ({"guided_regex": "a+"}, HeldTo(regex="a+")),
+        ({"guided_choice": ["a", "b"], "guided_decoding_backend": "outlines"}, HeldTo(choices=("a", "b"))),
+        ({"structured_outputs": {"json": SHAPE, "regex": None}}, HELD),
+        ({"structured_outputs": {"choice": ["a"]}}, HeldTo(choices=("a",))),
+        ({"structured_outputs": {"json_object": True}}, HeldTo(json_schema={"type": "object"})),
+        ({"response_format": {"type": "json", "value": SHAPE}}, HELD),  # TGI
+        ({"response_format": {"type": "json_schema", "value": {"name": "a", "schema": SHAPE}}}, HELD),
+        ({"response_format": {"type": "regex", "value": "a+"}}, HeldTo(regex="a+")),
+        ({"response_format": {"type": "regex", "pattern": "a+"}}, HeldTo(regex="a+")),  # Together
+        ({"response_format": {"type": "json_object", "schema": SHAPE}}, HELD),  # llama.cpp, Fireworks
+        ({"response_format": {"type": "json_schema", "schema": SHAPE}}, HELD),
+        ({"json_schema": json.dumps(SHAPE)}, HELD),  # SGLang; llama.cpp's is an object
+        ({"format": SHAPE}, HELD),  # Ollama
+        ({"format": "json"}, HeldTo(json_schema={"type": "object"})),
+        ({"regex": "a", "response_format": {"type": "text"}, "format": ""}, HeldTo(regex="a")),
+    ],
+)
+def test_an_answer_is_held_to_a_form_in_any_servers_words(
+    client: TestClient, said_so: dict[str, Any], held: HeldTo
+) -> None:
+    body = {"model": "tiny", "messages": [said("user", "Hi")]} | said_so
+    assert ChatRequest.model_validate(body).held_to() == held
+    assert client.post(f"/v1/{CHAT}", json=body).status_code == 200
+
+
+def test_mistrals_words(client: TestClient) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [said("user", "Hi")],
+        "random_seed": 3,
+        "tool_choice": "any",
+        "tools": [STRICT],
+    }
+    request = ChatRequest.model_validate(body)
+    assert request.asked_tools.forced
+    assert to_params(request, 9, 1.0).seed == 3
+    assert client.post("/v1/embeddings", json={"model": "tiny", "input": "Hi"}).json()["id"].startswith("embd-")
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "told"),
+    [
+        (CHAT, {"guided_json": "no JSON"}, "guided_json: expected an object, got a string"),
+        (CHAT, {"guided_choice": ["a"], "regex": "a"}, "guided_choice: allowed only without regex"),
+        (CHAT, {"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs: expected one of json"),
+        (
+            CHAT,
+            {"structured_outputs": {"grammar": "x"}},
+            "structured_outputs.grammar: this parameter is not known here; ",
+        ),
+        (CHAT, {"grammar": 'root ::= "a"'}, "grammar: this parameter is not known here; expected response_format"),
+        (
+            CHAT,
+            {"guided_choice": ["a"], "tools": [STRICT], "tool_choice": "required"},
+            "tool_choice: expected no regex",
+        ),
+        (CHAT, {"safe_prompt": True}, "safe_prompt: this server does not support it; expected its words in"),
+        (CHAT, {"random_seed": 1, "seed": 1}, "random_seed: allowed only without seed"),
+        (CHAT, {"num_predict": 1}, "num_predict: this parameter is not known here; expected max_tokens"),
+        (CHAT, {"messages": [*LAST, said("user", "Go")]}, "messages[1].prefix: this server does not support it"),
+        ("completions", {"guided_json": SHAPE}, "guided_json: only answers of /v1/chat/completions are held to a form"),
+    ],
+)
+def test_what_is_refused_says_what_to_send(client: TestClient, path: str, changed: dict[str, Any], told: str) -> None:
+    body: dict[str, Any] = {"prompt": "x"} if path == "completions" else {"messages": [said("user", "Hi")]}
+    answer = client.post(f"/v1/{path}", json=body | {"model": "tiny"} | changed)
+    assert (answer.status_code, answer.json()["error"]["message"][: len(told)]) == (400, told)
 
 
 @pytest.mark.parametrize("path", [CHAT, "completions", "messages", "responses"])

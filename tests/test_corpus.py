@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,37 @@ def test_what_cannot_be_read_is_one_reason_with_a_place_and_the_fields_that_are_
     (tmp_path / "b.txt").write_text("x" * 3000 + "\n\nshort")
     assert list(documents([tmp_path / "b.txt"], Reading(max_line_mb=0.001), left)) == ["short"]
     assert "b.txt:1: expected a line of at most 0.001 MB; raise data.max_line_mb" in left.lines()[-1]
+
+
+def test_other_texts_are_read_counted_or_refused_with_what_to_do(tmp_path: Path) -> None:
+    """UTF-16 without a mark was no text, zero characters went uncounted, XML and code were to become CSV."""
+    chinese = "明天上海有雨，出门请带伞。\n今天的会议改到下午三点。"
+    (tmp_path / "zh.txt").write_bytes(chinese.encode("utf-16-be"))
+    (tmp_path / "nul.txt").write_text("One\0 line\0\n")
+    (tmp_path / "a.py").write_text("def f(x):\n    return x\n")
+    left, told = LeftOut(), list[str]()
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        archive.writestr("a.py", "x = 1")
+        archive.writestr("a.txt", "A text.")
+    reading = Reading(encoding="auto", tell=told.append)
+    found = list(documents([tmp_path / name for name in ("zh.txt", "nul.txt", "a.py", "both.zip")], reading, left))
+    assert found == [
+        "明天上海有雨，出门请带伞。\n今天的会议改到下午三点。",
+        "One line",
+        "def f(x):\n    return x",
+        "A text.",
+    ]
+    assert len(told) == 1
+    assert "zh.txt is read as utf-16-be" in told[0]
+    assert left.changed == {"zero characters (NUL) taken out": 2, "files of source code, read as text": 1}
+    assert left.dropped == {".py files in an archive are not read": 1}
+    for name, text, said in (
+        ("wiki.xml-p1p2", '<mediawiki xmlns="x">\n<page/>', "write its text into a folder with WikiExtractor"),
+        ("books.xml", "<books/>", "XML is not read, since which of it is text is not known"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=said):
+            list(documents([tmp_path / name], reading, left))
 
 
 def test_a_long_file_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import codecs
+import random
 from pathlib import Path
 
 import pytest
 
+from steersman.data.encodings import wide
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation
 
@@ -217,3 +219,17 @@ def test_rare_encodings_are_read_or_refused(tmp_path: Path, encoding: str) -> No
             parse_file(path, encoding="auto")
     else:
         assert said(parse_file(path, encoding="auto")) == [text.split(",")]
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_or_ascii_is_told_from_bytes_that_are_no_text(order: str) -> None:
+    """It was refused as no text: Chinese without ASCII has no zeros there."""
+    texts = (
+        "天气预报说明天上海有雨，气温在十五度到二十度之间。",
+        "明日の天気は雨でしょう。傘を持って出かけてください。",
+        "Сегодня вечером ожидается дождь",
+    )
+    assert [wide(text.encode(order)) for text in texts] == [order] * 3
+    rng = random.Random(0)
+    assert not any(wide(rng.randbytes(n)) for n in (8, 64, 300, 4000) for _ in range(5))
+    assert wide("\n".join(f"{i}: plain ASCII" for i in range(50)).encode(order)) is None

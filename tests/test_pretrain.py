@@ -216,6 +216,9 @@ def test_the_dial_follows_its_laws() -> None:
     assert made.lr == pytest.approx(0.3118 * operations**-0.125)
     assert made.batch_tokens == pytest.approx(0.2920 * operations**0.3271, abs=256)
     assert made.weight_decay == pytest.approx(1 / (made.lr * made.steps * 1.084 * 20**-0.527), rel=1e-6)
+    assert pretraining_plan.parameters(settings, sizes, tiny.tokenizer()) == sizes.parameters
+    count, read = pretraining_plan.evaluations(replace(settings, evals=3, eval_tokens=1000, samples=2), made)
+    assert (count, read) == (5, 5 * 1000 + 4 * 2 * sum(16 + i for i in range(40)) + 4 * 2 * 20)
     by_size = replace(settings, shape=ShapeConfig(params="35.8M"))
     assert dial.sizes(by_size, 32_768) == sizes
     for wrong in (
@@ -380,6 +383,7 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     plan, _ = verb(*asked, "--tokens", "1K", "--tokenizer", "c", "--plan")
     assert plan.startswith("model: ")
     assert "memory: up to" in plan
+    assert "of it for 2 evaluations" in plan
     assert not Path("models").exists()
     verb(*asked, "--tokens", "1K")
     assert "is up to date" in verb(*asked, "--tokens", "1K")[0]

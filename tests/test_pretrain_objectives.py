@@ -17,7 +17,7 @@ import tiny
 from steersman.config import PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.corpus import objectives
 from steersman.rounds.pretrained import ready
-from steersman.train import dial, pretrain
+from steersman.train import dial, pretrain, pretraining_plan
 from steersman.train.denoising import MaskedRows, masked_logprobs, objectives_of
 from test_pretrain import config, one_thread, origin, text_of  # noqa: F401
 
@@ -131,5 +131,7 @@ def test_each_is_learned_and_saved_as_transformers_reads_it(kind: str, asked: st
     auto = AutoModelForMaskedLM if kind in ("bert", "modernbert") else AutoModelForSeq2SeqLM
     loaded = auto.from_pretrained(tmp_path / "out", dtype=torch.float32)
     assert sum(p.numel() for p in loaded.parameters()) == metrics["parameters"]
+    for base in (sizes, tmp_path / "out"):
+        assert pretraining_plan.parameters(settings, base, text.tokenizer) == metrics["parameters"]
     if last:
         assert {"loss_prefix", "loss_span"} <= set(metrics)

@@ -35,7 +35,7 @@ from steersman.eval.task_verdicts import beside
 from steersman.eval.tasks import suite_of
 from steersman.train import sft
 from steersman.types import Conversation, Message, SamplingParams
-from steersman.weights.folders import load_template
+from steersman.weights.folders import load_template, load_tokenizer
 from tiny import make_model, write_jsonl
 
 NAMED = """intent news sentiment inference reading reading_free summary translate_to_zh translate_to_en extraction
@@ -286,6 +286,75 @@ def test_questions_with_label_sets_of_their_own_are_constrained_too(tmp_path: Pa
     )
     with pytest.raises(ValueError, match="choices: expected no regex"):
         SamplingParams(choices=("a",), regex="a")
+
+
+def asked(path: Path, *rows: tuple[str, list[str], dict[str, Any]]) -> Path:
+    """Questions as `tasks build` writes them: (text, labels, more of meta.task), the first label or `answer` right."""
+    records = []
+    for text, labels, more in rows:
+        told = [Message("user", text), Message("assistant", more.get("answer", labels[0]))]
+        about = {"kind": "intent", "metric": "accuracy", "labels": labels, **more}
+        records.append(Conversation(text, tuple(told), {"task": about}).to_json())
+    return write_jsonl(path, records)
+
+
+@pytest.mark.parametrize("style", ["chat", "text"])
+@pytest.mark.parametrize("kind", ["llama", "T5"])
+def test_label_likelihoods_beside_plain_transformers(kind: str, style: str, tmp_path: Path) -> None:
+    """A question at a time: several tokens, Chinese, labels that others begin with; with what ends them."""
+    labels = [["order", "order status"], ["订单", "订单什么时候到"], ["您好，", "您好", "A b"]]
+    texts = ["您的包裹\n答案：", "Where is my order?\nAnswer:", "您好"]
+    path = asked(tmp_path / "t.jsonl", *((t, of, {}) for t, of in zip(texts, labels, strict=True)))
+    folder = make_model(tmp_path / "m") if kind == "llama" else make_folder(kind, sentences(), tmp_path / "m")
+    auto: Any = transformers.AutoModelForCausalLM if kind == "llama" else transformers.AutoModelForSeq2SeqLM
+    plain, tokenizer = auto.from_pretrained(folder, dtype=torch.float32).eval(), load_tokenizer(folder)
+    suite = forms.read(f"{path},norm=characters,style={style}")
+    found = ask(suite, Folder("m", folder, ModelConfig(dtype="float32")), tmp_path / "answers", Manner(16))
+    for text, of, values, said in zip(texts, labels, found.logprobs, found.texts, strict=True):
+        wanted = []
+        for label in of:
+            if kind == "T5":
+                read = tokenizer(f"用户：{text}\\n小元：".replace("\n", "\\n") if style == "chat" else text)[
+                    "input_ids"
+                ]
+                ids = tokenizer(label)["input_ids"]
+                given = {"input_ids": torch.tensor([read]), "labels": torch.tensor([ids])}
+            else:
+                gap = "" if text.endswith("：") else " "
+                begin = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n" if style == "chat" else text
+                whole = begin + (f"{label}<|im_end|>" if style == "chat" else f"{gap}{label}\n\n")
+                every, first = tokenizer(whole)["input_ids"], len(tokenizer(begin)["input_ids"])
+                ids, given = every[first:], {"input_ids": torch.tensor([every])}
+            with torch.no_grad():
+                logs = plain(**given).logits[0].log_softmax(-1)
+            logs = logs if kind == "T5" else logs[first - 1 :]
+            wanted.append(sum(float(logs[i, token]) for i, token in enumerate(ids)))
+        assert values == pytest.approx(wanted, abs=1e-4)
+        assert said == [max(of, key=lambda label: wanted[of.index(label)] / len(label))]
+
+
+def test_what_is_right_beside_a_label_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A right answer that is no label is not asked, and said; each of several right labels counts; signs are labels."""
+    rows = [
+        ("a", ["好", "坏"], {"answer": "差"}),
+        ("b", ["好", "坏"], {"answers": ["好", "坏"]}),
+        ("c", ["。", "？"], {}),
+    ]
+    path = asked(tmp_path / "t.jsonl", *rows)
+    suite = forms.read(str(path))
+    assert [item.id for item in suite.items] == ["b", "c"]
+    assert suite.left_out == {"the right answer is none of the labels that can be chosen": 1}
+    assert "1 of 3 records are not asked: the right answer is none of the labels" in capsys.readouterr().err
+    assert len(forms.read(f"{path},by=generation").items) == 3
+    for best, right in ((0, [1, 1]), (1, [1, 0])):
+        model = cast(Any, SimpleNamespace(name="m", choose=lambda _, k=best: [[float(k == 0), float(k == 1)]] * 2))
+        assert ask(suite, model, tmp_path, Manner(8)).scores == right
+    assert [metrics.accuracy(a, g) for a, g in (("。", "？"), ("＊", "*"), ("“？”", "？"), ("“好”。", "好"))] == [
+        0,
+        1,
+        0,
+        1,
+    ]
 
 
 def test_a_set_is_a_suite_of_eval_tasks(tmp_path: Path) -> None:

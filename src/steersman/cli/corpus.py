@@ -162,7 +162,7 @@ def corpus_show(
 
 
 def _origins(sources: Sequence[str], field: str) -> list[Origin]:
-    from steersman.corpus.documents import files_of, kinds_of
+    from steersman.corpus.documents import CODE, files_of, kinds_of
     from steersman.corpus.texts import Origin
 
     out: list[Origin] = []
@@ -170,7 +170,8 @@ def _origins(sources: Sequence[str], field: str) -> list[Origin]:
         name, equals, path = text.partition("=") if re.match(r"[\w-]+=", text) else ("", "", text)
         files, others = files_of(Path(path))
         if others:
-            say(f"note: {path}: {len(others)} files of other kinds are not read ({kinds_of(others)})")
+            code = "; files of source code are read where each is named" if {p.suffix for p in others} & {*CODE} else ""
+            say(f"note: {path}: {len(others)} files of other kinds are not read ({kinds_of(others)}){code}")
         name = name if equals else re.sub(r"[^\w-]+", "-", Path(path).name.partition(".")[0]).strip("-") or "text"
         if name in {o.name for o in out}:
             raise ValueError(f"{text}: two sources are called {name}; name one: OTHER={path}")

@@ -168,7 +168,7 @@ def status_text(found: Team, progress: dict[str, dict[str, int]], names: Mapping
             [
                 p["kind"],
                 " and ".join(names.get(p[of], p[of]) for of in "ab"),
-                f"kappa {_value(p)} of {p['units']} tasks",
+                _kappa(p, names),
             ]
             for p in found.pairs
         ]
@@ -185,6 +185,14 @@ def status_text(found: Team, progress: dict[str, dict[str, int]], names: Mapping
 
 def _shown(found: Measured | None) -> str:
     return "" if found is None or found.value is None else _value(dataclasses.asdict(found))
+
+
+def _kappa(pair: dict[str, Any], names: Mapping[str, str]) -> str:
+    tasks = f"of {pair['units']} tasks"
+    if pair["constant"]:
+        same = " and ".join(names.get(pair[of], pair[of]) for of in pair["constant"])
+        return f"kappa says nothing {tasks}: {same} always said the same"
+    return f"kappa {_value(pair)} {tasks}"
 
 
 def _value(of: dict[str, Any]) -> str:

@@ -24,6 +24,13 @@ from steersman.data.sources import KNOWN, scan, scan_part
 
 TEXT, MARKDOWN, PAGES = (".txt", ".text", ".rst", ".tex"), (".md", ".markdown", ".mdx"), (".html", ".htm", ".xhtml")
 DUMPS = (".raw", ".tokens", ".warc", ".wet")
+CODE = (
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java", ".kt", ".scala", ".go", ".rs", ".rb", ".php"),
+    *(".pl", ".lua", ".r", ".jl", ".swift", ".js", ".mjs", ".ts", ".jsx", ".tsx", ".css", ".sh", ".sql"),
+    *(".yml", ".yaml", ".toml", ".ini"),
+)
+"""Read as text where the file itself is named; in folders and archives counted."""
+WIKI = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<mediawiki\b")
 EXTRACTED = re.compile(r"wiki_\d+")
 """Names that WikiExtractor gives its files."""
 FIELDS = ("text", "content", "raw_content", "body", "article", "document", "markdown", "passage", "正文", "内容")
@@ -95,7 +102,10 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
     named = [p for p in every if p.suffix.lower() in readable or EXTRACTED.fullmatch(p.name)]
     known = [p for p in named if p.stat().st_size]
     if not known:
-        raise ValueError(f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder")
+        there = f" ({kinds_of(every)})" if every else ""
+        raise ValueError(
+            f"{path}: expected files of text ({', '.join(sorted(readable))}), found none in the folder{there}"
+        )
     return known, sorted({*every}.difference(known))
 
 
@@ -130,6 +140,8 @@ def placed(
         for part in parts(path, reading):
             for place, text, record in _texts(part, reading, left_out, name, other):
                 cleaned = normalise(text)
+                if nuls := text.count("\0"):
+                    left_out.changed["zero characters (NUL) taken out"] += nuls
                 if cleaned:
                     yield Document(place, cleaned, record)
                 else:
@@ -153,6 +165,8 @@ def _texts(
     elif part.kind == "text" and (part.suffix in (*TEXT, *MARKDOWN, *DUMPS) or _DOC_HEAD.match(part.head)):
         for number, piece in enumerate(_pieces(part, reading, left_out)):
             yield f"{part.name}#{number + 1}" if number else part.name, piece, {}
+    elif part.kind == "text" and (WIKI.match(part.head) or _is_source(part)):
+        yield from _source(part, reading, left_out)
     else:
         for record in scan_part(part, reading):
             place = f"{record.file or part.name}:{record.line}"
@@ -166,6 +180,29 @@ def _texts(
                 left_out.fields = left_out.fields or ", ".join(_paths(fields)[:FIELDS_SHOWN])
             else:
                 yield place, text, fields
+
+
+def _is_source(part: Part) -> bool:
+    return part.suffix in (*CODE, ".xml") and not part.head.lstrip().startswith((b"{", b"["))
+
+
+def _source(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Source code as text. ValueError for XML."""
+    if part.suffix in CODE and "!" not in part.name:
+        left_out.changed["files of source code, read as text"] += 1
+        yield from ((part.name, piece, {}) for piece in _pieces(part, reading, left_out))
+    elif "!" in part.name:
+        left_out.add(f"{part.suffix} files in an archive are not read", part.name)
+    elif WIKI.match(part.head):
+        raise ValueError(
+            f"{part.name}: a dump of MediaWiki in XML is not read; write its text into a folder with WikiExtractor "
+            "(pip install wikiextractor; python -m wikiextractor.WikiExtractor FILE -o FOLDER), and name that folder"
+        )
+    else:
+        raise ValueError(
+            f"{part.name}: XML is not read, since which of it is text is not known; write its texts to .txt files, or "
+            'to JSON lines: {"text": "..."}'
+        )
 
 
 def _field(value: Any, name: str) -> str | None:

@@ -108,6 +108,7 @@ CYRILLIC = (
 )
 GREEK, HEBREW = (_alphabet("Greek", chars.GREEK),), (_alphabet("Hebrew", chars.HEBREW),)
 ARABIC, THAI = (_alphabet("Arabic", chars.ARABIC),), (_alphabet("Thai", chars.THAI),)
+DENSE = (CHINESE, TAIWANESE, JAPANESE, KOREAN)
 TURKISH, BALTIC = (_latin("Turkish", chars.TURKISH),), (_latin("Baltic", chars.BALTIC),)
 
 USUAL = ("gb18030", "big5hkscs", "cp950", "cp932", "cp949", "cp1252", "cp1251", "cp1250")
@@ -199,6 +200,8 @@ def by_zeros(head: bytes) -> str | None:
     head = head[: len(head) // 4 * 4]
     if not head or head.count(0) * 100 < len(head) or not head.strip(b"\0"):
         return None
+    if begins_as_utf8(head) and head.count(0) * 3 < len(head):
+        return None  # a text with some zeros in it
     zeros = [head[i::4].count(0) for i in range(4)]
     quarter = len(head) // 4
     for name, empty, full in (("utf-32-le", (2, 3), (0,)), ("utf-32-be", (0, 1), (3,))):
@@ -207,6 +210,23 @@ def by_zeros(head: bytes) -> str | None:
     plain = {name: _ascii_in(head, name) for name in ("utf-16-le", "utf-16-be")}
     best, other = sorted(plain, key=lambda name: -plain[name])
     return best if plain[best] > 3 * max(0, plain[other]) else None
+
+
+def wide(head: bytes) -> str | None:
+    """UTF-16 without a mark and with hardly any ASCII, as Chinese alone is: by what its characters cost; None where
+    neither order gives text of a language."""
+    costs = {}
+    for name in ("utf-16-le", "utf-16-be"):
+        try:
+            text = codecs.getincrementaldecoder(name)("strict").decode(head[:PRICED])
+        except UnicodeDecodeError:
+            continue
+        pairs, beyond = _pairs(text), sum(ord(c) > 127 for c in text)
+        languages = (*DENSE, *CYRILLIC, *GREEK, *HEBREW, *ARABIC, *THAI)
+        of = min(_cost(pairs, Counter(), lang) / max(1, beyond) - lang.most for lang in languages)
+        if beyond > len(text) / 2 and of < 0 and not re.search(r"[\x00-\x08\x0e-\x1f]", text):
+            costs[name] = of
+    return min(costs, key=lambda name: costs[name]) if costs else None
 
 
 def _ascii_in(data: bytes, name: str) -> int:
@@ -258,7 +278,7 @@ def is_utf8_beside(line: bytes, encoding: str) -> bool:
     if line.isascii() or not _is_utf8(line):
         return False
     text = line.decode("utf-8")
-    several = CANDIDATES.get(encoding, WEST)[0] in (CHINESE, TAIWANESE, JAPANESE, KOREAN)
+    several = CANDIDATES.get(encoding, WEST)[0] in DENSE
     return not several or sum(c >= "\u0800" for c in text) > 1
 
 

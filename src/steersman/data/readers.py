@@ -170,6 +170,9 @@ def encoding_of(part: Part, reading: Reading) -> str:
     if sample is None:
         return "utf-8"
     if (n := len(CONTROLS.findall(sample))) > CONTROL_SHARE * len(sample):
+        if (found := encodings.wide(part.head)) is not None:
+            _told(part, reading, found, _sample(part, found))
+            return found
         raise ValueError(
             f"{part.name}: this is no text: {n} of {len(sample)} bytes looked at are control characters; expected "
             "JSON, CSV, a workbook, parquet, Markdown or a chat log, packed or not"

@@ -140,6 +140,18 @@ def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: A
     return _encoder(kind, sizes, context, **more)
 
 
+def parameters_of(config: Any, masked: bool = False, own_head: bool = False) -> int:
+    """Parameters of a model of this config with its head, a shared matrix once; nothing is allocated. `own_head`: a
+    checkpoint holds the head apart (transformers 5 ties T5's heads unless one does)."""
+    seq2seq = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    auto = AutoModelForMaskedLM if masked else seq2seq
+    with torch.device("meta"):
+        model = auto.from_config(config, dtype=torch.float32)
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    total = sum(int(p.numel()) for p in model.parameters())
+    return total + (int(head.weight.numel()) if own_head and head.weight is embedding.weight else 0)
+
+
 def new_other(config: Any, seed: int, dtype: torch.dtype) -> Any:
     """A model of such a config with its head, drawn as transformers draws it."""
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForMaskedLM

@@ -32,6 +32,9 @@ class Measured:
     high: float | None
     units: int
     """Tasks that both, or at least two, labeled."""
+    constant: str = ""
+    """Of two: who always says the same, "a", "b" or "ab". Chance is then all that kappa has to compare with, and it
+    would be 0 or nothing however often they agree."""
 
 
 def places(order: Sequence[int]) -> list[float]:
@@ -101,6 +104,10 @@ def measured_alpha(tasks: Sequence[Sequence[Unit]], ordinal: bool = True, seed: 
 def measured_kappa(tasks: Sequence[Sequence[tuple[Hashable, Hashable]]], seed: int = 0) -> Measured:
     """Kappa over tasks, each with what the two said of its parts."""
     shared = [task for task in tasks if task]
+    said = list(zip(*(pair for task in shared for pair in task), strict=True))
+    constant = "".join(who for who, words in zip("ab", said, strict=False) if len(set(words)) == 1)
+    if constant:
+        return Measured(None, None, None, len(shared), constant)
 
     def of(chosen: npt.NDArray[np.int64]) -> float | None:
         return kappa([pair for i in chosen for pair in shared[i]])

@@ -171,12 +171,13 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     from steersman.corpus.tokenizing import FILE, shards_folder
     from steersman.train import dial
     from steersman.train.denoising import objectives_of
-    from steersman.train.pretraining_plan import cost, sizes_of
+    from steersman.train.pretraining_plan import cost, parameters, sizes_of
     from steersman.weights.folders import load_tokenizer
 
     shards = read_object(shards_folder(wanted.corpus.path, wanted.tokenizer) / FILE, "a list of shards")
     objectives_of(section)  # a wrong name is told before anything is read
-    vocabulary = max(shards["vocabulary"], len(ready(load_tokenizer(wanted.tokenizer_folder), section)))
+    tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
+    vocabulary = max(shards["vocabulary"], len(tokenizer))
     longer = lengthened(section, wanted.base)
     sizes = dial.sizes(section, vocabulary) if wanted.base is None else sizes_of(wanted.base, vocabulary)
     recipe = dial.recipe(section, sizes)
@@ -187,12 +188,13 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
     have = tokens_of(wanted.corpus.documents(wanted.tokenizer), "train")
     shares = wanted.mixture.shares(have, recipe.tokens)
     mixed = (f"{s} {share:.1%} (read {share * recipe.tokens / have[s]:.2f} times)" for s, share in shares.items())
-    lines = [*recipe.lines(sizes, section), f"text: {', '.join(mixed)}"]
+    count = parameters(section, wanted.base or sizes, tokenizer)
+    lines = [*recipe.lines(sizes, section, count), f"text: {', '.join(mixed)}"]
     if wanted.base is not None and not section.updates.lr:
         lines.append(f"rate: {recipe.lr:.3g}, a tenth of a new model's, as {wanted.base} goes on")
     elif wanted.base is not None and section.updates.weight_decay < 0 and recipe.weight_decay:
         lines.append(f"weight decay: {recipe.weight_decay:.3g}, a tenth of the law's, as {wanted.base} goes on")
-    lines += [*longer, *cost(section, sizes, recipe, model)]
+    lines += [*longer, *cost(section, sizes, recipe, model, count)]
     return Plan(recipe, sizes, wanted.base or sizes, lines)
 
 

@@ -199,7 +199,7 @@ async def admit(
     if tools.given:
         form = await run_in_threadpool(_form, engine)
         if tools.forced:
-            if params.regex is not None:
+            if params.regex is not None or params.choices:
                 raise ApiError(400, "tool_choice: expected no regex beside a call that is forced", param="tool_choice")
             # a response_format is of words, of which such an answer has none
             params = dataclasses.replace(params, json_schema=forced_schema(tools.forced))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from steersman.parts import Citation, Json
 from steersman.parts import Text as Words
 from steersman.server.errors import ApiError
-from steersman.server.neutral import MARKS
+from steersman.server.neutral import MARKS, PREFIX
 from steersman.server.request_parts import ImagePart, Loose, TextPart, to_said, unknown_in
 from steersman.server.request_text import WHOLE, Text
 from steersman.types import Message, Role
@@ -73,7 +73,7 @@ class Annotation(BaseModel):
 
 
 def _marked(schema: dict[str, Any]) -> None:
-    schema["properties"] |= {name: {} for name in MARKS}
+    schema["properties"] |= {name: {} for name in MARKS} | {name: {"enum": [False, None]} for name in PREFIX}
     schema["additionalProperties"] = {"enum": [None, []]}
     silent = {"properties": {"role": {"enum": ["assistant", "tool", "function"]}}}
     schema["anyOf"] = [silent, {"required": ["content"], "properties": {"content": {"not": {"type": "null"}}}}]

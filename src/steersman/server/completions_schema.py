@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
-from steersman.server.errors import refused
+from steersman.server.errors import ApiError, refused
+from steersman.server.held import ONE_OF
 from steersman.server.neutral import NEUTRAL, SPEED
 from steersman.server.openai_schema import (
     _BIASES,
@@ -87,6 +88,10 @@ class CompletionRequest(BaseModel):
 
 def checked(request: CompletionRequest) -> None:
     """ApiError where something would change the answer and is not supported."""
+    for name in ONE_OF:
+        if (request.model_extra or {}).get(name) is not None:
+            told = f"{name}: only answers of /v1/chat/completions are held to a form"
+            raise ApiError(400, told, param=name, code="unsupported_parameter")
     refuse_unknown(request.model_extra, SPEED, _NEUTRAL)
 
 

@@ -73,7 +73,7 @@ async def embeddings(ctx: Ctx, request: Request, body: EmbeddingsRequest) -> Res
         tokens += sum(count for _, count in made)
     ctx.metrics.read(tokens)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    head = {"object": "list", "model": found.name, "usage": usage}
+    head = {"id": f"embd-{uuid.uuid4().hex}", "object": "list", "model": found.name, "usage": usage}
     told = functools.partial(_body, head, vectors, body.encoding_format == "base64")
     return Response(await run_in_threadpool(told), media_type="application/json")
 

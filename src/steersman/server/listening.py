@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from steersman.progress import note
 from steersman.server.connection import HEAD_LIMIT, MOST_CONNECTIONS, Connection
 from steersman.server.context import Context
+from steersman.server.paced import Paced
 from steersman.server.reach import HERE, Reach, is_loopback
 
 _PORTS_TRIED = 20
@@ -128,7 +129,7 @@ def url_of(sock: socket.socket, reach: Reach = HERE) -> str:
 
 def config_of(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        Paced(app),
         log_config=None,
         log_level="warning",
         access_log=False,

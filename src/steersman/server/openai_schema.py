@@ -13,7 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from steersman.server.chat_messages import ROLES, ChatMessageIn, to_turns
 from steersman.server.errors import ApiError, refused
-from steersman.server.neutral import ENDS, MARKS, NEUTRAL, SPEED, refuse_other_end
+from steersman.server.held import SAME, Held, HeldTo
+from steersman.server.instead import instead
+from steersman.server.neutral import ELSEWHERE, ENDS, NEUTRAL, SPEED, no_field, refuse_other_end
 from steersman.server.old_functions import OldChoice, OldFunctions, old_tools
 from steersman.server.request_parts import told_names
 from steersman.server.request_text import WHOLE, Number, Text
@@ -24,13 +26,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = NEUTRAL | {
     "modalities": (["text"],),
     "reasoning_effort": ("none",),
     "enable_thinking": (False,),
+    "think": (False,),
     "thinking": ({"type": "disabled"},),
     "chat_template_kwargs": ({}, {"enable_thinking": False}, {"thinking": False}),
     "verbosity": ("medium",),
 }
 """Parameter without a field -> its values that are accepted."""
 
-_NO_THOUGHTS = ("reasoning_effort", "enable_thinking", "thinking", "chat_template_kwargs")
+_NO_THOUGHTS = ("reasoning_effort", "enable_thinking", "think", "thinking", "chat_template_kwargs")
 """Those of them that ask for an answer without thoughts, by any value but {}."""
 
 _IGNORED = (
@@ -42,13 +45,13 @@ _IGNORED = (
     "store",
     "prediction",
     *SPEED,
+    *ELSEWHERE,
 )
 """Parameters that do not affect the answer: storage, priority."""
 
 _STOP_LENGTH = 1000
 MOST_STOPS = 16
 """Most texts that end an answer; clients that complete code name more than OpenAI's four."""
-_REGEX_LENGTH = 4096
 _MOST_BIASES = 1024
 
 
@@ -56,11 +59,13 @@ def _close(schema: dict[str, Any]) -> None:
     """Add to the schema what pydantic's fields cannot express: unknown parameters, and combinations."""
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
     schema["properties"] |= neutral | {name: {} for name in (*_IGNORED, *ENDS)}
+    for name in (*SAME, "random_seed"):  # the document names one way to each thing
+        del schema["properties"][name]
     schema["additionalProperties"] = False
-    without_logprobs = {"properties": {"top_logprobs": {"enum": [0, None]}}}
     free = {
         "properties": {"response_format": {"anyOf": [{"$ref": "#/components/schemas/TextFormat"}, {"type": "null"}]}}
     }
+    without_logprobs = {"properties": {"top_logprobs": {"enum": [0, None]}}}
     schema["allOf"] = [
         {"anyOf": [without_logprobs, {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]}]},
         {"anyOf": [free, {"properties": {"regex": {"type": "null"}}}]},
@@ -84,46 +89,15 @@ class StreamOptions(BaseModel):
     """Accepted and ignored: it pads pieces against eavesdroppers, and there are none on loopback."""
 
 
-class JsonSchema(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
-    # these keywords do not constrain a grammar
-    name: Text | None = None
-    description: Text | None = None
-    strict: StrictBool | None = None
-
-
-class TextFormat(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    json_schema: None = None
-
-
-class JsonObjectFormat(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["json_object"]
-    json_schema: None = None
-
-
-class JsonSchemaFormat(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Seed = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE]
 _BIASES = Field(max_length=_MOST_BIASES, json_schema_extra={"additionalProperties": False})
 Stop = Annotated[Text, Field(min_length=1, max_length=_STOP_LENGTH)]
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Held):
     model_config = ConfigDict(extra="allow", json_schema_extra=_close)
 
     model: Text
@@ -135,17 +109,17 @@ class ChatRequest(BaseModel):
     max_completion_tokens: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = None
+    seed: Seed | None = None
+    random_seed: Seed | None = None
+    """The same, as Mistral's clients call it."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[TokenId, Bias], _BIASES, BeforeValidator(_few)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
-    response_format: ResponseFormat | None = None
     # extensions to OpenAI's API
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[Number, Field(ge=0.01, le=10)] | None = None
-    regex: Annotated[Text, Field(min_length=1, max_length=_REGEX_LENGTH)] | None = None
     adapter: Text | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -184,36 +158,30 @@ class ChatRequest(BaseModel):
             raise ApiError(400, "function_call: allowed only with functions", param="function_call")
         return chat_tools(self.tools, self.tool_choice, self.parallel_tool_calls)
 
-    @property
-    def schema_of_answer(self) -> dict[str, Any] | None:
-        match self.response_format:
-            case JsonObjectFormat():
-                return {"type": "object"}
-            case JsonSchemaFormat(json_schema=told):
-                return told.schema_
-        return None
-
 
 def to_params(request: ChatRequest, max_tokens: int, temperature: float) -> SamplingParams:
     """Sampling parameters; `temperature` is the default. ApiError where parameters contradict each other."""
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs: allowed only with logprobs", param="top_logprobs")
-    schema = request.schema_of_answer
-    if schema is not None and request.regex is not None:
-        raise ApiError(400, "regex: allowed only without response_format", param="regex")
+    held = request.held_to()
+    if request.random_seed is not None:
+        if request.seed is not None:
+            raise ApiError(400, "random_seed: allowed only without seed", param="random_seed")
+        request = request.model_copy(update={"seed": request.random_seed})
     try:
-        return _params(request, schema, max_tokens, temperature)
+        return _params(request, held, max_tokens, temperature)
     except ValueError as error:
         raise refused(error) from None
 
 
-def _params(request: ChatRequest, schema: dict[str, Any] | None, max_tokens: int, temperature: float) -> SamplingParams:
+def _params(request: ChatRequest, held: HeldTo, max_tokens: int, temperature: float) -> SamplingParams:
     return SamplingParams(
         **sampling_of(request, max_tokens, temperature),
         stop=request.stops,
         top_logprobs=request.top_logprobs or 0,
-        json_schema=schema,
-        regex=request.regex,
+        json_schema=held.json_schema,
+        regex=held.regex,
+        choices=held.choices,
         adapter=request.adapter,
     )
 
@@ -249,20 +217,23 @@ def refuse_unknown(extra: Mapping[str, Any] | None, ignored: Sequence[str], neut
         if value is None or name in ignored:
             continue
         if name not in neutral:
-            raise ApiError(400, f"{name}: this parameter is not known here", param=name, code="unknown_parameter")
+            told = f"{name}: this parameter is not known here{instead(name)}"
+            raise ApiError(400, told, param=name, code="unknown_parameter")
         if value not in neutral[name]:
-            raise ApiError(400, f"{name}: this server does not support it", param=name, code="unsupported_parameter")
+            told = f"{name}: this server does not support it{instead(name)}"
+            raise ApiError(400, told, param=name, code="unsupported_parameter")
 
 
 def refuse_unsupported(request: ChatRequest) -> None:
     refuse_unknown(request.model_extra, (*_IGNORED, *ENDS), _NEUTRAL)
     refuse_other_end(request.model_extra or {}, request.messages[-1].role == "assistant")
+    last = len(request.messages) - 1
     for i, message in enumerate(request.messages):
         if message.content is None and ROLES[message.role] in ("system", "user"):
             where = f"messages[{i}].content"
             raise ApiError(400, f"{where}: expected a string or a list, got null", param=where)
         for name, value in (message.model_extra or {}).items():
-            if value not in (None, []) and name not in MARKS:
+            if not no_field(name, value, i == last and message.role == "assistant"):
                 where = f"messages[{i}].{name}"
                 raise ApiError(
                     400, f"{where}: this server does not support it", param=where, code="unsupported_parameter"
@@ -284,6 +255,8 @@ def left_out(request: ChatRequest) -> tuple[str, ...]:
         "messages.name": any(one.name and ROLES[one.role] != "tool" for one in request.messages),
         "tools.strict": any(tool.function.strict for tool in shown),
     }
+    given = request.model_extra or {}
+    said |= {name: given.get(name) not in (None, [], {}) for name in ELSEWHERE}
     names = [name for name, is_so in said.items() if is_so]
     return (*names, *told_names(name for one in request.messages for name in one.unknown()))
 

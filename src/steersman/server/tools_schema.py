@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from steersman.parts import Json
 from steersman.server.errors import ApiError
@@ -66,7 +66,17 @@ class AllowedChoice(BaseModel):
 
 
 ToolList = Annotated[list[Tool], Field(max_length=MOST, fail_fast=True)]
-Choice = Literal["none", "auto", "required"] | Annotated[ChosenFunction | AllowedChoice, Field(discriminator="type")]
+
+
+def _usual(choice: Any) -> Any:
+    """Mistral's word in OpenAI's."""
+    return "required" if choice == "any" else choice
+
+
+Choice = Annotated[
+    Literal["none", "auto", "required"] | Annotated[ChosenFunction | AllowedChoice, Field(discriminator="type")],
+    BeforeValidator(_usual),
+]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steersman.server.instead import instead
+
 _KINDS = {
     "string_type": "a string",
     "int_type": "an integer",
@@ -53,7 +55,7 @@ def first_problem(problems: Sequence[Any], body: object) -> tuple[str, str | Non
     if not path:
         return "The body: expected a JSON object, sent as application/json", None, None
     if any(problem["type"] == "extra_forbidden" for problem in here):
-        return f"{path}: this parameter is not known here", path, "unknown_parameter"
+        return f"{path}: this parameter is not known here{instead(path.rpartition('.')[2])}", path, "unknown_parameter"
     if all(problem["type"] == "missing" for problem in here):
         return f"{path}: expected, and not there", path, "missing_required_parameter"
     bounds = [problem for problem in here if problem["type"] not in _KINDS]

@@ -60,8 +60,9 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
+        """About: without biases, positions and the masked head's own layers."""
         norms = self.layers * ((4 if self.kind == "gemma3_text" else 2) * self.width + 2 * self.head_size) + self.width
-        return self.matrices + self.head * (1 if self.tied or self.kind not in DECODERS else 2) + norms
+        return self.matrices + self.head * (1 if self.tied else 2) + norms
 
     def operations(self, context: int) -> float:
         """Per token of training: 6 for each parameter that multiplies, and attention over half of the context."""
@@ -74,7 +75,7 @@ def of_depth(
 ) -> Sizes:
     width = width or HEAD * depth
     inner = 4 * width if kind in ("bart", "bert") else -(-8 * width // 3 // MULTIPLE) * MULTIPLE
-    return Sizes(depth, width, inner, vocabulary, tied, kind, head_size)
+    return Sizes(depth, width, inner, vocabulary, tied or kind not in DECODERS, kind, head_size)
 
 
 def sizes(config: PretrainConfig, vocabulary: int) -> Sizes:
@@ -119,7 +120,8 @@ class Recipe:
     operations: float
     """Of the whole run."""
 
-    def lines(self, sizes: Sizes, config: PretrainConfig) -> list[str]:
+    def lines(self, sizes: Sizes, config: PretrainConfig, parameters: int) -> list[str]:
+        """`parameters`: of the model as it is made."""
         u, per = config.updates, self.tokens / (sizes.matrices + sizes.head)
         own = {True: "as set", False: "by compute (DeepSeek LLM 2024)"}
         muon = ", Muon for matrices" if u.optimizer == "muon" else ""
@@ -128,7 +130,7 @@ class Recipe:
             by_decay = "none where a model is extended"
         tokens = "as set" if config.tokens else f"{config.tokens_per_parameter:g} wanted, Hoffmann et al. 2022"
         return [
-            f"model: {sizes.parameters:,} parameters ({sizes.matrices:,} in matrices, {sizes.head:,} in the head"
+            f"model: {parameters:,} parameters ({sizes.matrices:,} in matrices, {sizes.head:,} in the head"
             f"{', which is the embedding' if sizes.tied else ''}); {sizes.layers} layers, width {sizes.width}, "
             f"{sizes.heads} heads, MLP {sizes.intermediate}, {sizes.vocabulary:,} entries",
             f"tokens: {self.tokens:,}, {per:.3g} for each parameter of matrices and head ({tokens})",

@@ -55,13 +55,18 @@ class Text:
 
 def build(origin: Origin[PretrainConfig], sizes: Sizes, tokenizer: Any) -> Any:
     """A new model of these sizes."""
-    config = origin.config
+    config, dtype = origin.config, DTYPES[origin.model.dtype]
+    made = new_config(config, sizes, tokenizer)
+    return new_decoder(made, origin.seed, dtype) if is_causal(config) else new_other(made, origin.seed, dtype)
+
+
+def new_config(config: PretrainConfig, sizes: Sizes, tokenizer: Any) -> Any:
+    """The config of a new model of these sizes."""
     if not is_causal(config):
         named = {name: getattr(sizes, name) for name in ("layers", "width", "intermediate", "heads", "vocabulary")}
-        other = other_config(config.shape.kind, named, config.context, tokenizer)
-        return new_other(other, origin.seed, DTYPES[origin.model.dtype])
+        return other_config(config.shape.kind, named, config.context, tokenizer)
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    made = decoder_config(
+    return decoder_config(
         config.shape.kind,
         sizes.layers,
         sizes.width,
@@ -75,7 +80,6 @@ def build(origin: Origin[PretrainConfig], sizes: Sizes, tokenizer: Any) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         **ids,
     )
-    return new_decoder(made, origin.seed, DTYPES[origin.model.dtype])
 
 
 def rules(model: Any, config: PretrainConfig, decay: float) -> Callable[[str, Tensor], Rule]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from steersman.artifact.files import read_object
 from steersman.compute.vocabulary import keeps
 from steersman.config import ModelConfig, PretrainConfig
-from steersman.config.pretraining import DECODERS, ENCODER_DECODERS
-from steersman.families.fresh import kind_of
+from steersman.config.pretraining import DECODERS, ENCODER_DECODERS, ENCODERS
+from steersman.families.fresh import kind_of, parameters_of
 from steersman.families.shape import Shape
 from steersman.kernels import ops
 from steersman.progress import duration
 from steersman.train.budget import free_memory, shape_in, shown
+from steersman.train.denoising import is_causal
 from steersman.train.dial import Recipe, Sizes
 from steersman.train.memory import FLOAT, Setting, predict
+from steersman.train.order import evenly_spaced
+from steersman.train.pretrain import SAMPLE, new_config
 from steersman.train.speed import UNCERTAINTY, operations_per_second
-from steersman.weights.folders import DTYPES, pick_device, read_config
+from steersman.weights.checks import stored_tensors
+from steersman.weights.folders import DTYPES, pick_device, read_config, text_config
 
 
 def sizes_of(base: Path, vocabulary: int) -> Sizes:
@@ -68,7 +74,20 @@ def _row(config: PretrainConfig, recipe: Recipe) -> int:
     return min(max(config.pass_tokens, config.context), recipe.batch_tokens)
 
 
-def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig) -> dict[str, int]:
+def parameters(config: PretrainConfig, base: Path | Sizes, tokenizer: Any) -> int:
+    """Of the model as it is made, or as it is in a folder."""
+    masked = config.shape.kind in ENCODERS
+    if isinstance(base, Sizes):
+        return parameters_of(new_config(config, base, tokenizer), masked)
+    made = text_config(read_config(base))
+    said = read_object(base / "config.json", "a config of transformers").get(
+        "tie_word_embeddings"
+    )  # transformers reads T5's as true
+    apart = said is False and "lm_head.weight" in stored_tensors(base)
+    return parameters_of(made, masked, apart)
+
+
+def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig, parameters: int) -> dict[str, int]:
     """Bytes of each part at the peak."""
     dtype, device = DTYPES[model.dtype], pick_device(model.device)
     row = _row(config, recipe)
@@ -85,16 +104,25 @@ def memory(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelCon
     parts = predict(_shape(sizes, config.context), setting)
     if config.kept.spike_deviations:
         # held, and copied once more where a resume point is written
-        parts["point that a spike goes back to"] = 2 * 3 * FLOAT * sizes.parameters
+        parts["point that a spike goes back to"] = 2 * 3 * FLOAT * parameters
     if config.kept.average != "none":
-        parts["averaged weights"] = (2 + 2 * bool(config.kept.spike_deviations)) * FLOAT * sizes.parameters
+        parts["averaged weights"] = (2 + 2 * bool(config.kept.spike_deviations)) * FLOAT * parameters
     return parts
 
 
-def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig) -> list[str]:
+def evaluations(config: PretrainConfig, recipe: Recipe) -> tuple[int, int]:
+    """(how many there are, before and after among them; tokens that pass through the model in all of them)."""
+    count = 2 + len(evenly_spaced(recipe.steps, config.evals)) + (config.kept.average != "none")
+    beginning, grown = 16, SAMPLE // 2  # a sample is read anew for each of its tokens
+    samples = config.samples * SAMPLE * (beginning + grown) if is_causal(config) else 0
+    return count, count * max(config.context, config.eval_tokens) + (count - 1) * samples
+
+
+def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfig, parameters: int) -> list[str]:
     """Memory and time, said. ValueError where the memory is not there."""
     device = pick_device(model.device)
-    peak, free = sum(memory(config, sizes, recipe, model).values()), free_memory(device.type != "cpu")
+    needed, free = memory(config, sizes, recipe, model, parameters), free_memory(device.type != "cpu")
+    peak = sum(needed.values())
     if model.memory_check and peak > free:
         raise ValueError(
             f"pretrain: not started, since its memory is predicted to reach {shown(peak)} and {shown(free)} are free. "
@@ -104,8 +132,11 @@ def cost(config: PretrainConfig, sizes: Sizes, recipe: Recipe, model: ModelConfi
     speed = operations_per_second(DTYPES[model.dtype], device)
     row, itemsize = _row(config, recipe), DTYPES[model.dtype].itemsize
     again = 0 if keeps(row, sizes.vocabulary, itemsize) else 2 * sizes.head * recipe.tokens  # logits are made twice
+    count, read = evaluations(config, recipe)
+    looking = read * sizes.operations(config.context) / 3  # without gradients
     return [
         f"memory: up to {shown(peak)}, {shown(free)} are free",
-        f"time: about {duration((recipe.operations + again) / speed)} on this machine, right within a factor of "
+        f"time: about {duration((recipe.operations + again + looking) / speed)} on this machine, "
+        f"{duration(looking / speed)} of it for {count} evaluations; right within a factor of "
         f"{UNCERTAINTY:g} where nothing else runs on it",
     ]

@@ -61,7 +61,10 @@ export interface Measured {
   low: number | null
   high: number | null
   units: number
+  /** Of two people: who always says the same, so that kappa measures nothing: '', 'a', 'b' or 'ab'. */
+  constant: string
 }
+export type Pair = { kind: Kind; a: string; b: string; judge: boolean } & Measured
 export interface Labeler {
   name: string
   labels: number
@@ -79,7 +82,7 @@ export interface Labeler {
 export interface Team {
   labelers: Labeler[]
   agreement: Partial<Record<Kind, Measured>>
-  pairs: ({ kind: Kind; a: string; b: string; judge: boolean } & Measured)[]
+  pairs: Pair[]
   undecided: number
   names: Record<string, string>
   progress: Partial<Record<Kind, { tasks: number; done: number; labels: number }>>

@@ -71,6 +71,11 @@ export class Work {
     }
   }
 
+  /** Of an edit: that the answer still is what the model said. */
+  get unchanged(): boolean {
+    return this.task.kind === 'edit' && this.text.trim() === (this.task.answer ?? '').trim()
+  }
+
   /** The label as the server takes it. */
   get value(): Value {
     const axes = Object.keys(this.axes).length ? { axes: { ...this.axes } } : {}

@@ -2,7 +2,8 @@
 how well a text is rewritten.
 
 Texts are compared as `units`: each Chinese character is one, every other word is one (lower case, without punctuation).
-For English alone ROUGE-L is rouge-score's, for `f1` SQuAD's without its rule for articles, for `span` CMRC 2018's.
+For English alone ROUGE-L is rouge-score's. `f1` is SQuAD's without its rule for articles, where no sign is within a
+word (here "3.5" is two words, there "35"); `span` is CMRC 2018's, where there is no ASCII sign (there such are words).
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ def units(text: str) -> list[str]:
 
 
 def written(text: str) -> str:
-    """A label as it is compared: its first line, without case, superfluous white space and what encloses it."""
+    """A label as it is compared: its first line, without case, superfluous white space and what encloses it (of a label
+    of nothing but signs these are the label)."""
     line = next((line for line in text.split("\n") if line.strip()), "")
-    return " ".join(plain(line).casefold().split()).strip(AROUND)
+    found = " ".join(plain(line).casefold().split())
+    return found.strip(AROUND) or found
 
 
 def accuracy(answer: str, gold: str) -> float:

@@ -22,7 +22,7 @@ from steersman.config import ModelConfig
 from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Engine, Prompt
-from steersman.eval.suites.suite import Item, Suite
+from steersman.eval.suites.suite import APART, Item, Suite
 from steersman.families.outputs import context_of, response_logprobs
 from steersman.progress import activity, note
 from steersman.types import Completion, Conversation, Message, SamplingParams
@@ -112,11 +112,11 @@ class Folder:
         return self._engine
 
     @functools.cached_property
-    def _context(self) -> int:
-        return context_of(read_config(self.path, self.config.trust_remote_code))
+    def _config(self) -> Any:
+        return read_config(self.path, self.config.trust_remote_code)
 
     def fits(self, item: Item, room: int) -> bool:
-        context = self._context
+        context = context_of(self._config)
         if item.choices:
             whole, _ = self._ids(item)
             return max(map(len, whole)) <= context
@@ -139,7 +139,8 @@ class Folder:
     def _ids(self, item: Item) -> tuple[list[tuple[int, ...]], list[int]]:
         """Token ids of context and continuation of each choice, and where the continuation begins.
 
-        A text is tokenised whole, as it was in training; its context ends where the context alone ends.
+        A text is tokenised whole, as it was in training; its context ends where the context alone ends. An
+        encoder-decoder reads the context with the tokens that its tokenizer puts around a text.
         """
         tokenizer, template = self._tools()
         whole, begins = [], []
@@ -150,8 +151,14 @@ class Folder:
                 whole.append((*before, *said(choice.continuation)))
                 begins.append(len(before))
                 continue
+            if template is not None and self._config.is_encoder_decoder:
+                source = self._prompt_ids(Conversation("", (), {"text": choice.context}))
+                said_ids = template.answer_ids(choice.continuation.strip())
+                whole.append((*source, *(said_ids if choice.ends else said_ids[:-1])))
+                begins.append(len(source))
+                continue
             context = choice.context.rstrip(" ")
-            said = choice.context[len(context) :] + choice.continuation
+            said = choice.context[len(context) :] + choice.continuation + (APART if choice.ends else "")
             ids = tuple(tokenizer(context + said)["input_ids"])
             ends = tuple(tokenizer(context, add_special_tokens=True)["input_ids"])
             begins.append(min(_without_end(ends, tokenizer), len(ids) - 1))
@@ -245,7 +252,14 @@ def ask(suite: Suite, model: Model, folder: Path, manner: Manner) -> Answers:
     for item in suite.items:
         if item.choices:
             values, best = next(raw), _likeliest(item, next(compared), suite.by_length)
-            out.add([item.choices[best].continuation.strip()], float(best == item.gold), {}, "chosen", 0, values)
+            out.add(
+                [item.choices[best].continuation.strip()],
+                float(best in (item.gold, *item.also)),
+                {},
+                "chosen",
+                0,
+                values,
+            )
             continue
         given = next(told)
         missing = 1 + len(item.turns) - len(given)

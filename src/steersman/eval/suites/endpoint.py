@@ -11,7 +11,7 @@ from typing import Any
 
 from steersman.engine.backends.remote import RemoteEngine
 from steersman.engine.protocol import EndpointError
-from steersman.eval.suites.suite import Item
+from steersman.eval.suites.suite import APART, Item
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Endpoint:
                         "by=generation"
                     )
                 context = choice.context.rstrip(" ")
-                texts.append((context, choice.context[len(context) :] + choice.continuation))
+                ending = APART if choice.ends else ""
+                texts.append((context, choice.context[len(context) :] + choice.continuation + ending))
         engine = self.engine()
         with ThreadPoolExecutor(self.parallel) as pool:
             values = iter(list(pool.map(lambda pair: self._logprob(engine, *pair), texts)))

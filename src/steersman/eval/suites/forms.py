@@ -28,7 +28,7 @@ from steersman.data.reading import Reading
 from steersman.data.sources import scan
 from steersman.eval.suites import instructions, refusal_suite, regressions, task_forms
 from steersman.eval.suites.questions import LETTERS, Asking, Question, item_of
-from steersman.eval.suites.suite import Item, Spec, Suite, different_ids, spread
+from steersman.eval.suites.suite import APART, Item, Spec, Suite, different_ids, spread
 from steersman.progress import note
 
 OPTIONS = {
@@ -79,7 +79,7 @@ def read(text: str, folder: Path | None = None) -> Suite:
         by_length,
         dict(left),
         spec.number("max_tokens"),
-        ("\n\n",) if spec.options.get("style") == "text" else (),
+        (APART,) if spec.options.get("style") == "text" else (),
         batch=norm == "batch",
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steersman.eval.suites import final_answers
-from steersman.eval.suites.suite import Choice, Item, last
+from steersman.eval.suites.suite import APART, Choice, Item, last
 from steersman.types import Conversation, Message
 
 LETTERS = "ABCDEFGHIJ"
@@ -168,7 +168,7 @@ def _plain_text(question: Question, shots: Sequence[Question], asking: Asking) -
         begin = shown(of)
         return f"{begin}{joint(begin)}{given}"
 
-    return "\n\n".join([*map(solved, shots), shown(question)])
+    return APART.join([*map(solved, shots), shown(question)])
 
 
 def _letter_scorer(question: Question):  # type: ignore[no-untyped-def]

@@ -21,6 +21,10 @@ Scorer = Callable[[Sequence[str]], float]
 """The answers to an item's turns, in order -> score from 0 to 1."""
 
 
+APART = "\n\n"
+"""What is between the examples of a text to be continued, and ends its answer."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A text and one of the ways to go on, by whose log-probability the choice is made."""
@@ -28,7 +32,8 @@ class Choice:
     context: str
     continuation: str
     ends: bool = False
-    """The answer's end counts too: then no label is likelier for being the beginning of another."""
+    """The answer's end counts too (of a text to be continued by a decoder: APART): then no label is likelier for being
+    the beginning of another."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Item:
     """Where the likeliest continuation is the answer; empty: the answer is generated."""
     gold: int = -1
     """Which of `choices` is right."""
+    also: tuple[int, ...] = ()
+    """Other `choices` that are right."""
     expected: str = ""
     """The right answer, for people who read the results."""
     parts: Mapping[str, Scorer] = field(default_factory=dict)

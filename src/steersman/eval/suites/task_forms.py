@@ -52,14 +52,17 @@ def examples_of(path: Path) -> Path:
     return path
 
 
-def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool) -> Item:
-    """A record as it is asked. ValueError where it is no record of `tasks build`."""
+def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool) -> Item | str:
+    """A record as it is asked, or why it cannot be. ValueError where it is no record of `tasks build`."""
     question = _question(value, where)
     conversation = Conversation.from_json(value, where)
     task = task_of(conversation)
     if task.get("metric") not in (*METRICS, SARI):
         raise ValueError(f"{where}: meta.task: expected a record of a test split of steersman tasks build")
     golds = tuple(task.get("answers") or (question.answer,))
+    chosen = bool(question.choices) and (constrained or asking.by == "logprob") and not asking.cot
+    if chosen and not set(golds) & set(question.choices):
+        return "the right answer is none of the labels that can be chosen"
     made = item_of(question, asking)
     found = {**made.prompt.meta, "task": dict(task)}
     between = joint(str(made.prompt.meta.get("text", "")))
@@ -69,8 +72,9 @@ def item(value: Mapping[str, Any], where: str, asking: Asking, constrained: bool
         prompt=dataclasses.replace(made.prompt, meta=found),
         score=last(score),
         choices=tuple(dataclasses.replace(choice, ends=True) for choice in made.choices),
+        also=tuple(k for k, choice in enumerate(question.choices) if choice in golds),
         expected=golds[0],
-        allowed=tuple(f"{between}{c}" for c in question.choices) if constrained and not asking.cot else (),
+        allowed=tuple(f"{between}{c}" for c in question.choices) if constrained and chosen else (),
     )
 
 
