@@ -45,6 +45,7 @@ test-postgres: $(VENV)/.dev
 	@STEERSMAN_TEST_STORE=postgresql $(BIN)/pytest $(SPREAD) -m "not slow" -rs $(ARGS)
 
 test-slow: $(VENV)/.dev
+	@.ci/packages slow
 	@$(BIN)/pytest -m slow $(ARGS)
 	@STEERSMAN_PAGE_LANGUAGE=zh $(BIN)/pytest tests/browser
 

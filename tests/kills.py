@@ -31,7 +31,7 @@ from safetensors import safe_open
 import test_preference as p
 import test_train as t
 from steersman.artifact.files import TORN
-from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
+from steersman.artifact.manifest import POINTS, read_manifest, sweep, tree_hashes
 from steersman.artifact.stage_folder import partial_of
 from steersman.config import Config, DpoConfig, EvalConfig, KtoConfig, replaced
 from steersman.eval import (
@@ -178,7 +178,9 @@ def kill(name: str, run: Run, runs: int, folder: Path) -> dict[str, Any]:
                 break
             else:  # faster than the uninterrupted run: once more, or it would not count
                 shutil.rmtree(output)
-        if not output.exists():
+        if output.exists():
+            sweep(output)  # killed while it swept: the verb that finds an artifact sweeps first
+        else:
             Fork(run, output, save).wait()
         kills += mine
         equal += content(output) == expected

@@ -38,7 +38,7 @@ from steersman.text.template import Template
 from steersman.train import budget, ppo, preference
 from steersman.train.log import read_metrics
 from steersman.train.order import plan_batches
-from steersman.train.rankings import RankedTree, pair_report, split_holdout
+from steersman.train.rankings import RankedTree, in_order, pair_report, split_holdout
 from steersman.train.schedule import Schedule
 from steersman.types import Conversation, Feedback, Ranking
 from steersman.weights.folders import load_causal, load_scalar, save_model
@@ -331,5 +331,6 @@ def test_rankings_of_one_prompt_are_no_independent_witnesses() -> None:
     report = pair_report(held, right, seed=0)
     assert (report["n_prompts"], report["n_pairs"]) == (3, 12)
     assert report["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert in_order(torch.tensor([1.0, 1.0, 0.0]), [(0, 1), (0, 2), (2, 1)]) == 1.5  # a tie, right, wrong
     once = pair_report(held[::4], right[::4], seed=0)
     assert report["lead_over_length"]["low"] == once["lead_over_length"]["low"]

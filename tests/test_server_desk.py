@@ -57,7 +57,8 @@ def test_a_ranking_by_keys_and_its_history(client: TestClient) -> None:
     again = call(client, "GET", at, labeler="ann")["task"]
     assert (again["mine"]["value"]["ranks"], again["draft"]) == (ranks, {})
     ranks = dict(zip(ranks, reversed(ranks.values()), strict=True))
-    call(client, "POST", f"{at}/label", labeler="ann", value={"ranks": ranks})
+    again = call(client, "POST", f"{at}/label", labeler="ann", value={"ranks": ranks})
+    assert (done["replaced"], again["replaced"]) == (False, True)
     assert call(client, "GET", at, labeler="ann")["task"]["mine"]["value"]["ranks"] == ranks
 
 

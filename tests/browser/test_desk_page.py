@@ -216,10 +216,12 @@ def test_no_draft_follows_a_label(site: Site) -> None:
     with page.expect_request("**/draft"):
         page.keyboard.press("1")
     page.keyboard.press("Enter")
+    page.keyboard.press("2")  # a hand that is at the next task already: it changed what was said of this one
     page.wait_for_timeout(300)
     assert sent.count("label") == 1
-    with page.expect_response("**/label"):
+    with page.expect_request("**/label") as label, page.expect_response("**/label"):
         held[1].continue_()
+    assert label.value.post_data_json["value"] == {"vote": "good"}
     expect(page.get_by_text("nothing more waits")).to_be_visible()
 
 

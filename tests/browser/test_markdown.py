@@ -43,6 +43,8 @@ WRITTEN = [
     ("（https://a.org/b_(c)），好", ['href="https://a.org/b_(c)"', "</a>），好"]),
     ("https://a.org/x查看，https://a.org/?q=中文", ['href="https://a.org/x"', ">https://a.org/?q=中文</a>"]),
     ("שלום עולם\n\nhello", ['<p dir="auto">שלום']),
+    ("1. שלום, hello\n2. hello", ['<ol dir="rtl">\n<li>שלום']),
+    ("- hello שלום\n\n> مرحبا", ['<ul dir="ltr">', '<blockquote dir="rtl">']),
     ("```py\nx = 1  # one\n```", ['<pre dir="ltr"', '<span class="hljs-comment"># one</span>']),
     ("```unheard\nx < 1\n```", ['<code class="language-unheard">x &lt; 1']),
     ("``` \\draw (0,0);\n```", ["\\draw (0,0);"]),

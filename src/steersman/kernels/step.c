@@ -99,9 +99,9 @@ static void keep(const bf16 *x, int64_t d, int64_t at, void *rows, float *scales
         memcpy((bf16 *)rows + at * d, x, d * sizeof *x);
         return;
     }
-    float most = 0;
-    for (int64_t j = 0; j < d; j++) most = fmaxf(most, fabsf(wide(x[j])));
-    float inverse = most > 0 ? 127.0f / most : 0.0f;
+    uint16_t bits = 0; /* sizes are ordered as their bits are; on `fmaxf` here gcc 12 for ARM breaks down */
+    for (int64_t j = 0; j < d; j++) bits = (x[j] & 0x7fff) > bits ? x[j] & 0x7fff : bits;
+    float most = wide(bits), inverse = most > 0 ? 127.0f / most : 0.0f;
     scales[at] = most / 127.0f;
     int8_t *to = (int8_t *)rows + at * d;
     for (int64_t j = 0; j < d; j++) to[j] = (int8_t)rintf(wide(x[j]) * inverse);

@@ -160,7 +160,8 @@ def submit(ctx: Ctx, who: Who, id: str, body: Label) -> dict[str, Any]:
     if task.ranking is not None:
         said = replace(said, flags=ranking_flags.flagged(task.ranking, (body.value or {}).get("flags", {})))
     label = ctx.store.desk.submit(id, said)
-    return {"label": label_json(label, task), "queues": ctx.store.desk.waiting(asker_of(ctx, name))}
+    queues = ctx.store.desk.waiting(asker_of(ctx, name))
+    return {"label": label_json(label, task), "queues": queues, "replaced": task.mine is not None}
 
 
 def submission(task: DeskTask, labeler: str, body: Label, adjudicated: bool = False) -> Submission:

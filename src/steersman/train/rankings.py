@@ -139,6 +139,11 @@ def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_toke
     return FrozenStates(kept)
 
 
+def in_order(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> float:
+    """Pairs (winner, loser) whose winner scores higher; equal scores count half, as in `pair_report`."""
+    return sum(0.5 + 0.5 * float(torch.sign(scores[winner] - scores[loser])) for winner, loser in pairs)
+
+
 def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int) -> dict[str, Any]:
     """How often scores [K] of each ranking's answers order its pairs as people did.
 

@@ -40,6 +40,7 @@ from steersman.train.rankings import (
     FrozenStates,
     RankedTree,
     frozen_states,
+    in_order,
     label_of,
     pair_report,
     sources,
@@ -83,8 +84,8 @@ def held_out_metrics(
     """Loss in nats per pair and share of pairs in the right order, for the curve and for a search."""
     scores = own_scores(score_trees(model, [h.tree for h in held], row_tokens, states), held, model.config)
     loss = torch.stack([h.weight * kwise_loss(s, h.pairs) for s, h in zip(scores, held, strict=True)]).mean()
-    right = [float(s[w] > s[l]) for s, h in zip(scores, held, strict=True) for w, l in h.pairs]
-    return {"eval_loss": float(loss), "eval_accuracy": sum(right) / len(right)}
+    right = sum(in_order(s, h.pairs) for s, h in zip(scores, held, strict=True))
+    return {"eval_loss": float(loss), "eval_accuracy": right / sum(len(h.pairs) for h in held)}
 
 
 def to_tree(template: Template, demonstration: Conversation) -> Tree:
@@ -215,8 +216,8 @@ def learn(
     batch: Sequence[int],
     states: FrozenStates,
 ) -> tuple[float, float]:
-    """Gather one step's gradients; returns its loss in nats and in how many pairs the winner scores higher, and labels
-    that the score's sign agrees with."""
+    """Gather one step's gradients; returns its loss in nats and how many pairs are in order, and labels that the
+    score's sign agrees with."""
     items = [examples.items[i] for i in batch]
     total, right = 0.0, 0.0
     for group, weight in parallel.share(fill_rows([b.tree.size for b in items], config.rows.row_tokens)):
@@ -235,7 +236,7 @@ def learn(
         loss.backward()  # type: ignore[no-untyped-call]
         updater.gather()
         total += float(loss.detach())
-        right += weight * sum(int(s[w] > s[l]) for s, b in zip(scores, part, strict=True) for w, l in b.pairs)
+        right += weight * sum(in_order(s.detach(), b.pairs) for s, b in zip(scores, part, strict=True))
         right += weight * sum(int(b.label * s[0] > 0) for s, b in zip(scores, part, strict=True) if b.label)
     total, right = parallel.add(total, right)
     return total, right

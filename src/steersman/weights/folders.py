@@ -36,7 +36,7 @@ from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
 from steersman.weights import checks
-from steersman.weights.gguf import completed, cut_words
+from steersman.weights.gguf import completed, cut_words, parsed_once
 from steersman.weights.resolve import TOKENIZERS
 
 Model = Any
@@ -362,6 +362,7 @@ def agree_on_ends(model: Model, tokenizer: Any) -> None:
         tokenizer.eos_token = before
 
 
+@parsed_once()
 def convert_gguf(file: Path, folder: Path) -> None:
     """De-quantise a GGUF file into a plain bfloat16 Hugging Face folder."""
     from transformers import modeling_gguf_pytorch_utils as reader

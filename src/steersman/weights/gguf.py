@@ -5,6 +5,9 @@ Without them a model loads but computes wrong numbers: the rotations of Llama 3.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,24 @@ LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positio
 
 GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 """Layers of the size of each whose attention is not scaled by the head's size."""
+
+
+@contextlib.contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let everybody who reads a GGUF file meanwhile share one reader and one table of tensor names.
+
+    To parse a vocabulary takes seconds, a table 40 ms; transformers makes a reader for each thing that it asks a file
+    for, and a table for each module of the model.
+    """
+    import gguf
+
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    shared = functools.cache(reader)
+    gguf.GGUFReader, gguf.get_tensor_name_map = lambda file: shared(str(file)), functools.cache(names)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def completed(file: Path, config: Any) -> Any:

@@ -124,7 +124,7 @@ export const calls = {
       labeler,
       messages: messages.map(({ role, content }) => ({ role, content })),
     }),
-  label: (labeler: string, task: string, given: Given) => json<{ queues: Queues }>('POST', at(task, '/label'), { labeler, ...given }),
+  label: (labeler: string, task: string, given: Given) => json<{ queues: Queues; replaced: boolean }>('POST', at(task, '/label'), { labeler, ...given }),
   history: (labeler: string) => json<(Label & { prompt: string })[]>('GET', `/api/desk/history${by(labeler)}`),
   team: () => json<Team>('GET', '/api/desk/team'),
   tasks: (kind: Kind | '') => json<{ tasks: Overview[]; names: Record<string, string> }>('GET', `/api/desk/tasks${kind ? `?kind=${kind}` : ''}`),

@@ -171,13 +171,19 @@ function scrolling(table: HTMLElement) {
   box.append(table)
 }
 
+/** That of the first letter. */
+export function direction(text: string): 'ltr' | 'rtl' {
+  const first = /\p{L}/u.exec(text)?.[0] ?? ''
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u.test(first) ? 'rtl' : 'ltr'
+}
+
 /** One block (or a whole text) as HTML. Needs a browser's DOM. */
 export function render(source: string, definitions = '', labels: Labels = { copy: 'Copy', code: 'Code' }): string {
   const holder = document.createElement('div')
   holder.append(DOMPurify.sanitize(parse(definitions ? `${source}\n\n${definitions}` : source), ALLOWED))
-  for (const block of holder.querySelectorAll<HTMLElement>('p, li, ul, ol, blockquote, table, th, td, h1, h2, h3, h4, h5, h6')) {
-    block.dir = 'auto'
-  }
+  for (const block of holder.querySelectorAll<HTMLElement>('p, th, td, h1, h2, h3, h4, h5, h6')) block.dir = 'auto'
+  // 'auto' looks past blocks that have a direction of their own, so that lists and quotes would always be left to right
+  for (const outer of holder.querySelectorAll<HTMLElement>('ul, ol, blockquote, table')) outer.dir = direction(outer.textContent)
   for (const code of holder.querySelectorAll<HTMLElement>('pre')) {
     code.dir = 'ltr'
     headed(code, labels)
