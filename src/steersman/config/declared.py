@@ -20,17 +20,23 @@ def opt(
     several: bool = False,
     was: str = "",
     late: bool = False,
-    before: T | None = None,
 ) -> T:
     """A dataclass field with a default, a one-line explanation and the allowed strings or numbers (bounds included).
 
     With `several` the value may be any number of the choices, comma-separated. `was` is the field's flat name, where
     that is another: `kl_coef` of [ppo] for `coef` of [ppo.kl]. A `late` one is recorded only where it is set, so that
-    artifacts which were made before it existed are still of the same settings. One that is always recorded and came
-    later too says what runs did `before`: an unfinished one goes on where that is set.
+    artifacts which were made before it existed are still of the same settings.
     """
     metadata = {"doc": doc, "choices": choices, "low": low, "high": high, "several": several, "was": was, "late": late}
-    return dataclasses.field(default=default, metadata={**metadata, "before": before})
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def later(declared: T, before: T) -> T:
+    """`opt(...)` of a setting that is always recorded and yet came later than others: what runs did `before` it. An
+    unfinished run of that time goes on where this is set."""
+    made: Any = declared
+    found: T = dataclasses.field(default=made.default, metadata={**made.metadata, "before": before})
+    return found
 
 
 def weights(doc: str) -> dict[str, float]:
