@@ -76,8 +76,9 @@ class PolicyOptimizerConfig:
     step_kl: float = later(
         opt(
             0.0,
-            "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from a "
-            "sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it is.",
+            "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from "
+            "a sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it "
+            "is.",
         ),
         before=0.0,
     )
@@ -104,7 +105,8 @@ class CriticConfig:
     step: float = later(
         opt(
             0.0,
-            "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the policy.",
+            "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the "
+            "policy.",
             was="critic_step",
         ),
         before=0.0,
@@ -201,8 +203,8 @@ class ScoreConfig:
     normalise: bool = later(
         opt(
             True,
-            "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives have "
-            "a scale already.",
+            "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives "
+            "have a scale already.",
         ),
         before=False,
     )
