@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import rjieba
 
-from steersman.data.pii import firm_words
+from steersman.data.pii import firm_words, towns
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, LONG, Span
 
 FIRST_OF = (
@@ -258,7 +258,6 @@ def _behind(text: str, at: int, any_word: bool) -> Iterator[Span]:
 LINKS = frozenset(
     ("van", "von", "de", "der", "den", "del", "di", "da", "al", "el", "bin", "dos", "le", "la", "zu", "ter", "ten")
 )
-TOWNS = re.compile(r"(?<![\w.])(?:San|Santa|Santo|Saint|St\.?|Ste\.|Fort|Ft\.|Port|Mount|Mt\.|Lake|Cape|Los|Las)\s\Z")
 NOUN = re.compile(
     r"(?:ung|heit|keit|schaft|tion|nummer|karte|konto|paket|rechnung|bestellung|straße|weg|platz)(?:en|s)?\Z"
 )
@@ -270,7 +269,7 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
     words = list(re.finditer(r"\S+", m[0]))
     for i, word in enumerate(words):
         said = word[0].strip(".,'’")
-        if said not in first_names() or said in NO_LAST or _of_a_town(text, m.start() + word.start()):
+        if said not in first_names() or said in NO_LAST or towns.of_a_town(text, m.start() + word.start()):
             continue
         follows = words[i + 1 :]
         last = next((w for w in follows if w[0].strip("'’").removesuffix("'s") in last_names()), None)
@@ -292,11 +291,6 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
         if mid and family in last_names() and not {one[0], family} & (NO_LAST | NO_FIRST) and len(family) > 3:
             yield cut(text, m.start() + one.start(), m.start() + two.end(), LIKELY)
             return
-
-
-def _of_a_town(text: str, at: int) -> bool:
-    """Whether the word at text[at:] stands behind one that begins towns' names (San Ramon, Fort Wayne, St. Helena)."""
-    return TOWNS.search(text[max(0, at - 8) : at]) is not None
 
 
 def _trimmed_zh(name: str, text: str, end: int) -> int:

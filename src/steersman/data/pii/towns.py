@@ -18,9 +18,16 @@ _TOWNS = """
 TOWNS = frozenset(_TOWNS.split())
 PERSONS = re.compile(r"(?:[叫找喊替]|先生|太太|老公|老婆|爱人|儿子|女儿|同事|朋友|室友|邻居|领导|客户)\Z")
 """What stands before a person who is called like a town."""
+BEFORE = re.compile(r"(?<![\w.])(?:San|Santa|Santo|Saint|St\.?|Ste\.|Fort|Ft\.|Port|Mount|Mt\.|Lake|Cape|Los|Las)\s\Z")
+"""What begins the names of towns that go on with a first name."""
 
 
 def is_town(text: str, name: Span) -> bool:
     """Whether a name that nothing announces as a person's is a town's."""
     said = text[name.start : name.end]
     return name.score <= FORMED and said in TOWNS and not PERSONS.search(text, max(0, name.start - 4), name.start)
+
+
+def of_a_town(text: str, at: int) -> bool:
+    """Whether the word at text[at:] stands behind one that begins towns' names (San Ramon, Fort Wayne, St. Helena)."""
+    return BEFORE.search(text[max(0, at - 8) : at]) is not None
