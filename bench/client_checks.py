@@ -197,7 +197,7 @@ LIBRARIES: dict[str, dict[str, str]] = {
         "forced tool": MISTRAL
         + f"assert c.chat.complete(model=MODEL,messages=M,max_tokens=80,tools={TOOLS},tool_choice='any').choices[0].message.tool_calls",
         "JSON schema": MISTRAL
-        + f"import json; json.loads(c.chat.complete(model=MODEL,messages=M,max_tokens=40,response_format={{'type':'json_schema','json_schema':{{'name':'a','schema':{SCHEMA},'strict':True}}}}).choices[0].message.content)",
+        + f"import json; json.loads(c.chat.complete(model=MODEL,messages=M,max_tokens=100,response_format={{'type':'json_schema','json_schema':{{'name':'a','schema':{SCHEMA},'strict':True}}}}).choices[0].message.content)",
         "embeddings": MISTRAL + "assert len(c.embeddings.create(model=MODEL,inputs=['a','b']).data)==2",
     },
     "huggingface_hub": {

@@ -35,14 +35,14 @@ RENAMED = {"policy": "ppo"}
 """Artifacts that are called otherwise by newer commits; all are compared by the newer name."""
 IGNORED = re.compile(
     r"id|(prompt|task|message|conversation|parent)_id|created|time|tok_s|.*seconds.*|.*_per_second"
-    r"|files|inputs|config|code_version|source.*|identity|path|sha256"
+    r"|files|inputs|config|code_version|source.*|identity|path|sha256|token|bytes"
 )
-"""Fields that hold identities, times, or what a manifest says of its making."""
+"""Fields that hold identities, times, what a manifest says of its making, or how a token is named (decision 35)."""
 ADDED = (
     *("value_loss_before", "policy_moved", "critic_moved", "eval_gain", "eval_gain_low", "eval_validator"),
-    *("validator", "kept", "gain", "judge", "confidence"),
+    *("validator", "kept", "gain", "judge", "confidence", "changed", "cautions", "kl"),
 )
-"""Numbers that newer commits log besides: compared where both have them."""
+"""Fields that newer commits write besides: compared where both have them."""
 WORDED = ("text", "notes", "cautions", "warnings")
 """Fields of reports and manifests that hold sentences: their numbers are compared, their words may change."""
 
@@ -53,8 +53,10 @@ def plain(value: Any, worded: tuple[str, ...] = (), words: bool = True) -> Any:
         kept = {k: v for k, v in value.items() if not IGNORED.fullmatch(k)}
         return {RENAMED.get(k, k): plain(v, worded, words and k not in worded) for k, v in kept.items()}
     if isinstance(value, list):
-        return [plain(item, worded, words) for item in value]
+        items = [plain(item, worded, words) for item in value]
+        return items if words else [item for item in items if item]
     if isinstance(value, str):
+        value = value.rstrip("\ufffd")  # bytes that are no whole character, which later commits leave out at the end
         return "/".join(RENAMED.get(p, p) for p in value.split("/")) if words else re.findall(r"\d[\d.]*", value)
     return value
 
@@ -146,6 +148,7 @@ def make_workspace(old: Tree, temporary: Path, space: Path) -> Path:
     toml = settings(old, temporary, SCENES["plain"])
     toml = re.sub("(?m)^base = .*", f'base = "{space / "base"}"', toml)  # it goes with the workspace
     toml = re.sub("(?m)^iterations = .*", "iterations = 40", toml)  # long enough to be interrupted
+    toml = re.sub("(?m)^save_seconds = .*", "save_seconds = 0", toml)  # older commits save nothing when they are ended
     policies = [f"{verb} -s ppo.iterations=2" for verb in ("ppo", "grpo", "rloo")]
     rest = ("dpo", "kto", "eval", "promote --force", "TALK", "next", *LEARNED[:2], "rank --labeler bob --limit 2")
     shutil.copytree(temporary / SCENES["plain"].family, temporary / "base")
@@ -160,6 +163,7 @@ def make_workspace(old: Tree, temporary: Path, space: Path) -> Path:
         time.sleep(0.02)
         logged = space.glob("rounds/002/*.partial/metrics.jsonl")
         rows = sum(len(path.read_text("utf-8").splitlines()) for path in logged)
+        rows = rows if [*space.glob("rounds/002/*.partial/.resume-*")] else 0
     os.kill(pid, signal.SIGTERM)  # Ctrl-C is ignored in the background of a script
     code, points = old.ask({"wait": pid}), [*space.glob("rounds/002/*.partial/.resume-*")]
     say(f"interrupted PPO after {rows} of 40 iterations: exit code {code}, {len(points)} resume point(s)")
@@ -179,7 +183,12 @@ def use_workspace(old: Tree, new: Tree, temporary: Path, made: Path) -> bool:
             raise ValueError(f"expected all before PPO to be ready, got {stages}")
 
     def resume() -> None:
-        new.run(space, "ppo")
+        try:
+            new.run(space, "ppo")
+        except SystemExit as refused:  # settings that came since are named, with what runs did before
+            before = re.findall(r"(ppo\.\w+) was ([^\s,]+), now", str(refused))
+            say(f"goes on with {', '.join(map('='.join, before)) or 'nothing'}")
+            new.run(space, "ppo", *(word for pair in before for word in ("-s", "=".join(pair))))
         name = "rounds/002/ppo"
         ours, theirs = (artifacts(folder)[name] for folder in (space, whole))
         for file in theirs:

@@ -33,7 +33,9 @@ class Tree:
             self.source = Path(tempfile.mkdtemp(prefix="tree-", dir=temporary))
             packed = subprocess.run(["git", "-C", str(ROOT), "archive", commit, "src"], check=True, capture_output=True)
             subprocess.run(["tar", "-x", "-C", str(self.source)], input=packed.stdout, check=True)
-        environment = {**os.environ, "PYTHONPATH": str(self.source / "src"), "OMP_NUM_THREADS": "1"}
+        # its own sources first; behind them what only an older commit needs, such as `pip install --target DIR` wrote
+        places = os.pathsep.join([str(self.source / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(Path(__file__).with_name("same_worker.py")), str(self.source)]
         self.process = subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment)
 
@@ -83,7 +85,10 @@ def serving(tree: Tree, space: Path, kernels: str = "on") -> Iterator[str]:
             raise SystemExit(f"{tree.name}: steersman serve says no address: {Path(f'{log}.err').read_text('utf-8')}")
         time.sleep(0.05)
     try:
-        yield json.loads(out.read_text("utf-8"))["url"]
+        said = json.loads(out.read_text("utf-8"))
+        if "url" not in said:
+            raise SystemExit(f"{tree.name}: steersman serve: {said.get('error', said)}")
+        yield said["url"]
     finally:
         os.kill(pid, signal.SIGINT)
         tree.ask({"wait": pid})

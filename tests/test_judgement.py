@@ -27,7 +27,7 @@ from steersman.train.average import drawn_back, held
 from steersman.train.judgement import gain_over, is_kept, outcome, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import pack
-from steersman.train.ppo import next_share
+from steersman.train.ppo import compare, next_share
 from steersman.train.ppo_state import State
 from steersman.train.rates import START, Trust
 from steersman.train.scores import measured_scales
@@ -180,6 +180,15 @@ def test_the_horizon_is_a_tenth_of_the_run(tiny: Path) -> None:
     config = replaced(PpoConfig(), iterations=9, prompts_per_iteration=16, answers_per_prompt=4)
     assert State.begin(actors, config).kl.horizon == 57
     assert State.begin(actors, replaced(config, kl_horizon=10_000)).kl.horizon == 10_000
+    # a point of a run that began before gains were measured: it goes on without any
+    state = State.begin(actors, config)
+    tensors, told = state.policy.state("policy."), {"iteration": 3, "kl_coef": 0.2, "start": {"kl": 0.0}}
+    older: Any = SimpleNamespace(load=lambda: (tensors, told), load_best=lambda: ({}, {"eval_reward": 1.0}))
+    state.resume(older)
+    assert (state.iteration, state.kl.coef, state.tried, state.first) == (3, 0.2, {}, [])
+    measured: Any = SimpleNamespace(judged=[2.0, 3.0], scales={"r": [0.0, 1.0]}, figures={"eval_reward": 2.5})
+    assert compare(state, measured, config) == {"eval_reward": 2.5}
+    assert (state.first, state.scales) == ([], {})
 
 
 def test_sft_is_kept_where_nothing_is_better(tiny: Path, tmp_path: Path) -> None:

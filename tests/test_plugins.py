@@ -308,6 +308,37 @@ def test_errors_name_function_and_example(tmp_path: Path) -> None:
             call()
 
 
+def test_awkward_functions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they print is no part of a verb's result, and whatever they return is one error that names them."""
+    prompt = t.conversation("Hi", id="a")
+
+    def printing(*given: Any) -> Iterator[Any]:
+        print("aside")
+        yield {"prompt": "Hi"} if isinstance(given[0], Path) else 0.5
+
+    async def waiting(*given: Any) -> float:
+        return 0.5
+
+    assert plugin_calls.FunctionJudge(run_of(lambda c, a: print("aside") or 1.0)).score(prompt, "x").axes == {
+        "score": 1
+    }
+    assert plugin_calls.rewards(run_of(printing), [prompt], ["x"]) == [0.5]
+    assert list(plugin_calls.imported(run_of(printing), Path("x"))) == [{"prompt": "Hi"}]
+    assert capsys.readouterr() == ("", "aside\n" * 3)
+    for call in (
+        lambda: plugin_calls.FunctionJudge(run_of(waiting)).score(prompt, "x"),
+        lambda: plugin_calls.rewards(run_of(waiting), [prompt], ["x"]),
+        lambda: list(plugin_calls.imported(run_of(waiting), Path("x"))),
+    ):
+        with pytest.raises(ValueError, match="mine:f: TypeError: it is async; expected a plain function"):
+            call()
+    with pytest.raises(ValueError, match=r"mine:f: expected a number, got '10+' \(example 0, prompt 'a'\)"):
+        plugin_calls.rewards(run_of(lambda c, a: [10**400]), [prompt], ["x"])
+    monkeypatch.setattr(plugin_calls, "load", lambda *_: run_of(lambda: "prompts alone"))
+    with pytest.raises(ValueError, match=r"mine:f: ValueError: too many .* \(expected to return \(prompts, score\)\)"):
+        plugin_calls.task_of("mine:f", {})
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -26,6 +26,7 @@ from steersman.corpus.mixture import Mixture
 from steersman.corpus.shards import Documents, Writer
 from steersman.eval import pretraining_page
 from steersman.families.outputs import response_logprobs
+from steersman.rounds.inputs import resolved
 from steersman.train import dial, muon, pretrain, pretraining_plan, trajectory
 from steersman.train.bits import bits_per_byte, held_out, samples
 from steersman.train.dial import Sizes
@@ -402,6 +403,9 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     assert decays[0] == pytest.approx(decays[1] / 10, rel=0.02)
     assert "a tenth of the law's" in going
     assert "model.base=second" in said
+    # named without a round's stages: it was looked for on the hub alone
+    assert resolved("first") == Path.cwd() / "models" / "first"
+    assert "time" in verb("plan", "sft", "--model", "first")[0]
     verb("data", "import", "../chat.jsonl")
     said, _ = verb("sft", "--set", "model.base=second", "--set", "sft.epochs=1", "--set", "sft.rows.row_tokens=128")
     assert "1 demonstrations" in said

@@ -7,13 +7,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import sentencepiece
 
 import tiny
 from steersman.artifact.workspace import Workspace
 from steersman.cli.tokenizers import load_tokenizer, portions
 from steersman.config import Config
-from steersman.corpus.folder import Corpus
+from steersman.corpus.folder import Corpus, tokenizer_sha256
 from steersman.weights import published
+from steersman.weights.folders import read_tokenizer
 
 
 def test_gpt2_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +49,39 @@ def test_weights_count_where_all_text_fits() -> None:
     assert portions(corpus, 10**9, {"en": 4}) == {"en": 1000, "zh": 500}
     assert portions(corpus, 300, {"zh": 0.25}) == {"en": 200, "zh": 100}
     assert portions(corpus, 10**9, {"en": 0}) == {"zh": 2000}
+
+
+def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_path: Path) -> None:
+    """transformers parts words otherwise where no file names the class, also beside a config.json of LLaMA's."""
+    text = [*tiny.CORPUS, "def f(x):", "".join(map(chr, range(33, 127)))] * 3
+    t5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "vocab_size": 150}
+    llama = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 450, "normalization_rule_name": "identity"}
+    forms = (
+        ("spiece.model", t5, "T5Tokenizer"),
+        ("tokenizer.model", {**llama, "remove_extra_whitespaces": False}, "LlamaTokenizer"),
+        ("tokenizer.model", {"model_type": "word", "vocab_size": 20, "hard_vocab_limit": False}, ""),
+    )
+    for number, (name, how, wanted) in enumerate(forms):
+        file = tmp_path / str(number) / name
+        file.parent.mkdir()
+        with file.open("wb") as made:
+            given = {"hard_vocab_limit": False, "minloglevel": 2, "num_threads": 1, **how}
+            sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(text), model_writer=made, **given)
+        if not wanted:
+            with pytest.raises(ValueError, match=r"tokenizer\.model is SentencePiece's, and no class of transformers"):
+                read_tokenizer(file.parent)
+            continue
+        pieces = sentencepiece.SentencePieceProcessor(str(file))
+        before = tokenizer_sha256(file.parent)
+        for config in ("", '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'):
+            if config and wanted == "LlamaTokenizer":
+                (file.parent / "config.json").write_text(config)
+            found = read_tokenizer(file.parent)
+            assert type(found).__name__ == wanted
+            for said in (*tiny.CORPUS, "Where is it?", "订单 3"):
+                assert found(said, add_special_tokens=False)["input_ids"] == pieces.encode(said)
+        file.write_bytes(file.read_bytes() + b"\0")
+        assert tokenizer_sha256(file.parent) != before, "its shards would be taken for those of another"
+    (tmp_path / "0" / "spiece.model").write_bytes(b"\0 no model")
+    with pytest.raises(ValueError, match=r"spiece\.model is a model of neither SentencePiece nor tiktoken"):
+        read_tokenizer(tmp_path / "0")

@@ -86,6 +86,7 @@ TOY = Stage(
     run=count,
     tell=lambda metrics: f"{metrics['words']} words",
     in_loop=True,
+    reported=("tie_margin",),
 )
 
 
@@ -129,6 +130,7 @@ def test_a_toy_stage_gets_all_that_stages_have(toy: Stage, space: Workspace, tmp
     names = [stage.name for stage in registry.stages()]
     assert names.index("sft") < names.index("toy")
     assert "ppo, toy, eval" in invoke("run", "--help").stdout
+    assert registry.get("report").unread(["rank.tie_margin=0.5"]) == "", "the report names the toy's settings"
     assert state(space, "toy")["state"] == "missing"
     assert "no demonstrations" in invoke("toy", "-w", str(space.root), code=2).stderr
     demonstrations(space, "one two", "three")

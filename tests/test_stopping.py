@@ -26,6 +26,7 @@ from steersman.artifact import unfinished
 from steersman.artifact.manifest import POINTS, read_manifest, tree_hashes
 from steersman.artifact.stage_folder import partial_of
 from steersman.cli import framework
+from steersman.config import PpoConfig, before, replaced, to_dict
 from steersman.progress import activity, progress
 
 SMALL = ("-s", "model.device=cpu", "-s", "model.dtype=float32", "-s", "model.memory_check=false")
@@ -89,7 +90,7 @@ def test_a_signal_saves_a_resume_point_and_the_run_goes_on_to_the_same_bits(
     )
     assert stopped, first.text
     assert "Traceback" not in first.text
-    assert list(partial_of(output).rglob(POINTS))  # also of the validator, which is learned first
+    assert list(tmp_path.rglob(POINTS))  # the validator, which is learned first, lies in out.members
     again = run(0.0, *stage(folder, name, output))
     assert again.end() == 0, again.text
     assert f"{name}: going on at step {stopped[1]} of" in again.text
@@ -250,6 +251,16 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     (partial / ".fingerprint").write_text(json.loads((partial / ".fingerprint").read_text())["mark"])
     assert unfinished.differences(partial, "ppo", config, inputs) == []
     assert unfinished.differences(partial, "ppo", {}, inputs) == ["other settings or inputs"]
+    # settings that came since: the run goes on where they are as it was without them
+    later = before(PpoConfig())
+    as_it_was = {**to_dict(replaced(PpoConfig(), **later)), "seed": 1}
+    unfinished.sign(partial, "ppo", {k: v for k, v in as_it_was.items() if k not in later}, inputs)
+    written = (partial / ".fingerprint").read_text()
+    for text in (written, json.loads(written)["mark"]):
+        (partial / ".fingerprint").write_text(text)
+        assert unfinished.differences(partial, "ppo", as_it_was, inputs) == []
+        found = unfinished.differences(partial, "ppo", {**as_it_was, "normalise": True, "confidence": 0.5}, inputs)
+        assert found == ["ppo.normalise was false, now true", "ppo.confidence was 0.0, now 0.5"]
     # nobody misses a folder in which nothing was done
     assert unfinished.clear_for(partial, "ppo", {}, inputs) == ""
     assert not partial.exists()

@@ -55,6 +55,18 @@ def test_a_prompt_is_what_chatyuan_would_be_asked() -> None:
     assert asked[-1] == template.end_of_turn == tokenizer.eos_token_id
 
 
+def test_a_tokenizer_without_latin_letters_has_no_unknown_token_in_its_prompts(tmp_path: Path) -> None:
+    """What it puts around a text was looked for with the letter a, so that each prompt ended in an unknown token, and
+    ChatYuan's names were said to be missing."""
+    tokenizer = words(tmp_path, "用户：小元，订单。1\\")
+    assert add_chat_template(tokenizer, "chatyuan") == "chatyuan"
+    asked = Template(tokenizer).prompt_ids(Conversation("x", (Message("user", "订单"),)))
+    assert tokenizer.convert_ids_to_tokens(asked) == [
+        *["[CLS]", "用", "户", "：", "订", "单"],
+        *["小", "元", "：", "[SEP]"],
+    ]
+
+
 def test_each_answer_is_an_example_behind_its_prompt() -> None:
     template = Template(given(sentences()))
     rows = template.examples(Conversation("x", TURNS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,26 +10,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman.plugins import Plugin, load
+from steersman.plugins import Plugin, load, prints_aside
 from steersman.types import Conversation, Message, NamedScores
 
 FAILURES = (Exception, SystemExit)
 """What a function may end in. One that calls exit() would else end the verb, with its own exit code and not a word."""
 
 
+def _called(plugin: Plugin, *given: Any) -> Any:
+    """What the function returns. What it prints goes to stderr."""
+    with prints_aside():
+        found = plugin.call(*given)
+    if inspect.iscoroutine(found) or inspect.isasyncgen(found):
+        if inspect.iscoroutine(found):
+            found.close()  # else Python warns that nobody awaited it
+        raise TypeError("it is async; expected a plain function, which returns its result")
+    return found
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # an object may have no text, and a number too many digits
+        return f"a {type(value).__name__}"
+
+
 def _failed(plugin: Plugin, error: BaseException, about: str) -> ValueError:
-    return ValueError(f"{plugin.name}: {type(error).__name__}: {error} ({about})")
+    return ValueError(f"{plugin.name}: {type(error).__name__}: {_text(error)} ({about})")
 
 
 def _number(plugin: Plugin, value: Any, about: str, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a float within bounds. numpy's and torch's scalars are taken too."""
     try:
         number = float(value) if not isinstance(value, str) else math.nan
-    except (TypeError, ValueError):
+    except Exception:  # no number, one that is too large, or an object that fails in becoming one
         number = math.nan
     if not math.isfinite(number) or not low <= number <= high:
         bounds = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
-        raise ValueError(f"{plugin.name}: expected a number{bounds}, got {str(value)[:80]!r} ({about})")
+        raise ValueError(f"{plugin.name}: expected a number{bounds}, got {_text(value)[:80]!r} ({about})")
     return number
 
 
@@ -52,7 +71,7 @@ class FunctionJudge:
     def score(self, prompt: Conversation, answer: str) -> NamedScores:
         about = f"prompt '{prompt.id}'" if prompt.id else f"prompt {prompt.last_user[:40]!r}"
         try:
-            found = self.plugin.call(prompt, answer)
+            found = _called(self.plugin, prompt, answer)
         except FAILURES as error:
             raise _failed(self.plugin, error, about) from error
         values = found if isinstance(found, Mapping) else {"score": found}
@@ -74,7 +93,8 @@ def judge_of(name: str) -> FunctionJudge:
 def rewards(plugin: Plugin, conversations: Sequence[Conversation], answers: Sequence[str]) -> list[float]:
     """`reward(conversations, answers)` -> as many numbers."""
     try:
-        found = list(plugin.call(list(conversations), list(answers)))
+        with prints_aside():
+            found = list(_called(plugin, list(conversations), list(answers)))
     except FAILURES as error:
         raise _failed(plugin, error, _culprit(plugin, conversations, answers)) from error
     if len(found) != len(answers):
@@ -86,7 +106,7 @@ def _culprit(plugin: Plugin, conversations: Sequence[Conversation], answers: Seq
     """The example on which a reward fails, found by calling it with each alone."""
     for i, (conversation, answer) in enumerate(zip(conversations, answers, strict=True)):
         try:
-            list(plugin.call([conversation], [answer]))
+            list(_called(plugin, [conversation], [answer]))
         except FAILURES:
             return _about(i, conversation)
     return f"a batch of {len(answers)} examples; each by itself is well"
@@ -94,9 +114,14 @@ def _culprit(plugin: Plugin, conversations: Sequence[Conversation], answers: Seq
 
 def imported(plugin: Plugin, path: Path) -> Iterator[Any]:
     """`importer(path)` -> records as plain JSON objects, of whatever the function yields."""
-    count = 0
+    count, end = 0, object()
     try:
-        for record in plugin.call(path):
+        records = iter(_called(plugin, path))
+        while True:
+            with prints_aside():
+                record = next(records, end)
+            if record is end:
+                return
             count += 1
             yield record.to_json() if hasattr(record, "to_json") else record
     except FAILURES as error:
@@ -124,7 +149,8 @@ class FunctionTask:
     def score(self, number: int, answer: str) -> float:
         prompt = self.prompts[number]
         try:
-            value = self.scorer(prompt, answer)
+            with prints_aside():
+                value = self.scorer(prompt, answer)
         except FAILURES as error:
             raise _failed(self.plugin, error, _about(number, prompt)) from error
         return _number(self.plugin, value, _about(number, prompt))
@@ -134,12 +160,12 @@ def task_of(name: str, known: Mapping[str, Callable[..., Any]]) -> FunctionTask:
     """The task that `eval.tasks` names; its prompts are checked."""
     plugin = load(name, "tasks", "eval.tasks", known)
     try:
-        given, scorer = plugin.call()
-        prompts = tuple(_prompt(plugin, i, item) for i, item in enumerate(_each(given)))
-    except ValueError:
-        raise
+        given, scorer = _called(plugin)
+        with prints_aside():
+            items = [*_each(given)]
     except FAILURES as error:
         raise _failed(plugin, error, "expected to return (prompts, score)") from error
+    prompts = tuple(_prompt(plugin, i, item) for i, item in enumerate(items))
     if not prompts or not callable(scorer):
         raise ValueError(f"{name}: expected (prompts, score), at least one prompt and a function, got {len(prompts)}")
     return FunctionTask(plugin, prompts, scorer)

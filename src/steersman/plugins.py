@@ -13,12 +13,14 @@ Why so: decision 54 in docs/LOG.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -237,6 +239,13 @@ def admit_named(names: Iterable[str], folder: Path) -> None:
             admit(folder)
 
 
+def prints_aside() -> contextlib.AbstractContextManager[Any]:
+    """What users' code prints meanwhile goes to stderr, since stdout holds the verb's result alone. In other threads
+    than the first nothing is changed: stdout is the whole process's."""
+    first = threading.current_thread() is threading.main_thread()
+    return contextlib.redirect_stdout(sys.stderr) if first else contextlib.nullcontext()
+
+
 def load(name: str, group: str, where: str, known: Mapping[str, Callable[..., Any]] | None = None) -> Plugin:
     """The function of that name; `known` are those of Steersman's own. Raises ValueError that says what is missing."""
     check_name(name, where)
@@ -246,7 +255,8 @@ def load(name: str, group: str, where: str, known: Mapping[str, Callable[..., An
     target = name if ":" in name else _entry_point(name, group, known or ()).value
     module, _, attribute = target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        with prints_aside():
+            found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise ValueError(f"{where} = '{name}': its module imports {error.name}, which is not installed") from None

@@ -18,6 +18,7 @@ from steersman.artifact.files import hash_json, write_json
 from steersman.artifact.manifest import FINGERPRINT, POINTS, SHARDS
 from steersman.artifact.workspace import RENAMED, renamed_keys
 from steersman.config import NO_MATTER as SAVING
+from steersman.config import Config, before, of_stage
 
 # A context variable: set once by the command, it holds for all stages that the command makes and no others.
 fresh: ContextVar[bool] = ContextVar("fresh", default=False)
@@ -33,6 +34,12 @@ BESIDE = {"seed": "project"} | dict.fromkeys(("dtype", "quantize", "template", "
 def _mark(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     # settings of saving and of training length, which do not change the result up to a step
     return hash_json([stage, {k: v for k, v in config.items() if k not in NO_MATTER}, dict(inputs)])
+
+
+def _came_later(section: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings among these that older runs did not know -> what those did."""
+    known = before(of_stage(Config(), section)) if hasattr(Config(), section) else {}
+    return {key: value for key, value in known.items() if key in config}
 
 
 def sign(partial: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
@@ -58,8 +65,11 @@ def differences(
         text = (partial / FINGERPRINT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ["what it was made from is not recorded"]
-    if text in [_mark(name, config, inputs) for name in names]:  # written by an earlier version
+    later = _came_later(section or stage, config)
+    if text in [_mark(name, config, inputs) for name in names]:  # written by an earlier version, as a bare hash
         return []
+    if text in [_mark(name, {k: v for k, v in config.items() if k not in later}, inputs) for name in names]:
+        return _changed(later, {key: config[key] for key in later}, section or stage)
     try:
         known = json.loads(text)
         old, parts = dict(known["config"]), renamed_keys(known["inputs"])
@@ -67,15 +77,19 @@ def differences(
             return ["it is of another stage"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ["other settings or inputs"]
-    now = json.loads(json.dumps(dict(config)))
-    keys = [key for key in {**old, **now} if key not in NO_MATTER and old.get(key) != now.get(key)]
-    places = {key: BESIDE.get(key, section or stage) for key in keys}
-    out = [f"{places[key]}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
+    out = _changed({**later, **old}, json.loads(json.dumps(dict(config))), section or stage)
     for name in {**parts, **inputs}:
         if parts.get(name) != inputs.get(name):
             what = "is gone" if name not in inputs else "is new" if name not in parts else "has changed"
             out.append(f"input {name} {what}")
     return out
+
+
+def _changed(old: Mapping[str, Any], now: Mapping[str, Any], section: str) -> list[str]:
+    """The settings that differ, with both values."""
+    keys = [key for key in {**old, **now} if key not in NO_MATTER and old.get(key) != now.get(key)]
+    places = {key: BESIDE.get(key, section) for key in keys}
+    return [f"{places[key]}.{key} was {_short(old.get(key))}, now {_short(now.get(key))}" for key in keys]
 
 
 def _short(value: Any) -> str:

@@ -126,7 +126,7 @@ def models_of(
                 raise ValueError(f"--model {text}: expected the model's name there too: {name}={what}@MODEL")
             out.append((Endpoint(name, url, model, key), hash_json([url, model])))
         else:
-            folder = resolved(what or name)
+            folder = resolved(space.named(what or name) if space else what or name)
             with activity(f"hashing {folder.name}"):
                 digest = model_hash(folder)
             out.append((Folder(name if equals else folder.name, folder, config.model), digest))

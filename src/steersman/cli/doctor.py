@@ -18,7 +18,7 @@ from rich.console import Group
 from rich.text import Text
 
 from steersman import installed, machine
-from steersman.cli.framework import PROJECT, JsonOption, add, emit, open_workspace, say
+from steersman.cli.framework import PROJECT, JsonOption, add, emit, open_workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -193,11 +193,11 @@ def check_model(name: str, data: Path | None) -> tuple[list[Check], RenderableTy
     """
     from steersman.config import ModelConfig
     from steersman.families.known import family_of
+    from steersman.rounds.inputs import resolved
     from steersman.text.lesson import PROBE, examine, shown
     from steersman.weights.folders import check_folder, load_template, read_config
-    from steersman.weights.resolve import resolve
 
-    folder = resolve(name, say=say)
+    folder = resolved(name)
     check_folder(folder)
     settings = _model_settings() or ModelConfig()
     config = read_config(folder, settings.trust_remote_code)

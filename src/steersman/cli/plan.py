@@ -28,6 +28,7 @@ from steersman.cli.framework import (
 from steersman.cli.serving_plan import serving_memory
 from steersman.cli.talk import choose
 from steersman.rounds import registry
+from steersman.rounds.inputs import resolved
 from steersman.rounds.registry import Stage
 
 if TYPE_CHECKING:
@@ -80,11 +81,10 @@ def plan(
     from steersman.train.budget import MARGIN, Lengths, make_plan, shape_in
     from steersman.train.speed import operations_per_second
     from steersman.weights.folders import DTYPES, pick_device
-    from steersman.weights.resolve import resolve
 
     base = space.named(config.model.base) if space else config.model.base
     serves = stage == "serve"
-    folder = choose(space, "")[0] if serves and space else resolve(model or base, say=say)
+    folder = choose(space, "")[0] if serves and space else resolved(model or base)
     if serves:
         emit(as_json, *serving_memory(config, folder, free))
         return

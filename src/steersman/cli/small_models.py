@@ -48,7 +48,7 @@ def small(space: Workspace, opened: Open) -> Callable[[str], Engine]:
 
 def _folder_of(space: Workspace, name: str) -> Path:
     own = space.root / name
-    return own if own.is_dir() else resolved(name)
+    return own if own.is_dir() else resolved(space.named(name))
 
 
 def made_of(folder: Path) -> str:

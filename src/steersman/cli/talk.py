@@ -56,7 +56,7 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     if renamed(model) in [stage.name for stage in registry.models()]:
         return need(space, model), f"{space.round:03d}/{renamed(model)}"
     if model and model != "base":
-        folder = resolved(model)
+        folder = resolved(space.named(model))
         return folder, folder.name
     if not model and (current := space.current()) is not None:
         if not (current / "config.json").is_file():

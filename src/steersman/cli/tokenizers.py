@@ -137,6 +137,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     """
     from steersman.weights.folders import load_tokenizer as load
     from steersman.weights.published import fetched
+    from steersman.weights.resolve import TOKENIZERS
 
     if not named:
         raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
@@ -144,7 +145,11 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     if (own / "tokenizer.json").is_file():
         return named, own, load(own)
     named = space.named(named)
-    local = (Path(named) / "tokenizer.json").is_file()
+    if Path(named).is_file():
+        if Path(named).name not in TOKENIZERS:
+            raise ValueError(f"--tokenizer {named}: expected a folder; SentencePiece is read there as tokenizer.model")
+        named = str(Path(named).parent)
+    local = any((Path(named) / name).is_file() for name in TOKENIZERS)
     try:
         path = Path(named) if local else fetched(named, say)
     except ValueError as error:

@@ -23,7 +23,7 @@ from steersman.config.components import (
     ResumeConfig,
     RowsConfig,
 )
-from steersman.config.flat import Leaf, components, flat_name, late, leaves, replaced, to_dict
+from steersman.config.flat import Leaf, before, components, flat_name, late, leaves, replaced, to_dict
 from steersman.config.pretraining import KeptConfig, PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.config.project_settings import (
     DataConfig,
@@ -115,6 +115,7 @@ __all__ = [
     "ShapeConfig",
     "StoreConfig",
     "UpdatesConfig",
+    "before",
     "components",
     "flat_name",
     "late",

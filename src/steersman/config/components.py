@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steersman.config.declared import LONG, LONG_DOC, opt
+from steersman.config.declared import LONG, LONG_DOC, later, opt
 
 NO_MATTER = ("save_seconds", "keep_checkpoints", "checkpointing")
 """Settings of a stage, by flat names, that change nothing about its result."""
@@ -50,7 +50,7 @@ class RankingRowsConfig(RowsConfig):
 
     batch_prompts: int = opt(8, "Prompts (each with all its ranked answers) per optimizer step.", low=1)
     row_tokens: int = opt(1024, "Tokens per packed row; a prompt and its K answers share one.", low=1)
-    long: str = opt("skip", LONG_DOC.format("a ranking"), LONG)
+    long: str = later(opt("skip", LONG_DOC.format("a ranking"), LONG), before="skip")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class AnswerRowsConfig(RowsConfig):
     """How prompts with their sampled answers are packed into rows."""
 
     row_tokens: int = opt(1024, "Tokens per packed row in scoring and training.", low=1)
-    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    long: str = later(opt("skip", LONG_DOC.format("a prompt"), LONG), before="skip")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,14 @@ def opt(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def later(declared: T, before: T) -> T:
+    """`opt(...)` of a setting that is always recorded and yet came later than others: what runs did `before` it. An
+    unfinished run of that time goes on where this is set."""
+    made: Any = declared
+    found: T = dataclasses.field(default=made.default, metadata={**made.metadata, "before": before})
+    return found
+
+
 def weights(doc: str) -> dict[str, float]:
     """A field that holds a table of names and weights, empty by default."""
     metadata = {"doc": doc, "choices": (), "was": "", "late": False}

@@ -68,6 +68,12 @@ def late(section: Any) -> dict[str, Any]:
     return {leaf.name: leaf.default for leaf in leaves(section) if leaf.late}
 
 
+def before(section: Any) -> dict[str, Any]:
+    """Settings of a section that are recorded and came later than others, and what runs did before them."""
+    found = {leaf.name: leaf.field.metadata.get("before") for leaf in leaves(section)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def replaced(section: S, **values: Any) -> S:
     """The section with other values, given by flat names: `replaced(SftConfig(), lr=1e-4, row_tokens=512)`."""
     known = {leaf.name: leaf.path for leaf in leaves(section)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.config.declared import LONG, LONG_DOC, names, opt, tables, weights
+from steersman.config.declared import LONG, LONG_DOC, later, names, opt, tables, weights
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SampleConfig:
     model: str = opt("sft", "Which model answers: base, sft, or an improved one by its stage, such as ppo or dpo.")
     answers: int = opt(4, "Answers per prompt, K.", low=2)
     prompts: int = opt(0, "How many of the ranking prompts to answer; 0 means all.")
-    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    long: str = later(opt("skip", LONG_DOC.format("a prompt"), LONG), before="skip")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(1.0, "Sampling temperature.")
     top_p: float = opt(1.0, "Nucleus sampling.", low=0.001, high=1)
@@ -126,7 +126,7 @@ class RankConfig:
 @dataclass(frozen=True)
 class EvalConfig:
     prompts: int = opt(0, "Test prompts to use; 0 means all.")
-    long: str = opt("skip", LONG_DOC.format("a prompt"), LONG)
+    long: str = later(opt("skip", LONG_DOC.format("a prompt"), LONG), before="skip")
     max_tokens: int = opt(128, "Most tokens per answer.", low=1)
     temperature: float = opt(0.7, "Sampling temperature, the same for every model.")
     batch_prompts: int = opt(32, "Prompts answered together; the unit of resume.", low=1)

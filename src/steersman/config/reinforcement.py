@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from steersman.config.components import AdaptersConfig, AnswerRowsConfig, ResumeConfig
-from steersman.config.declared import opt, weights
+from steersman.config.declared import later, opt, weights
 
 MONITORS = ("warn", "stop", "off")
 ENSEMBLES = ("mean", "min", "uncertainty")
@@ -73,10 +73,14 @@ class PolicyOptimizerConfig:
     warmup_iterations: int = opt(2, "Iterations in which both rates climb linearly from a tenth.")
     final_lr_fraction: float = opt(0.1, "Both rates end at this share of the peak, on a line.", high=1)
     lr_schedule: str = opt("linear", "How the rates fall after warm-up.", ("linear", "cosine", "constant"))
-    step_kl: float = opt(
-        0.0,
-        "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from a "
-        "sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it is.",
+    step_kl: float = later(
+        opt(
+            0.0,
+            "Nats per answer that an iteration's updates may move the policy: its rate follows what was measured, from "
+            "a sixteenth of lr up to lr, and the iteration's updates end early at four times as much; 0 takes lr as it "
+            "is.",
+        ),
+        before=0.0,
     )
     adam_eps: float = opt(1e-5, "Adam's epsilon (Ziegler: 1e-5).")
     grad_clip: float = opt(1.0, "Largest norm of the whole gradient.")
@@ -98,10 +102,14 @@ class CriticConfig:
         was="critic_init",
     )
     warmup_iterations: int = opt(0, "First iterations in which only the critic learns.", was="critic_warmup_iterations")
-    step: float = opt(
-        0.0,
-        "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the policy.",
-        was="critic_step",
+    step: float = later(
+        opt(
+            0.0,
+            "Deviations of the returns that an iteration's updates may move the values; as step_kl does for the "
+            "policy.",
+            was="critic_step",
+        ),
+        before=0.0,
     )
     value_clip_range: float = opt(0.2, "Value clip around the old value; 0 turns it off.")
     value_coef: float = opt(
@@ -141,17 +149,25 @@ class KlConfig:
         was="kl_in",
     )
     target: float = opt(6.0, "Adaptive KL: nats per answer to aim for; 0 keeps coef fixed.", was="kl_target")
-    rise: float = opt(
-        0.8,
-        "Adaptive KL: first share of the iterations, in which a KL below target is no reason for a lower price.",
-        high=1,
-        was="kl_rise",
+    rise: float = later(
+        opt(
+            0.8,
+            "Adaptive KL: first share of the iterations, in which a KL below target is no reason for a lower price.",
+            high=1,
+            was="kl_rise",
+        ),
+        before=0.0,
     )
-    ahead: int = opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead")
-    draw_back: bool = opt(
-        True,
-        "Keep no policy whose held-out KL is a quarter beyond the target; draw the last one back to the SFT model.",
-        was="kl_draw_back",
+    ahead: int = later(
+        opt(2, "Adaptive KL: iterations by which KL is foreseen; else the price is late.", was="kl_ahead"), before=0
+    )
+    draw_back: bool = later(
+        opt(
+            True,
+            "Keep no policy whose held-out KL is a quarter beyond the target; draw the last one back to the SFT model.",
+            was="kl_draw_back",
+        ),
+        before=False,
     )
     draw_on: bool = opt(
         True,
@@ -184,10 +200,13 @@ class PolicyLossConfig:
 class ScoreConfig:
     """What is maximised: reward models and rules."""
 
-    normalise: bool = opt(
-        True,
-        "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives have "
-        "a scale already.",
+    normalise: bool = later(
+        opt(
+            True,
+            "Reward models' scores to mean 0 and deviation 1 over the SFT model's held-out answers; named objectives "
+            "have a scale already.",
+        ),
+        before=False,
     )
     reward_weight: float = opt(1.0, "Weight of the reward models' score beside the rules.")
     rules: list[RuleConfig] = dataclasses.field(
@@ -236,19 +255,27 @@ class SelectionConfig:
     """Held-out evaluations, by which the kept checkpoint is chosen."""
 
     eval_prompts: int = opt(64, "Held-out prompts for choosing the best checkpoint.", low=1)
-    eval_answers: int = opt(1, "Answers to each of them; several share the reading of the prompt.", low=1)
-    eval_every: int = opt(5, "Iterations between such evaluations.", low=1)
-    judge: str = opt(
-        "validator",
-        "Whose scores choose: the validation reward model, which PPO never follows, or the reward PPO maximises.",
-        ("validator", "reward"),
-        was="selection_judge",
+    eval_answers: int = later(
+        opt(1, "Answers to each of them; several share the reading of the prompt.", low=1), before=1
     )
-    confidence: float = opt(
-        0.5,
-        "How sure the gain over the SFT model must be (one-sided), else that is kept; 0.5: its mean is above 0; "
-        "0: the best reward wins.",
-        high=0.9999,
+    eval_every: int = opt(5, "Iterations between such evaluations.", low=1)
+    judge: str = later(
+        opt(
+            "validator",
+            "Whose scores choose: the validation reward model, which PPO never follows, or the reward PPO maximises.",
+            ("validator", "reward"),
+            was="selection_judge",
+        ),
+        before="reward",
+    )
+    confidence: float = later(
+        opt(
+            0.5,
+            "How sure the gain over the SFT model must be (one-sided), else that is kept; 0.5: its mean is above 0; "
+            "0: the best reward wins.",
+            high=0.9999,
+        ),
+        before=0.0,
     )
 
 

@@ -12,7 +12,7 @@ from steersman.config.components import (
     RankingRowsConfig,
     ResumeConfig,
 )
-from steersman.config.declared import names, opt, weights
+from steersman.config.declared import later, names, opt, weights
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class SftConfig:
         0.05, "Share of the demonstrations held out where the data has no validation split.", high=1
     )
     evals: int = opt(0, "Held-out evaluations on the way, evenly spaced; 0 evaluates before and after only.")
-    eval_dialogues: int = opt(1000, "Held-out dialogues that an evaluation looks at, drawn by the seed.", low=1)
+    eval_dialogues: int = later(
+        opt(1000, "Held-out dialogues that an evaluation looks at, drawn by the seed.", low=1), before=1000
+    )
     stop_after: int = opt(
         0,
         "End after so many of the planned steps, at rates as planned; an unfinished run that has done them ends where "
@@ -49,10 +51,13 @@ class RewardConfig:
     )
     holdout_fraction: float = opt(0.15, "Share of the prompts held out for accuracy.", high=1)
     members: int = opt(1, "Reward models that differ in head and data order (Coste et al. 2023: 5).", low=1)
-    validator: bool = opt(
-        True, "Learn a second model from the held-out rankings alone, by which PPO chooses its checkpoint."
+    validator: bool = later(
+        opt(True, "Learn a second model from the held-out rankings alone, by which PPO chooses its checkpoint."),
+        before=False,
     )
-    validator_epochs: int = opt(2, "Passes of that second model over its rankings, which are fewer; 0 as in epochs.")
+    validator_epochs: int = later(
+        opt(2, "Passes of that second model over its rankings, which are fewer; 0 as in epochs."), before=2
+    )
     margin: float = opt(0.0, "Margin per step between two grades in the loss (Touvron et al. 2023); 0 turns it off.")
     objectives: dict[str, float] = weights(
         "Objectives that rankings name, with weights, such as {helpful = 1.0, harmless = 0.5}; a head each."

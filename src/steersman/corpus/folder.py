@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FILE = "corpus.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+ALONE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json", "vocab.txt")
+"""What decides where there is no tokenizer.json."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _why(told: texts.Told) -> str:
 
 def tokenizer_sha256(folder: Path) -> str:
     """Of the files that decide on ids. ValueError where there are none."""
-    files = {name: file_sha256(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    names = (*TOKENIZER_FILES, *(() if (folder / "tokenizer.json").is_file() else ALONE))
+    files = {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
     if not files:
         raise ValueError(f"{folder}: expected a tokenizer's folder (tokenizer.json), found no such file")
     return hash_json(files)

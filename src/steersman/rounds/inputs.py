@@ -106,10 +106,20 @@ def need(space: Workspace, name: str) -> Path:
 
 
 def resolved(model: str) -> Path:
-    """A model's folder, downloaded if necessary."""
+    """A model's folder: the one of that path, else a pretrained one of the workspace around, else as `model.base` is
+    found."""
     from steersman.weights.resolve import resolve
 
-    return resolve(model, say=say)
+    return resolve(_around(model), say=say)
+
+
+def _around(model: str) -> str:
+    if not model or Path(model).exists():
+        return model
+    try:
+        return Workspace(Workspace.find(None), Config()).named(model)
+    except ValueError:
+        return model
 
 
 def base_model(space: Workspace) -> Path:

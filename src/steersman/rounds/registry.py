@@ -88,6 +88,8 @@ class Searched:
     """Further metrics that are shown with a trial's result."""
     cautions: Mapping[str, str] = field(default_factory=dict)
     """Beginning of a setting's name -> a caution to print where that setting is searched."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that every trial has, such as to leave out what costs time and tells a trial nothing."""
 
 
 Sizes = Callable[[Workspace, "Template"], tuple[Sequence[Any], Callable[[Any], int]]]
@@ -134,13 +136,20 @@ class Stage:
     """For a model that can be served: the models it is compared with, and the signal that improved it"""
     search: Searched | None = None
     sizes: Sizes | None = None
-    """Measures the records for `steersman plan`; None for a stage without a plan"""
+    """Measures the records for `steersman plan`; None for a stage without a plan. A stage that has one trains a model,
+    so its section has the settings of an optimiser and of rows, as those in `config.supervised` do."""
     reported: tuple[str, ...] = ()
     """Settings that the report names"""
     curves: bool = False
     """Whether the report draws its metrics.jsonl"""
     reads: tuple[str, ...] = ()
-    """Sections that it reads beside its own and those that every stage reads"""
+    """Sections that it reads beside its own and those that every stage reads; a stage that compares models also reads
+    those of all stages that say what the report names"""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares the models of other stages, and so comes after them."""
+        return any(source.compares for source in self.sources)
 
     @property
     def improved(self) -> bool:
@@ -155,7 +164,8 @@ class Stage:
 
     def unread(self, settings: Iterable[str]) -> str:
         """A line on those of the settings 'section.key=value' that change nothing in it; '' where there are none."""
-        own = [name for name in (self.section, *self.reads, *EVERYWHERE) if name]
+        told = [s.section for s in stages() if s.reported] if self.compares else []
+        own = [name for name in dict.fromkeys((self.section, *self.reads, *told, *EVERYWHERE)) if name]
         if not (idle := [one for one in settings if one.partition(".")[0].strip() not in own]):
             return ""
         return f"caution: {', '.join(idle)}: changes nothing in {self.verb}, which reads {', '.join(own)}"
@@ -208,8 +218,7 @@ def unregister(name: str) -> None:
 def stages() -> list[Stage]:
     """All stages in the order of the loop: parents first, stages that compare improved models last."""
     every = list(_known().values())
-    compares = [s for s in every if any(source.compares for source in s.sources)]
-    return [s for s in every if s not in compares] + compares
+    return sorted(every, key=lambda stage: stage.compares)
 
 
 def loop() -> list[Stage]:

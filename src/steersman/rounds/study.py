@@ -161,9 +161,7 @@ class Search:
         return self._sum_up()
 
     def _trial(self, trial: optuna.Trial) -> float:
-        values = {d.key: d.suggest(trial) for d in self.dimensions}
-        if self.stage.name == "reward":  # a trial is about the first model; the validator would cost as much again
-            values["validator"] = False
+        values = {d.key: d.suggest(trial) for d in self.dimensions} | dict(self.searched.fixed)
         config = config_file.from_dict({self.stage.section: values}, "search", self.space.config)
         place = trial.user_attrs.get("folder", f"{trial.number:03d}")
         trial.set_user_attr("folder", place)

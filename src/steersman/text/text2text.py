@@ -83,17 +83,25 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 def _writes(tokenizer: Any, text: str) -> bool:
     """Whether the tokenizer encodes a text without unknown tokens."""
-    return tokenizer.unk_token_id is None or tokenizer.unk_token_id not in _ids(tokenizer, f"a{text}a")
+    unknown, beside = tokenizer.unk_token_id, _letter(tokenizer)
+    return unknown is None or unknown not in _ids(tokenizer, f"{beside}{text}{beside}")
+
+
+def _letter(tokenizer: Any) -> str:
+    """A letter that the tokenizer has: of texts for trial, whose ends it might strip. Some have no Latin ones."""
+    return next((c for c in "a的1" if tokenizer.unk_token_id not in _ids(tokenizer, c)), "a")
 
 
 def _keeps(tokenizer: Any, text: str) -> bool:
     """Whether decoding restores the text."""
-    return text in tokenizer.decode(_ids(tokenizer, f"a{text}a"), clean_up_tokenization_spaces=False)
+    beside = _letter(tokenizer)
+    ids = _ids(tokenizer, f"{beside}{text}{beside}")
+    return text in tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
 def _surroundings(tokenizer: Any) -> tuple[list[str], list[str]]:
     """The special tokens that the tokenizer puts before and behind a text, by their names."""
-    ids, special = list(tokenizer("a")["input_ids"]), set(tokenizer.all_special_ids)
+    ids, special = list(tokenizer(_letter(tokenizer))["input_ids"]), set(tokenizer.all_special_ids)
     inner = [i for i, token in enumerate(ids) if token not in special]
     ends = (ids[: inner[0]], ids[inner[-1] + 1 :]) if inner else ([], [])
     before, behind = (list(tokenizer.convert_ids_to_tokens(part)) for part in ends)

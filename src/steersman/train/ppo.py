@@ -270,7 +270,8 @@ def look(
 def compare(state: State, measured: HeldOut, config: PpoConfig) -> dict[str, float]:
     """The evaluation's figures, with the gain over the SFT model, whose answers are those of the first evaluation."""
     if not state.first:
-        state.first, state.scales = measured.judged, measured.scales
+        if not state.best:  # else the run began before gains were measured, and has none
+            state.first, state.scales = measured.judged, measured.scales
         return measured.figures
     gain = gain_over(state.first, measured.judged, told_level(config))
     found = {**measured.figures, "eval_gain": gain.value, "eval_gain_low": gain.low}

@@ -77,9 +77,10 @@ class State:
         self.stopped = state.get("stopped", "")
         self.now = Iteration.from_point(tensors, state["round"]) if "round" in state else None
         self.best = folder.load_best()[1]
-        self.kl.seen = state["kl_seen"]
-        self.tried, self.first, self.scales = state["tried"], state["first"], state["scales"]
-        for name, share in state["rates"].items():
+        # points of runs that began before decision 59 have none of these
+        self.kl.seen, self.tried = state.get("kl_seen", []), state.get("tried", {})
+        self.first, self.scales = state.get("first", []), state.get("scales", {})
+        for name, share in state.get("rates", {}).items():
             self.rates[name].share = share
 
     def point(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -35,7 +35,7 @@ from steersman.text.bases import add_chat_template, take_beside
 from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.types import Conversation, Message
-from steersman.weights import checks
+from steersman.weights import checks, pieces
 from steersman.weights.gguf import completed, cut_words, parsed_once
 from steersman.weights.resolve import TOKENIZERS
 
@@ -123,7 +123,7 @@ def read_tokenizer(folder: Path) -> Any:
             checks.read_object(folder / name)
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            tokenizer = pieces.from_files(folder)
             ids = tokenizer("a 1\n您é😀")["input_ids"]
             tokenizer.decode(ids)
             set_pad_token(tokenizer)

@@ -298,5 +298,4 @@ STAGE = Stage(
     shown=shown,
     in_loop=True,
     reported=("temperature", "max_tokens"),
-    reads=("sft", "reward", "ppo", "grpo", "rloo", "dpo", "kto"),
 )

@@ -46,7 +46,11 @@ STAGE = Stage(
     tell=accuracy,
     in_loop=True,
     processes=True,
-    search=Searched({"eval_accuracy": "maximize", "eval_loss": "minimize"}, judging=("holdout_fraction",)),
+    search=Searched(
+        {"eval_accuracy": "maximize", "eval_loss": "minimize"},
+        judging=("holdout_fraction",),
+        fixed={"validator": False},  # a trial is about the first model; the validator would cost as much again
+    ),
     sizes=of_rankings,
     reported=("epochs", "lr", "batch_prompts", "train_layers", "lora_rank"),
     curves=True,

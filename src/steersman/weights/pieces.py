@@ -1,0 +1,69 @@
+"""SentencePiece's tokenizers as LLaMA's and T5's are published, `tokenizer.model` alone: no file names the class that
+reads them, and transformers' general one parts words otherwise. Taken is the class that reads as sentencepiece does."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoTokenizer
+
+from steersman.progress import note
+
+FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+GENERAL, CLASSES = "TokenizersBackend", ("LlamaTokenizer", "T5Tokenizer", "XLMRobertaTokenizer")
+PROBES = ("Where is my order?", "您好，我的订单😀", "def f(x):\n    return 12345", "a b")
+
+
+def from_files(folder: Path) -> Any:
+    """The folder's tokenizer. ValueError where it is SentencePiece's and no class reads it as that; other errors are
+    transformers' own."""
+    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    pieces = None if file is None or (folder / "tokenizer.json").is_file() else _pieces(file)
+    if file is None or pieces is None:
+        try:
+            return AutoTokenizer.from_pretrained(str(folder))
+        except ValueError as error:
+            if file is None or (folder / "tokenizer.json").is_file():
+                raise
+            raise ValueError(f"{file.name} is a model of neither SentencePiece nor tiktoken") from error
+    for name in ("AutoTokenizer", *CLASSES):
+        try:
+            found: Any = getattr(transformers, name).from_pretrained(str(folder))
+            if name == "AutoTokenizer" and type(found).__name__ != GENERAL:
+                return found
+            if _reads_alike(found, pieces):
+                if name != "AutoTokenizer":
+                    _tell(f"{file}: no file beside it names its class; it is read as {name} does")
+                return found
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            continue
+    raise ValueError(
+        f"{file.name} is SentencePiece's, and no class of transformers that was tried reads a text as sentencepiece "
+        "does; expected tokenizer.json beside it, or tokenizer_config.json with its tokenizer_class"
+    )
+
+
+@functools.cache
+def _tell(said: str) -> None:
+    note(said)
+
+
+def _pieces(file: Path) -> Any:
+    """None where the file is of another kind, as Llama 3's is tiktoken's."""
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(str(file))
+    except (RuntimeError, OSError):
+        return None
+
+
+def _reads_alike(tokenizer: Any, pieces: Any) -> bool:
+    if type(tokenizer).__name__ == CLASSES[-1]:  # its ids are others
+        return all(tokenizer.tokenize(text) == pieces.encode(text, out_type=str) for text in PROBES)
+    return all(tokenizer(text, add_special_tokens=False)["input_ids"] == pieces.encode(text) for text in PROBES)
