@@ -1,7 +1,8 @@
 /* Calls one entry point of the kernels with arguments from a file, so that kernels built for another processor can be run
    under an emulator: driver LIBRARY ENTRY FILE. The file holds the number of arguments, then each: its kind (0: an integer, 1:
    bytes), its size or value, the bytes, how many addresses of other arguments stand in it, and each one's place and whose
-   it is. All bytes are written back. The entry point's own come first, and it does not look at the others. Where integers and addresses share registers, as on AArch64, every entry point is a
+   it is. All bytes are written back, and behind them what the entry point returned. Its own arguments come first; it does
+   not look at the others. Where integers and addresses share registers, as on AArch64, every entry point is a
    function of such. */
 
 #include <dlfcn.h>
@@ -42,6 +43,7 @@ int main(int count, char **words) {
     rewind(file);
     for (int64_t i = 0; i < arguments; i++)
         if (sizes[i] && fwrite((void *)(uintptr_t)a[i], 1, sizes[i], file) != (size_t)sizes[i]) return 4;
+    if (fwrite(&code, sizeof code, 1, file) != 1) return 4;
     fclose(file);
-    return (int)code;
+    return 0;
 }

@@ -89,14 +89,14 @@ class Emulated:
             file.write_bytes(struct.pack("<q", len(parts)) + b"".join(part.packed() for part in parts))
             emulator = [EMULATOR, "-L", ROOT, "-E", "OMP_NUM_THREADS=2"]
             command = [*emulator, str(self.driver), str(self.library), name, str(file)]
-            code = subprocess.run(command, check=False).returncode
+            subprocess.run(command, check=True)
             after = file.read_bytes()
         for part in parts:
             now, after = after[: len(part.memory)], after[len(part.memory) :]
             for i in range(0, 0 if part.addresses else len(now), 4):  # two may be views of the same memory
                 if now[i : i + 4] != part.memory[i : i + 4]:
                     ctypes.memmove(part.at + i, now[i : i + 4], len(now[i : i + 4]))
-        return code
+        return int(struct.unpack("<q", after[:8])[0])
 
 
 @functools.cache

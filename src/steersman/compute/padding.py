@@ -22,7 +22,7 @@ def passes(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int, device: Any) -> Tensor:
-    """[B, L]: padded behind."""
+    """[B, L]: the rows, shorter ones filled up at their end."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], device=device)
 

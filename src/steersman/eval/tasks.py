@@ -135,7 +135,8 @@ class TaskScores:
 def summed_up(
     measured: TaskScores, labels: Mapping[str, str], makers: Mapping[str, Maker], resamples: int, seed: int
 ) -> TaskResult:
-    """Means with intervals, and every model against each model that its maker names."""
+    """The models' mean scores with intervals, and the comparisons: each model with those that it is to be compared with
+    (`Maker.against`)."""
     groups = list(measured.ids) if len(set(measured.ids)) < len(measured.ids) else None
     scores, n = measured.scores, len(measured.ids)
     failed = {name: [i for i, s in zip(measured.ids, values, strict=True) if s < 1] for name, values in scores.items()}

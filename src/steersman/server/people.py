@@ -27,7 +27,8 @@ class Person:
 
     @property
     def owners(self) -> tuple[str, ...] | None:
-        """Whose chats this person has: own ones, an admin also those begun without accounts; None: all."""
+        """Owners of the chats that this person may open: the person, for an admin also '' (chats begun before there
+        were accounts); None, all chats, where there are no accounts."""
         if not self.id:
             return None
         return (self.id, "") if self.role is Role.ADMIN else (self.id,)

@@ -275,7 +275,7 @@ class Desk:
             return {str(id_): (scores["by"], scores["values"]) for id_, scores in rows}
 
     def prompts(self, ids: Collection[str]) -> dict[str, str]:
-        """Task -> its prompt in short."""
+        """The beginning of each task's prompt, by the task's id."""
         with self._db.read() as session:
             return {id_: _prompt(session, desk_tasks.row_of(session, id_)) for id_ in ids}
 

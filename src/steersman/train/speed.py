@@ -62,7 +62,10 @@ def operations(shape: Shape, s: Setting, config: Stage, length: int) -> float:
 
 
 def tokens(config: Stage, total: int, length: int) -> int:
-    """Tokens to multiply `operations` with. `total`: tokens of data; `length`: mean tokens of a document."""
+    """Tokens that a whole run computes: the number to multiply `operations`, those of one token, with.
+
+    `total`: tokens of the data; `length`: mean tokens of a document.
+    """
     if not isinstance(config, PpoConfig):
         return total * config.epochs
     answers = config.rollouts.answers_per_prompt * config.rollouts.max_tokens  # at most: most answers end earlier

@@ -213,7 +213,7 @@ class ReferenceEngine:
         return token
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
-        """Raises ValueError on an unknown name."""
+        """See `Engine.load_weights`. ValueError where the model has no weight of a name."""
         with self._lock:
             unknown = self.model.load_state_dict(dict(weights), strict=False).unexpected_keys
             if unknown:
