@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MOST 16
+#define PARTS 512
 typedef int64_t (*Entry)(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                          int64_t, int64_t, int64_t, int64_t, int64_t);
 
@@ -22,12 +23,13 @@ static int64_t number(FILE *file) {
 }
 
 int main(int count, char **words) {
-    int64_t a[MOST] = {0}, sizes[MOST] = {0}, places[MOST][MOST], whose[MOST][MOST], pointers[MOST] = {0};
+    static int64_t a[PARTS], sizes[PARTS], places[PARTS][PARTS], whose[PARTS][PARTS], pointers[PARTS];
     FILE *file = count == 4 ? fopen(words[3], "r+b") : NULL;
     void *library = file ? dlopen(words[1], RTLD_NOW) : NULL;
     Entry entry = library ? (Entry)(uintptr_t)dlsym(library, words[2]) : NULL;
     if (!entry) return 2;
     int64_t arguments = number(file);
+    if (arguments > PARTS) return 5;
     for (int64_t i = 0; i < arguments; i++) {
         int64_t kind = number(file), size = number(file);
         a[i] = size;
@@ -35,6 +37,7 @@ int main(int count, char **words) {
         sizes[i] = size, a[i] = (int64_t)(uintptr_t)aligned_alloc(64, (size + 127) / 64 * 64);
         if (fread((void *)(uintptr_t)a[i], 1, size, file) != (size_t)size) return 3;
         pointers[i] = number(file);
+        if (pointers[i] > PARTS) return 5;
         for (int64_t p = 0; p < pointers[i]; p++) places[i][p] = number(file), whose[i][p] = number(file);
     }
     for (int64_t i = 0; i < arguments; i++)

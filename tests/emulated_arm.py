@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from steersman.kernels import building
-from steersman.kernels.capabilities import Capabilities
+from steersman.kernels.capabilities import PACKED_FROM, Capabilities
 
 COMPILER, EMULATOR, ROOT = "aarch64-linux-gnu-gcc", "qemu-aarch64", "/usr/aarch64-linux-gnu"
 _address = Tensor.data_ptr
@@ -68,6 +68,24 @@ class Emulated:
     def __getattr__(self, name: str) -> Callable[..., int]:
         return functools.partial(self._call, name)
 
+    def _follow(self, part: Part, held: Any, parts: list[Part]) -> None:
+        """Add what the structure `held`, or one that it points to (a model's layers), has addresses of."""
+        below = {}
+        for name, kind in getattr(held, "_fields_", ()):
+            if issubclass(kind, ctypes._Pointer):
+                all_of = (kind._type_ * held.layers).from_address(ctypes.addressof(getattr(held, name).contents))
+                below[ctypes.addressof(all_of)] = all_of
+        self._point(part, parts, below)
+        for all_of in below.values():
+            self._point(next(p for p in parts if p.at == ctypes.addressof(all_of)), parts, {})
+
+    def _point(self, part: Part, parts: list[Part], below: dict[int, Any]) -> None:
+        for place, at in enumerate(struct.unpack(f"<{len(part.memory) // 8}q", part.memory)):
+            size = ctypes.sizeof(below[at]) if at in below else _bytes_at.get(at)
+            if size is not None:
+                part.addresses.extend((8 * place, len(parts)))
+                parts.append(Part(at, ctypes.string_at(at, size)))
+
     def _call(self, name: str, *given: Any) -> int:
         parts: list[Part] = []
         for one in given:
@@ -79,11 +97,8 @@ class Emulated:
                 held = getattr(one, "_obj", one)
                 parts.append(Part(ctypes.addressof(held), ctypes.string_at(ctypes.byref(held), ctypes.sizeof(held))))
         for part, one in zip(parts[:], given, strict=True):
-            words = struct.unpack(f"<{len(part.memory) // 8}q", part.memory) if hasattr(one, "_obj") else ()
-            for place, at in enumerate(words):
-                if at in _bytes_at:
-                    part.addresses.extend((8 * place, len(parts)))
-                    parts.append(Part(at, ctypes.string_at(at, _bytes_at[at])))
+            if hasattr(one, "_obj"):
+                self._follow(part, one._obj, parts)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "arguments"
             file.write_bytes(struct.pack("<q", len(parts)) + b"".join(part.packed() for part in parts))
@@ -113,4 +128,11 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Capabilities:
     monkeypatch.setattr(Tensor, "data_ptr", _noted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     library: Any = _built()
-    return Capabilities("ARM, emulated", products="float32 vectors (NEON)", instructions="arm", library=library)
+    return Capabilities(
+        "ARM, emulated",
+        products="float32 vectors (NEON)",
+        instructions="arm",
+        sequences=library.steersman_most(),
+        packed_from=PACKED_FROM["float32 vectors"],
+        library=library,
+    )

@@ -18,7 +18,7 @@ from steersman.artifact.files import file_sha256
 from steersman.artifact.manifest import identity, read_manifest
 from steersman.artifact.workspace import CURRENT, Workspace, renamed, renamed_keys
 from steersman.progress import note as say
-from steersman.rounds import provenance, registry
+from steersman.rounds import registry
 from steersman.rounds.opened import SERVED, opened
 from steersman.types import Manifest
 
@@ -173,6 +173,8 @@ def promote(
     `sure` is called with a doubt and confirms it; `anyway` confirms beforehand, `force` ignores the verdict. Raises
     Refused where nothing is promoted, ValueError where there is no such model.
     """
+    from steersman.rounds import provenance  # it reads the store, which help need not load
+
     stage = renamed(stage)
     check(space, stage, round_)
     manifest = read_manifest(space.stage_dir(stage, round_))

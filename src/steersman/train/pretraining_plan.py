@@ -80,9 +80,8 @@ def parameters(config: PretrainConfig, base: Path | Sizes, tokenizer: Any) -> in
     if isinstance(base, Sizes):
         return parameters_of(new_config(config, base, tokenizer), masked)
     made = text_config(read_config(base))
-    said = read_object(base / "config.json", "a config of transformers").get(
-        "tie_word_embeddings"
-    )  # transformers reads T5's as true
+    # as the file says: transformers reads an encoder-decoder's as true
+    said = read_object(base / "config.json", "a config of transformers").get("tie_word_embeddings")
     apart = said is False and "lm_head.weight" in stored_tensors(base)
     return parameters_of(made, masked, apart)
 
