@@ -20,6 +20,11 @@ from steersman.families.heads import normalised, weighted
 from steersman.families.known import family_of
 
 
+def reads_apart(config: Any) -> bool:
+    """Whether a model reads a prompt by an encoder of its own, and writes answers alone."""
+    return bool(config.is_encoder_decoder)
+
+
 def context_of(config: Any) -> int:
     """Most tokens of prompt and answer together that a model of this config takes."""
     return family_of(config).context(config)

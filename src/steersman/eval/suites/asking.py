@@ -23,7 +23,7 @@ from steersman.engine.answering import answer_prompts
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import Engine, Prompt
 from steersman.eval.suites.suite import APART, Item, Suite
-from steersman.families.outputs import context_of, response_logprobs
+from steersman.families.outputs import context_of, reads_apart, response_logprobs
 from steersman.progress import activity, note
 from steersman.types import Completion, Conversation, Message, SamplingParams
 from steersman.weights.folders import (
@@ -151,7 +151,7 @@ class Folder:
                 whole.append((*before, *said(choice.continuation)))
                 begins.append(len(before))
                 continue
-            if template is not None and self._config.is_encoder_decoder:
+            if template is not None and reads_apart(self._config):
                 source = self._prompt_ids(Conversation("", (), {"text": choice.context}))
                 said_ids = template.answer_ids(choice.continuation.strip())
                 whole.append((*source, *(said_ids if choice.ends else said_ids[:-1])))
