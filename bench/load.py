@@ -142,6 +142,7 @@ def server(model: str, folder: Path, options: argparse.Namespace) -> Iterator[tu
     made = [*verb, "init", str(folder / "load"), "--name", "load", "--set", "project.domain=none", "--set"]
     subprocess.run([*made, f"model.base={model}"], check=True, stdout=subprocess.DEVNULL)
     command = [*verb, "serve", "-w", str(folder / "load"), "--port", "0", "--json", "--workers", str(options.workers)]
+    command += ["-s", "model.dtype=bfloat16"]  # as the bare engine: what `auto` means depends on what was measured here
     command += ["-s", f"serve.engine_process={'false' if options.without_process else 'true'}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     assert process.stdout is not None

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from steersman.data.formats.mapped_rows import NOBODY
 from steersman.data.formats.turns import ROLES
 from steersman.data.shelves import database
 from steersman.data.speakers import ANYBODY, Speakers, name_key
@@ -24,10 +25,6 @@ TEAM = 64
 """People of a team, at most."""
 SHOWN = 6
 TAKEN = "conversations whose sides were taken from who takes part in several (--speakers says others)"
-
-
-NOBODY = "(nobody)"
-"""In rows: the writer of a message that names none."""
 LOST = "messages that name no writer left out"
 
 

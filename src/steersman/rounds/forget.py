@@ -138,14 +138,13 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str], lear
     lost: dict[str, list[str]] = {}
     for path in (folder / name for name in names if (folder / name).is_file()):
         rows = read_lines(path)
-        kept = (
-            _nameless(rows, gone, learned)
-            if path.name == INDEX
-            else [r for r in rows if not _of_one(str(r.get("id", "")), gone)]
-        )
+        if path.name == INDEX:
+            kept = _nameless(rows, gone, learned)
+        else:
+            lost[path.name] = [id_ for row in rows if _of_one(id_ := str(row.get("id", "")), gone)]
+            kept = [row for row in rows if not _of_one(str(row.get("id", "")), gone)]
         if kept != rows:
             changed[path] = kept
-            lost[path.name] = [str(row.get("id", "")) for row in rows if row not in kept]
     old = read_manifest(folder)
     if changed or tree_hashes(folder) != old.files:  # the latter after a kill before the manifest was written
         with locks.making(folder):
