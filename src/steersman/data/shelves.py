@@ -89,7 +89,8 @@ def in_order(pile: Pile[T], place: Callable[[T], int], make: MakePile[T]) -> Pil
 
 def database(of: object) -> sqlite3.Connection:
     """A temporary database that nobody else sees, without what a crash would need; closed when `of` is gone."""
-    found = sqlite3.connect("", isolation_level=None)
+    # Garbage is collected in whatever thread runs then, and that one closes it
+    found = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for setting in (f"cache_size = -{CACHE_KB}", "journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
         found.execute(f"PRAGMA {setting}")
     found.execute("BEGIN")
