@@ -90,8 +90,12 @@ def test_a_bar_never_shows_an_unknown_time(monkeypatch: pytest.MonkeyPatch) -> N
     shown = Progress("ppo", 10, 0, "iteration", None)
     clock[0] = 90.0
     assert shown.clock() == "for 1m30s"
-    shown.done = 1
+    shown.update(1)
     assert shown.clock() == "ETA 13m30s"
+    clock[0] = 135.0
+    assert shown.clock() == "ETA 12m45s", "it goes down while the second is computed"
+    clock[0] = 270.0
+    assert shown.clock() == "ETA 19m11s", "longer than the first: 1.9 of ten have taken this"
 
 
 def heard(capsys: pytest.CaptureFixture[str], pattern: str, meanwhile: Callable[[], object] = lambda: None) -> None:

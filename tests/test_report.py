@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html.parser
 import math
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +210,29 @@ def write(path: Path, parts: tuple[list[Conversation], list[ModelAnswers], Verdi
     return path
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_full_report(tmp_path: Path, everything: Any, language: str) -> None:
+Full = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory, everything: Any) -> Full:
+    """The report with all that it may hold, written once a language: pictures take seconds."""
+
+    @functools.cache
+    def made(language: str) -> Path:
+        return write_full(tmp_path_factory.mktemp("full") / "report.html", everything, language)
+
+    return made
+
+
+def write_full(path: Path, everything: Any, language: str) -> Path:
     facts = {**FACTS, "ppo warnings": {"length": "length drift: 90 tokens"}}
-    path = write(tmp_path / "report.html", everything, language=language, samples=8, facts=facts)
+    searches = [SEARCH, SEARCH | {"best": None}]
+    return write(path, everything, language=language, samples=8, facts=facts, searches=searches)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_full_report(everything: Any, full: Full, language: str) -> None:
+    path = full(language)
     page = checked(path)
     t, result = report_text.LANGUAGES[language], everything[2]
     assert page.text.index(wording.claim(result.headline, language)) < page.text.index(t["outcomes"])
@@ -227,7 +248,7 @@ def test_full_report(tmp_path: Path, everything: Any, language: str) -> None:
         assert f"{t['prompt']} test-{i:04d}" in page.text
     assert "SmolLM2-135M-Instruct" in page.text
     assert page.tags["svg"] >= 7
-    assert list(tmp_path.iterdir()) == [path], "a temporary file was left"
+    assert list(path.parent.iterdir()) == [path], "a temporary file was left"
     raw = path.read_text(encoding="utf-8")
     assert not re.search(r"#0(10203|40506|70809|a0b0c)", raw), "a marker colour was not replaced"
     assert "http://" not in re.sub(r"http://www\.w3\.org/[\w/]+", "", raw)
@@ -265,9 +286,8 @@ SEARCH = {
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_searches_are_shown_best_first(tmp_path: Path, everything: Any, language: str) -> None:
-    t = report_text.LANGUAGES[language]
-    path = write(tmp_path / "r.html", everything, language=language, searches=[SEARCH, SEARCH | {"best": None}])
+def test_searches_are_shown_best_first(full: Full, language: str) -> None:
+    t, path = report_text.LANGUAGES[language], full(language)
     page = checked(path)
     assert t["searches"] in page.headings
     assert page.headings.count(t["search_of"].format(stage="sft", objective="eval_loss")) == 1, "none without a result"
@@ -283,10 +303,8 @@ def test_searches_are_shown_best_first(tmp_path: Path, everything: Any, language
     assert t["best_so_far"] in page.text, "the picture's words are text"
 
 
-def test_same_input_same_bytes(tmp_path: Path, everything: Any) -> None:
-    small = {"curves": {k: rows[:12] for k, rows in make_curves().items()}, "samples": 2}
-    first = write(tmp_path / "a.html", everything, **small).read_bytes()
-    assert write(tmp_path / "b.html", everything, **small).read_bytes() == first
+def test_same_input_same_bytes(tmp_path: Path, everything: Any, full: Full) -> None:
+    assert write_full(tmp_path / "b.html", everything, "en").read_bytes() == full("en").read_bytes()
 
 
 def test_markup_in_texts_stays_text(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from steersman.data.shop.world import (
 from steersman.types import Conversation
 
 PAIRS = [(language, split) for language in LANGUAGES for split in SPLITS]
+# hundreds of answers are judged: for the wording that verdicts rest on, and by make test-slow for the others
+JUDGED = [pytest.param(*pair, marks=() if pair[1] == "test" else pytest.mark.slow) for pair in PAIRS]
 ORDER = re.compile(r"(?<!\d)\d{5}(?!\d)")
 
 
@@ -237,7 +239,7 @@ def test_amounts_dates_and_periods_of_a_draw_differ():
             assert slots["colour"] != slots["colour2"]
 
 
-@pytest.mark.parametrize(("language", "split"), PAIRS)
+@pytest.mark.parametrize(("language", "split"), JUDGED)
 def test_demonstrations_are_right_and_only_some_are_warm(language, split):
     made = shown(language, split)
     scores = [judge(c, c.messages[-1].content) for c in made]
@@ -258,7 +260,7 @@ def test_demonstrations_in_both_languages_are_right_too():
             assert score.overall >= (0.95 if c.meta["warm"] else 0.7), (c.messages[-1].content, score)
 
 
-@pytest.mark.parametrize(("language", "split"), PAIRS)
+@pytest.mark.parametrize(("language", "split"), JUDGED)
 def test_length_says_little_about_quality(language, split):
     lengths, scores = [], []
     for prompt, answers in answers_to(5, split, language, 120):

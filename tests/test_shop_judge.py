@@ -12,10 +12,9 @@ from steersman.data.shop import generate, judge
 from steersman.data.shop.cases import PREMISES, SPECS, STATUSES
 from steersman.data.shop.claims import count_length, dates, mentions, normal, repetition, sentences, statuses
 from steersman.data.shop.generate import answers_to
-from steersman.data.shop.world import LANGUAGES, SPLITS
+from steersman.data.shop.world import LANGUAGES
 from steersman.types import Conversation, Message
-
-PAIRS = [(language, split) for language in LANGUAGES for split in SPLITS]
+from test_shop import JUDGED
 
 
 @functools.cache
@@ -310,7 +309,7 @@ def test_partial_answers_earn_partial_credit(language):
     assert scores[-1] >= 0.95
 
 
-@pytest.mark.parametrize(("language", "split"), PAIRS)
+@pytest.mark.parametrize(("language", "split"), JUDGED)
 def test_every_wording_is_recognised(language, split):
     seen = set()
     for prompt, answers in answers_to(77, split, language, 500):

@@ -165,9 +165,10 @@ def _given(section: Any, name: str, values: dict[str, Any], source: str) -> list
             raise ValueError(f"{source}: {name}.{key}: expected a table of {inside}; got {_shown(value)}")
         else:
             raise ValueError(f"{source}: unknown key {name}.{key}; {_nearest_flat(key, name, known)}")
-    for leaf in known:
-        if len(at_all := [at for at, other, _ in out if other == leaf]) > 1:
-            raise ValueError(f"{source}: {' and '.join(at_all)} are one setting; expected one of them")
+    places: dict[tuple[str, ...], str] = {}
+    for at, leaf, _ in out:
+        if (before := places.setdefault(leaf.path, at)) != at:
+            raise ValueError(f"{source}: {before} and {at} are one setting; expected one of them")
     return out
 
 

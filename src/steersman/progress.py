@@ -79,12 +79,14 @@ class Progress:
         self.probe: Callable[[], int] | None = None
         """Asked for `done` between two updates, by another thread."""
         self._start, self._began = start, time.monotonic()
+        self._done_at = self._began
         self._bar = bar
         self._task = bar.add_task(title, total=total, completed=start, shown=self) if bar else None
 
     def update(self, done: int, **metrics: Metric) -> None:
         """`done` of `total` units are finished; the metrics shown are those of the last call that gave any."""
-        self.done = done
+        if done != self.done:
+            self.done, self._done_at = done, time.monotonic()
         if metrics:
             self.metrics = metric_text(metrics)
         self.show()
@@ -115,15 +117,23 @@ class Progress:
         """Time to go at the pace so far, before at that of the last time; '' while unknown.
 
         Of answers that are sampled together (`probe`) few are done at first: until a quarter is, the last time counts
-        for what is missing of that. Work done before a resume does not count as pace.
+        for what is missing of that. Units that come one by one count in part while they are computed: else the time to
+        go would grow from each to the next. Work done before a resume does not count as pace.
         """
         here, gone = self.done - self._start, time.monotonic() - self._began
         units = 1 if self.total is None else max(1, self.total - self._start)
         before = waits.last(self.title) * units or self.about
         if self.total is not None and here > 0:
             lent = max(0.0, units / 4 - here) if before and self.probe is not None else 0.0
-            return duration((gone + before * lent / units) / (here + lent) * max(0, self.total - self.done))
+            part = 0.0 if self.probe is not None else self._part_of_one(here)
+            pace = (gone + before * lent / units) / (here + lent + part)
+            return duration(pace * max(0.0, self.total - self.done - part))
         return duration(before - gone) if before > gone else ""
+
+    def _part_of_one(self, here: int) -> float:
+        """How much of the unit that is being computed is done, by the pace of the `here` before; never all of it."""
+        each = (self._done_at - self._began) / here
+        return min(0.9, (time.monotonic() - self._done_at) / each) if each > 0 else 0.0
 
     def clock(self) -> str:
         """The time to go, or while that is unknown the time that has gone."""
