@@ -82,7 +82,7 @@ def _from_a_copy(self: Database, path_or_url: str | Path, *, migrate: bool = Tru
 Database.__init__ = _from_a_copy  # type: ignore[method-assign]
 
 
-LONGEST = ("end_to_end", "rounds_page", "parallel", "server_openapi", "chat_page", "stopping", "lasting", "kills")
+LONGEST = ("end_to_end", "rounds_page", "parallel", "server_openapi", "chat_page", "stopping", "lasting")
 """Files that take minutes. They begin first, so that no process is left alone with one at the end."""
 
 

@@ -180,12 +180,18 @@ def test_the_demos_sizes_are_those_that_the_machine_finishes() -> None:
             of = demo_sizes.fitted(config, {"learn": learn, "generate": generate})
             took = demo_sizes.seconds(of, {"learn": learn, "generate": generate})
             least = of.data.demonstrations == round(demo_sizes.SMALLEST * config.data.demonstrations)
-            assert took <= demo_sizes.SECONDS or least
-            assert of.data.eval_prompts == config.data.eval_prompts, "the proof stays"
-            assert of.ppo.selection.eval_prompts == config.ppo.selection.eval_prompts
+            slow = learn < 100
+            assert took <= demo_sizes.SECONDS or slow
+            assert least or of.reward == config.reward, "at the smallest sizes alone heads are solved"
+            assert of.data.eval_prompts == (120 if slow else config.data.eval_prompts), "the proof stays longest"
+            assert of.ppo.selection.eval_prompts == config.ppo.selection.eval_prompts or not of.reward.epochs
             assert of.ppo.iterations % of.ppo.selection.eval_every == 0, "the last is looked at"
             assert of.ppo.iterations >= 6
         assert demo_sizes.fitted(config, {"learn": 4000.0, "generate": 2000.0}) == config, "a fast one: all"
+    pace = {"learn": 700.0, "generate": 400.0}
+    lean = demo_sizes.fitted(demo.demo_config("en"), pace)
+    assert (lean.reward.head_init, lean.reward.epochs, lean.ppo.selection.eval_prompts) == ("solved", 0, 80)
+    assert "176 prompts to rank (reward models: their heads alone), 6 iterations" in demo_sizes.told(lean, pace)
     # two cores of an EPYC without tiles at 0da96d2, whose loop took 16 min 48 s with ten iterations of 16 prompts
     config = demo.demo_config("en")
     then = dataclasses.replace(config, ppo=replaced(config.ppo, prompts_per_iteration=16, advantage="gae"))

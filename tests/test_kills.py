@@ -1,6 +1,6 @@
 """kill -9 at random moments of every stage, then the same command: every file equals the uninterrupted run's.
 
-`tests/kills.py` does it thirty times by `make test-slow`; a round, and so its stages, is killed here too.
+`tests/kills.py` does it thirty times, `tests/round_kills.py` with a round.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def test_killed_at_random_moments_every_stage_ends_with_the_same_bits() -> None:
         assert result["equal"] == runs <= result["kills"], stage
 
 
-@pytest.mark.parametrize("runs", [1, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_killed_round_leaves_all_whole_and_goes_on(runs: int) -> None:
+@pytest.mark.slow
+def test_a_killed_round_leaves_all_whole_and_goes_on() -> None:
     """`tests/round_kills.py` looks at the served model, the promotions and the store after each kill."""
+    runs = 30
     command = [sys.executable, str(Path(__file__).with_name("round_kills.py")), str(runs)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -67,16 +67,23 @@ class Places:
         self.chosen = -1
 
 
-@pytest.mark.parametrize("name", RUNS)
+# at one place, early or late; at all places, and of what tests/test_preference.py stops too, by make test-slow
+@pytest.mark.parametrize(
+    ("name", "thirds"),
+    [
+        *(pytest.param(name, (1 + i % 2,), id=name) for i, name in enumerate(("sft", "sft-lora", "reward", "ppo"))),
+        *(pytest.param(name, (0, 1, 2, 3), id=f"{name}-all", marks=pytest.mark.slow) for name in RUNS),
+    ],
+)
 def test_stopped_anywhere_it_goes_on_to_the_same_bits(
-    name: str, tiny: Path, scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, thirds: tuple[int, ...], tiny: Path, scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places, run = Places(monkeypatch), RUNS[name]
     run(tiny, scorer, tmp_path / "whole")
     count, expected = places.seen, tree_hashes(tmp_path / "whole")
     metrics = dict(read_manifest(tmp_path / "whole").metrics)
     assert count > 8
-    for number in sorted({1, count // 3, 2 * count // 3, count}):
+    for number in (max(1, third * count // 3) for third in thirds):
         output = tmp_path / str(number)
         places.stop(number, lambda output=output: run(tiny, scorer, output))
         run(tiny, scorer, output)

@@ -1,4 +1,4 @@
-"""Sizes of the demo that this machine finishes within ten minutes, from its measured speed; the test prompts stay.
+"""Sizes of the demo that this machine finishes within ten minutes, from its measured speed; test prompts stay longest.
 
 Why so: decision 61 in docs/LOG.md.
 """
@@ -6,6 +6,7 @@ Why so: decision 61 in docs/LOG.md.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ TESTED, ZEROED = 120, 64
 """Rankings and demonstrations that `train/reward.py` scores besides."""
 SMALLEST = 0.4
 """Share of the sizes below which the demo proves nothing."""
+LOOKED, JUDGED, HELD = 48, 120, 32
+"""Prompts of PPO's looks, test prompts and held-out dialogues where even these sizes take too long."""
 FEWEST = 1 / 3
 """Least share of an iteration's prompts: 16 in the demo."""
 ITERATIONS = 6
@@ -93,20 +96,35 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
     return dataclasses.replace(config, data=data, ppo=replaced(config.ppo, **changed))
 
 
+def leaner(config: configs.Config) -> Iterator[configs.Config]:
+    """What a slow machine can leave out of the smallest sizes, each with all before it: training of the reward models'
+    layers (their heads are solved), answers of PPO's looks at other prompts, test prompts.
+    """
+    reward = replaced(config.reward, head_init="solved", epochs=0, validator_epochs=0)
+    yield (config := dataclasses.replace(config, reward=reward))
+    seen = min(LOOKED, config.ppo.selection.eval_prompts)
+    yield (config := dataclasses.replace(config, ppo=replaced(config.ppo, eval_prompts=seen, eval_answers=2)))
+    data = replaced(config.data, eval_prompts=min(JUDGED, config.data.eval_prompts))
+    held = min(HELD, config.sft.eval_dialogues)
+    yield dataclasses.replace(config, data=data, sft=replaced(config.sft, eval_dialogues=held))
+
+
 def fitted(config: configs.Config, pace: dict[str, float]) -> configs.Config:
     """The largest sizes that take at most `SECONDS`, or the smallest."""
     shares = [1.0 - 0.05 * i for i in range(round((1.0 - SMALLEST) / 0.05) + 1)]
     sizes = [scaled(config, share) for share in shares]
+    sizes += leaner(sizes[-1])
     return next((of for of in sizes if seconds(of, pace) <= SECONDS), sizes[-1])
 
 
 def told(config: configs.Config, pace: dict[str, float]) -> str:
     minutes = seconds(config, pace) / 60
     late = "" if minutes <= 10 else ", more than the ten that it is meant to take: this machine is slow, or busy"
+    solved = "" if config.reward.epochs else " (reward models: their heads alone)"
     return (
         f"this machine: {pace['generate']:.0f} tokens/s generated, {pace['learn']:.0f} learned "
         f"({config.model.dtype}); {config.data.demonstrations} demonstrations, {config.data.ranking_prompts} prompts "
-        f"to rank, {config.ppo.iterations} iterations of PPO, {config.data.eval_prompts} test prompts: about "
+        f"to rank{solved}, {config.ppo.iterations} iterations of PPO, {config.data.eval_prompts} test prompts: about "
         f"{max(1, round(minutes))} min{late}"
     )
 
