@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats import assistants, call_centres, desks, session_pages
+from steersman.data.formats import assistants, call_centres, desks, forums, session_pages
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
@@ -48,6 +48,7 @@ def quotes_mail(turn: Mapping[str, Any]) -> bool:
 
 PLACED = {"conversation_id", "contact_id"}
 SUMMED = "messages of which the export holds a summary alone, which may be cut (Zoho Desk: export their threads)"
+TRUNCATED = "later posts of topics that the file does not hold (Discourse: export them with print=true)"
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = (
@@ -70,7 +71,14 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
             record = {**{k: v for k, v in record.items() if k != key}, **inner}
     if answer := answer_of(record):
         record = {"id": record.get("ticketId", record.get("id")), "comments": answer}
-    record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
+    record = (
+        desks.as_ticket(record)
+        or forums.as_ticket(record)
+        or call_centres.as_ticket(record)
+        or call_centres.as_tree(record)
+        or record
+    )
+    fields.note(TRUNCATED, record.get(forums.LATER, 0))
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and _have_roles(chat.get("messages")):
