@@ -1,4 +1,7 @@
-"""Slack: messages of its exports -> chats. A thread is a chat of its own; what stands in no thread is the channel's."""
+"""Slack: messages of its exports -> chats. A thread is a chat of its own; what stands in no thread is the channel's.
+
+Why so: decision 121 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

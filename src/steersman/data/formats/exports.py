@@ -153,7 +153,8 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
     lists = ((key, found) for key in LISTS if (found := _listed(record.get(key))))
     items = next((found for key, found in lists if key != "history" or _told_apart(found, record)), None)
-    if items is None and {"requester_id", "subject", "description"} <= record.keys():  # a ticket without its comments
+    told_of = not {"description", "description_text"}.isdisjoint(record)
+    if items is None and told_of and {"requester_id", "subject"} <= record.keys():  # a ticket without its comments
         told = any(plain(str(key)) in NAMES["answer"] for key in record)
         return None if told else [{"role": "user", "content": body_of(record)}]
     if items is None or any("role" in item for item in items):
