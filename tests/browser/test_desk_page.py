@@ -80,6 +80,7 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     suggested = page.get_by_text("suggested by the model", exact=True)
     press("y")
     expect(suggested).to_be_visible()
+    press("Escape")
     press("z")  # which took nobody's words away
     expect(page.locator("textarea").last).to_have_value("My own words")
     press("Escape")
@@ -287,6 +288,7 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
         page.reload()
     expect(page.get_by_text("Unfinished")).to_be_visible()
     page.locator(".rows .row").first.click()
+    expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
     ended = json.dumps({"error": {"message": "no", "code": "not_signed_in"}})
     page.route("**/draft", lambda route: route.fulfill(status=401, body=ended))
     page.keyboard.press("2")

@@ -199,7 +199,8 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     page.goto(f"{site.url}/?c={chat}")
     page.locator("input[name=username]").fill("ada")
     enter(page, language, PASSWORD)
-    page.wait_for_function("localStorage['steersman.whose'] && !Object.keys(localStorage).some((k) => /draft/.test(k))")
+    expect(page.locator("#composer")).to_have_value("")
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
     assert site.complaints == []
 
 
