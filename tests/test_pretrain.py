@@ -17,22 +17,24 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 import tiny
-from steersman import stopping
+from steersman import chosen, stopping
+from steersman.artifact.manifest import write_manifest
 from steersman.cli.framework import build as command_line
 from steersman.compute.packing import Tree, build_row, lines_row
-from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig
+from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig, replaced
 from steersman.corpus.mixed_rows import Reading, reading
 from steersman.corpus.mixture import Mixture
 from steersman.corpus.shards import Documents, Writer
 from steersman.eval import pretraining_page
 from steersman.families.outputs import response_logprobs
+from steersman.rounds import pretrained
 from steersman.rounds.inputs import resolved
 from steersman.train import dial, muon, pretrain, pretraining_plan, trajectory
 from steersman.train.bits import bits_per_byte, held_out, samples
 from steersman.train.dial import Sizes
 from steersman.train.schedule import Schedule
 from steersman.train.session import Origin
-from steersman.train.update import Updater
+from steersman.train.update import Rule, Updater
 from steersman.weights.folders import load_causal, use_packed_rows
 
 SIZES = Sizes(2, 64, 96, 384, False)
@@ -111,6 +113,22 @@ def test_a_muon_step_is_a_plain_loop() -> None:
             x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
         weight = weight * (1 - 0.01 * 0.1) - 0.01 * 0.2 * math.sqrt(10) * x
     np.testing.assert_allclose(master.numpy(), weight, rtol=1e-9)
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_muon_computes_no_bfloat16_that_the_processor_emulates(emulated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's products of it took 28 times as long there, and most of the time of a step."""
+    monkeypatch.setattr(chosen, "emulated", lambda: emulated)
+    model = torch.nn.Linear(24, 16, bias=False, dtype=torch.bfloat16)
+    made = Updater(model, lr=0.01, weight_decay=0.1, grad_clip=0.0, rules=lambda *_: Rule(1.0, 0.1, True))
+    master = model.weight.detach().float()
+    gradient = torch.randn(16, 24, generator=torch.Generator().manual_seed(1)).bfloat16()
+    model.weight.grad = gradient.clone()
+    made.gather()
+    made.step(1.0)
+    dtype = torch.float32 if emulated else torch.bfloat16
+    muon.step(master, gradient.float(), torch.zeros_like(master), 0.01, 0.1, dtype)
+    torch.testing.assert_close(made.masters[0], master, rtol=0, atol=0)
 
 
 def test_lines_are_rows_of_their_documents() -> None:
@@ -409,6 +427,24 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     verb("data", "import", "../chat.jsonl")
     said, _ = verb("sft", "--set", "model.base=second", "--set", "sft.epochs=1", "--set", "sft.rows.row_tokens=128")
     assert "1 demonstrations" in said
+
+
+def test_a_model_that_is_there_is_looked_at_as_any_artifact_is(tmp_path: Path) -> None:
+    """A truncated one was up to date, and settings of saving alone, or one that came later, made it another."""
+    config, output = PretrainConfig(), tmp_path / "models" / "first"
+    origin = Origin("pretrain", output, config, ModelConfig(), 1, {"corpus:c/c": "x"})
+    output.mkdir(parents=True)
+    (output / "model.safetensors").write_bytes(b"weights")
+    before = {key: value for key, value in origin.recorded.items() if key != "z_loss"}
+    write_manifest(output, "pretrain", before, origin.inputs, {"bpb": 1.5})
+    rarely = replace(origin, config=replaced(config, save_seconds=7.0))
+    assert pretrained._there(output, rarely, False) == {"bpb": 1.5}
+    with pytest.raises(ValueError, match="a model of other text or settings is there"):
+        pretrained._there(output, replace(origin, seed=2), False)
+    assert pretrained._there(output, replace(origin, seed=2), True) is None
+    (output / "model.safetensors").write_bytes(b"weight")
+    assert pretrained._there(output, origin, False) is None
+    assert [path.name for path in output.parent.iterdir()] == ["first.damaged-1"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
