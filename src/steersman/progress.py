@@ -150,7 +150,8 @@ class Progress:
         """The last line, where there is no bar to be seen."""
         if self._bar is None:
             word = "done" if finished else "stopped at"
-            _line(self.title, word if self.total == 0 else f"{word} {self.count()}", self.metrics, f"in {duration(time.monotonic() - self._began)}")
+            far = word if self.total == 0 else f"{word} {self.count()}"
+            _line(self.title, far, self.metrics, f"in {duration(time.monotonic() - self._began)}")
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar."""
