@@ -37,6 +37,17 @@ def test_spans_are_apart_and_of_the_wanted_share(seed: int) -> None:
     assert found[-1][1] == 200  # the last span ends the text, as in T5
 
 
+@pytest.mark.parametrize("length", [1900, 2048, 4096, 8192])
+def test_long_rows_are_corrupted_to_their_end(length: int) -> None:
+    """T5 has a hundred sentinels; more spans of three tokens than those leave the end of a row as it was."""
+    sentinels = [*range(50_000, 50_100)]
+    asked = objectives.fill_spans(range(length), sentinels, 1, draw())
+    removed = [t for t in asked.target[:-1] if t < 50_000]
+    assert len(removed) == round(0.15 * length)
+    assert removed[-1] == length - 1
+    assert set(asked.source) & set(sentinels) == set(asked.target) & set(sentinels)
+
+
 def test_a_corrupted_text_and_its_target_are_the_text() -> None:
     sentinels = [5000 + i for i in range(100)]
     asked = objectives.fill_spans(TOKENS, sentinels, 1, draw())
