@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +21,14 @@ from steersman.progress import activity, progress
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
     from steersman.corpus.texts import Gathering, Origin
-    from steersman.data.reading import Reading
+    from steersman.data.reading import Reading, Tell
     from steersman.messages import Conversation
 
 USUAL = "exact,language,quality,near,contamination"
 """Cleaning of raw text unless --steps says otherwise: personal data and unsafe words are not looked for."""
+
+NOTES = 5
+"""Notes of a kind that are told."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A corpus's name.")]
 TokenizerOption = Annotated[
@@ -90,18 +95,43 @@ def corpus_build(
     chosen = [s for s in chosen if s.name != "contamination" or tests]
     if tokenizer:
         _tokenizer_of(space, tokenizer)  # which is there, before hours of reading
-    what = Gathering(_origins(sources, field), _reading(space, encoding), chosen, wishes, tests, validation)
-    made = _built(space, into, what, replace)
+    with few_notes(say) as tell:
+        what = Gathering(_origins(sources, field), _reading(space, encoding, tell), chosen, wishes, tests, validation)
+        made = _built(space, into, what, replace)
     shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
 
 
-def _reading(space: Workspace, encoding: str) -> Reading:
+def _reading(space: Workspace, encoding: str, tell: Tell) -> Reading:
     from steersman.data.reading import AS_THEY_ARE, Reading
 
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
-    return Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
+    return Reading(encoding=encoding, tell=tell, mapping=AS_THEY_ARE, **limits)
+
+
+@contextlib.contextmanager
+def few_notes(tell: Tell) -> Iterator[Tell]:
+    """A `tell` for readings of many files, each several times: of a kind the first notes, and how many more there were.
+
+    A note's kind is its first words after the file's name.
+    """
+    counts, told = Counter[str](), set[int]()
+
+    def some(text: str) -> None:
+        if hash(text) in told:
+            return
+        told.add(hash(text))
+        said = re.split(r": | is | holds ", text.partition(": ")[2], maxsplit=1)[-1]
+        kind = " ".join(re.sub(r"\b\d+\b", "N", said).split()[:3])
+        counts[kind] += 1
+        if counts[kind] <= NOTES:
+            tell(text)
+
+    yield some
+    for kind, count in counts.items():
+        if count > NOTES:
+            tell(f"note: {count - NOTES} more of such notes ({kind} ...)")
 
 
 def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
