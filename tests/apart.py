@@ -19,12 +19,12 @@ KEY = b"k" * 32
 
 
 @contextlib.contextmanager
-def linked(load: Callable[[Wanted], Engine]) -> Iterator[Link]:
-    """A link to a host that loads engines by `load`."""
+def linked(load: Callable[[Wanted], Engine], shelf: Shelf | None = None) -> Iterator[Link]:
+    """A link to a host that loads engines by `load`, onto a shelf of the caller's."""
     with tempfile.TemporaryDirectory(prefix="apart-") as folder:
         address = str(Path(folder) / "engine")
         listener = Listener(address, backlog=64, authkey=KEY)
-        threading.Thread(target=serve, args=(listener, Shelf(load)), daemon=True).start()
+        threading.Thread(target=serve, args=(listener, shelf or Shelf(load)), daemon=True).start()
         link = Link(address, KEY, 10)
         try:
             yield link

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import shutil
 import threading
 import time
 import weakref
@@ -352,6 +353,18 @@ def test_a_running_server_looks_at_the_beginning_and_again(
         space.promote("ppo", 2)
         wait_for(lambda: models.current.policy_version == CANDIDATE)
         wait_for(lambda: models.canary is None)
+
+
+def test_a_candidate_that_was_made_anew_answers_nobody(space: Workspace, store: Store) -> None:
+    """A server that was started again counted the votes of both models as one's."""
+    models = Models(FakeEngine(policy_version=SERVED))
+    begin(space)
+    shutil.rmtree(space.stage_dir("ppo", 2))
+    model(space, 2, "ppo", "two, otherwise")
+    follow = following(space, store, models)
+    follow.look()
+    assert models.canary is None
+    assert f"{CANDIDATE} was made anew since; stop the canary" in follow._refused
 
 
 def test_a_model_that_was_chosen_is_not_replaced(space: Workspace, store: Store) -> None:

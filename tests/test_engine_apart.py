@@ -6,6 +6,7 @@ The server's tests hold with `--apart` too: `pytest tests/test_server_openai.py 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from apart import KEY, apart, linked
 from server_double import FakeEngine
 from steersman.engine.apart import wire
 from steersman.engine.apart.client import ApartEngine, Link
-from steersman.engine.apart.process import EngineProcess, engines
+from steersman.engine.apart.process import EngineProcess, engines, here
 from steersman.engine.apart.shelf import Shelf
 from steersman.engine.apart.wire import Gone, NoRoom, Unloaded, Wanted, portable
 from steersman.engine.load import load_engine
@@ -197,6 +199,13 @@ def test_a_process_ends_with_who_started_it(tiny: Path) -> None:
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the collector would look through is all that the tests have made: half a second each time."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
+@pytest.mark.usefixtures("uncollected")
 def test_the_least_recently_used_gives_way(tmp_path: Path) -> None:
     made: list[str] = []
     free = [600 << 20]
@@ -229,13 +238,54 @@ def test_the_least_recently_used_gives_way(tmp_path: Path) -> None:
     with pytest.raises(NoRoom):
         shelf.open(c)
     assert b.key in shelf.loaded(), "in use"
-    shelf.give_back(b.key)
+    shelf.give_back(b.key, shelf.open(b))
     free[0] = 500 << 20
     shelf.open(c)
     assert sorted(shelf.loaded()) == sorted([a.key, b.key, c.key])
+    old = shelf.take(a.key)
     shelf.release("server")
     with pytest.raises(Unloaded):
         shelf.take(a.key)
+    free[0] = 1000 << 20
+    shelf.open(a)  # as after a rollback, while the answers of before go on
+    shelf.give_back(a.key, old)
+    shelf.take(b.key)
+    shelf.take(c.key)
+    free[0] = 300 << 20
+    with pytest.raises(NoRoom):
+        shelf.open(folder("d"))
+    assert a.key not in shelf.loaded(), "the one answer of another engine kept it"
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_engines_of_this_process_are_freed_when_nobody_uses_them() -> None:
+    """Without a process of the engine's own every model that had been promoted or chosen stayed in memory."""
+    opened = here(Shelf(lambda wanted: FakeEngine(model_name=wanted.model)))  # type: ignore[arg-type, return-value]
+    served = opened(Wanted("a"), True)
+    assert opened(Wanted("a"), True) is served
+    gone = weakref.ref(served)
+    del served
+    assert gone() is None
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_what_was_being_loaded_for_one_that_left_is_kept_for_nobody() -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(wanted: Wanted) -> Any:
+        loading.set()
+        assert go_on.wait(30)
+        return FakeEngine(model_name=wanted.model)
+
+    shelf = Shelf(load)
+    with linked(load, shelf) as link:
+        life = link.life()
+        life.ask("open", Wanted("m"), 1)
+        assert loading.wait(30)
+        life.close()
+        until(lambda: not any(thread.name == "session" for thread in threading.enumerate()))
+        go_on.set()
+        until(lambda: not shelf._loading.locked() and not shelf.loaded())
 
 
 def test_an_engine_that_gave_way_is_loaded_again() -> None:

@@ -188,7 +188,7 @@ def recorded(space: Workspace, pid: int, said: str = "", **more: Any) -> jobs.Jo
     return jobs.job(space, 1)
 
 
-def test_the_end_is_told_as_it_was(space: Workspace) -> None:
+def test_the_end_is_told_as_it_was(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (space.stage_dir("sft")).mkdir(parents=True)
     (space.stage_dir("sft") / "metrics.jsonl").write_text('{"step": 9}\n')
@@ -211,6 +211,11 @@ def test_the_end_is_told_as_it_was(space: Workspace) -> None:
     failed = recorded(space, **ended, said='{"error": "error: no data", "exit_code": 2}')
     assert (failed.state, failed.to_json()["error"], failed.to_json()["exit_code"]) == ("failed", "error: no data", 2)
     assert recorded(space, **ended, said='{"error": "error: no data"}').state == "killed"
+    look = jobs._alive
+    with monkeypatch.context() as patch:
+        out = space.root / "jobs/001.out"
+        patch.setattr(jobs, "_alive", lambda record: (out.write_text('{"stage": "sft"}'), look(record))[1])
+        assert recorded(space, **ended).state == "done", "it ended while it was looked at"
 
 
 def test_a_damaged_record_hinders_no_other_job(client: TestClient, space: Workspace, quick: None) -> None:

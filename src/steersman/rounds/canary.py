@@ -250,6 +250,12 @@ def read_choice(text: str) -> tuple[int, str]:
     return int(found[1]), found[2] or ""
 
 
+def check_unchanged(space: Workspace, canary: Canary) -> None:
+    """ValueError where the candidate's model is another than the one that votes were cast for."""
+    if identity(read_manifest(space.stage_dir(canary.stage, canary.round))) != canary.identity:
+        raise ValueError(f"canary: {canary.version} was made anew since; stop the canary and start another")
+
+
 def promote(space: Workspace, store: Store, force: bool = False) -> gate.Promotion:
     """Promote the candidate that the votes call better, and end the canary; `force`: whatever votes and report say.
 
@@ -262,8 +268,7 @@ def promote(space: Workspace, store: Store, force: bool = False) -> gate.Promoti
     word = (canary.decided or {"word": "undecided"})["word"]
     if word != "better" and not force:
         raise gate.Refused(f"canary: votes do not call {canary.version} better than {canary.served} ({word})", "force")
-    if identity(read_manifest(space.stage_dir(canary.stage, canary.round))) != canary.identity:
-        raise ValueError(f"canary: {canary.version} was made anew since; stop the canary and start another")
+    check_unchanged(space, canary)
     made = gate.promote(space, canary.stage, canary.round, anyway=True, force=force)
     look(space, store)  # which sees that it was promoted
     return made

@@ -243,12 +243,13 @@ def _look(space: Workspace, path: Path) -> Job:
     except (ValueError, OSError) as error:
         unknown = Record(_number(path), "?", 0, [], 0, 0.0, "", "")
         return Job(unknown, "damaged", {"error": f"error: {error}", "exit_code": None}, _progress(Path()), {}, "")
+    alive = _alive(record)  # before what it ended with is read: a job that ends in between was not killed
     outcome = _outcome(path.with_suffix(".out"))
     stage = _working_on(space, record)
     folder = space.stage_dir(stage.name, record.round) if stage else None
     partial = folder.with_name(f"{folder.name}.partial") if folder else None
     unfinished = stage is not None and partial is not None and partial.is_dir()
-    state = _state(record, outcome)
+    state = _state(record, outcome, alive)
     return Job(
         record,
         state,
@@ -277,10 +278,10 @@ def _read(path: Path) -> Record:
     return record
 
 
-def _state(record: Record, outcome: Mapping[str, Any]) -> State:
+def _state(record: Record, outcome: Mapping[str, Any], alive: bool) -> State:
     if record.host != socket.gethostname():
         return "elsewhere" if not outcome else "failed" if "error" in outcome else "done"
-    if _alive(record):
+    if alive:
         return "stopping" if record.cancelled else "running"
     if outcome and "error" not in outcome:
         return "done"

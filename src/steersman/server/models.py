@@ -167,6 +167,7 @@ class Following:
             if loaded is not None:
                 self.models.compare(None)
         elif loaded is None or loaded.salt != present.salt:
+            canaries.check_unchanged(self.space, present)
             self.models.compare(present, self.load(f"{present.round}/{present.stage}"))
         self.models.free()
 

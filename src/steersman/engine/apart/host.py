@@ -61,6 +61,7 @@ class Session:
         self._left: set[int] = set()
         """Requests whose answers nobody reads any more."""
         self._holders: set[tuple[int, int]] = set()
+        self._gone = False
         self._calls = ThreadPoolExecutor(CALLS, "call")
 
     def run(self) -> None:
@@ -77,7 +78,8 @@ class Session:
             self.cancel()
             self._out.close()
             self._calls.shutdown(wait=False, cancel_futures=True)
-            for holder in self._holders:
+            self._gone = True  # before the release: what is still being loaded sees it after
+            for holder in list(self._holders):
                 self._shelf.release(holder)
             self._connection.close()
 
@@ -118,7 +120,10 @@ class Session:
         who = None if holder is None else (id(self), holder)
         if who is not None:
             self._holders.add(who)
-        return about(self._shelf.open(wanted, who))
+        engine = self._shelf.open(wanted, who)
+        if who is not None and self._gone:  # it left while this was loaded, and can release nothing any more
+            self._shelf.release(who)
+        return about(engine)
 
     def _release(self, holder: int) -> None:
         self._shelf.release((id(self), holder))
@@ -130,7 +135,7 @@ class Session:
             own = OWN.get(method)
             return own(engine, *arguments) if own else getattr(engine, method)(*arguments)
         finally:
-            self._shelf.give_back(key)
+            self._shelf.give_back(key, engine)
 
     def _answers(self, id_: int, key: str, prompt: Any, params: Any) -> None:
         cancelled = self._cancelled[id_]
@@ -148,7 +153,7 @@ class Session:
                             break
                 self._out.put(id_, "done", None)
             finally:
-                self._shelf.give_back(key)
+                self._shelf.give_back(key, engine)
         except Exception as error:
             self._out.put(id_, "error", portable(error))
         finally:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -113,14 +114,30 @@ def engines(apart: bool) -> Iterator[Open]:
     if not apart:
         from steersman.engine.apart.host import load
 
-        shelf = Shelf(load)
-        yield lambda wanted, held: shelf.open(wanted, "this process" if held else None)
+        yield here(Shelf(load))
         return
     process = EngineProcess()
     try:
         yield opener(process.link())
     finally:
         process.stop()
+
+
+def here(shelf: Shelf) -> Open:
+    """Engines of this process, each loaded once. The shelf makes room for them and keeps none: the memory of a model is
+    freed when nobody here uses it any more."""
+    known: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
+    opening = threading.Lock()
+
+    def opened(wanted: Wanted, _held: bool) -> Engine:
+        with opening:
+            engine = known.get(wanted.key)
+            if engine is None:
+                engine = known[wanted.key] = shelf.open(wanted, opening)
+                shelf.release(opening)
+            return engine
+
+    return opened
 
 
 def opener(link: Link) -> Open:

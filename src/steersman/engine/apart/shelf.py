@@ -74,9 +74,10 @@ class Shelf:
             known.running += 1
             return known.engine
 
-    def give_back(self, key: str) -> None:
+    def give_back(self, key: str, engine: Engine) -> None:
+        """`engine` may have been dropped meanwhile, and another of the same key loaded, which counts its own."""
         with self._lock:
-            if (known := self._engines.get(key)) is not None:
+            if (known := self._engines.get(key)) is not None and known.engine is engine:
                 known.running -= 1
 
     def release(self, holder: Hashable) -> None:
