@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,19 +96,18 @@ def corpus_build(
     chosen = [s for s in chosen if s.name != "contamination" or tests]
     if tokenizer:
         _tokenizer_of(space, tokenizer)  # which is there, before hours of reading
-    with few_notes(say) as tell:
-        what = Gathering(_origins(sources, field), _reading(space, encoding, tell), chosen, wishes, tests, validation)
-        made = _built(space, into, what, replace)
+    what = Gathering(_origins(sources, field), _reading(space, encoding), chosen, wishes, tests, validation)
+    made = _built(space, into, what, replace)
     shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
     emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
 
 
-def _reading(space: Workspace, encoding: str, tell: Tell) -> Reading:
+def _reading(space: Workspace, encoding: str) -> Reading:
     from steersman.data.reading import AS_THEY_ARE, Reading
 
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
-    return Reading(encoding=encoding, tell=tell, mapping=AS_THEY_ARE, **limits)
+    return Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
 
 
 @contextlib.contextmanager
@@ -139,7 +139,8 @@ def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpu
 
     with activity("reading the files' hashes"):
         inputs = folder.inputs_of(what, lambda name: None)
-    with progress("corpus", None, unit="document") as shown:
+    with few_notes(say) as tell, progress("corpus", None, unit="document") as shown:
+        what = dataclasses.replace(what, reading=dataclasses.replace(what.reading, tell=tell))
         return folder.build(space, into, what, inputs, shown.update, replace)
 
 
