@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -333,7 +334,13 @@ def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_pa
     shown = run("corpus", "show", "text", "--tokens", "2000")
     assert "tokens by ours: raw" in shown
     assert "raw: 100.0%" in shown
-    assert "ours" in run("tokenizer", "eval", "ours", "--corpus", "text")
+    for folder in ("a", "b"):  # tokenizers and files of one name, of which one was measured alone
+        shutil.copytree(space / "tokenizers/ours", tmp_path / folder / "ours")
+        (tmp_path / folder / "t.txt").write_text(EXAM)
+    files_ = [word for folder in ("a", "b") for word in ("--file", str(tmp_path / folder / "t.txt"))]
+    found = json.loads(run("tokenizer", "eval", "ours", str(tmp_path / "a/ours"), *files_, "--json"))["measured"]
+    assert {len(each) for each in found.values()} == {2}
+    assert sum(name.startswith("file ") for name in found) == 2
 
 
 def _check_tokens(space: Path) -> None:
