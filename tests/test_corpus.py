@@ -338,7 +338,15 @@ def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_pa
         shutil.copytree(space / "tokenizers/ours", tmp_path / folder / "ours")
         (tmp_path / folder / "t.txt").write_text(EXAM)
     files_ = [word for folder in ("a", "b") for word in ("--file", str(tmp_path / folder / "t.txt"))]
-    found = json.loads(run("tokenizer", "eval", "ours", str(tmp_path / "a/ours"), *files_, "--json"))["measured"]
+    model = tmp_path / "a/ours"
+    there = sorted(model.iterdir())
+    run("corpus", "tokenize", "text", "--tokenizer", str(model))
+    assert sorted(model.iterdir()) == there  # shards were written there, and for another text all else was deleted
+    assert len([*(space / "corpus/text/shards").iterdir()]) == 2
+    for place in (str(model), "../ours", ""):
+        with pytest.raises(ValueError, match="expected a tokenizer's name"):
+            tokenizing.shards_folder(space / "corpus/text", place)
+    found = json.loads(run("tokenizer", "eval", "ours", str(model), *files_, "--json"))["measured"]
     assert {len(each) for each in found.values()} == {2}
     assert sum(name.startswith("file ") for name in found) == 2
 

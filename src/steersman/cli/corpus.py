@@ -279,6 +279,9 @@ def _lines(corpus: Corpus) -> list[str]:
         counted = {split: tokens_of(docs, split) for split in ("train", "validation")}
         each = ", ".join(f"{source} {n}" for source, n in counted["train"].items())
         lines.append(f"  tokens by {name}: {each}; held out {sum(counted['validation'].values())}")
+        if unknown := corpus.unknown(name):
+            share = unknown / sum(map(sum, (of.values() for of in counted.values())))
+            lines.append(f"    {unknown} ({share:.1%}) of them unknown: of words that {name} does not have")
     return lines
 
 

@@ -144,7 +144,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     if not named:
         raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
     own = space.root / "tokenizers" / named
-    if (own / "tokenizer.json").is_file():
+    if Path(named).name == named and (own / "tokenizer.json").is_file():  # of a whole path the name would be that path
         return named, own, load(own)
     named = space.named(named)
     if Path(named).is_file():

@@ -1,4 +1,7 @@
-"""The tokens that end an answer, as a folder names them for other software."""
+"""The tokens that end an answer, as a folder names them for other software.
+
+Why so: decision 121 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 
