@@ -69,7 +69,9 @@ def test_rankings_agree_with_themselves_and_not_with_their_reverse() -> None:
     assert agreement([Judged("ann", "1", (1.0, 2.0))]).value is None
     turned = [Judged("ann", str(i), (1.0, 2.0, 3.0)) for i in range(9)]
     turned += [Judged("bob", str(i), (3.0, 2.0, 1.0)) for i in range(9)]
-    assert agreement(turned).value == pytest.approx(1 - 2 * 53 / 54)
+    few = agreement(turned)
+    assert few.value == pytest.approx(1 - 2 * 53 / 54)
+    assert (few.low, same.low) == (None, None), "nine tasks, and agreement on all of forty: no interval of no width"
 
 
 def test_unsure_is_highest_where_models_contradict_each_other() -> None:

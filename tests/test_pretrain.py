@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 import tiny
 from steersman import chosen, stopping
+from steersman.artifact.manifest import write_manifest
 from steersman.cli.framework import build as command_line
 from steersman.compute.packing import Tree, build_row, lines_row
-from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig
+from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig, replaced
 from steersman.corpus.mixed_rows import Reading, reading
 from steersman.corpus.mixture import Mixture
 from steersman.corpus.shards import Documents, Writer
@@ -445,6 +446,24 @@ def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytes
     verb("data", "import", "../chat.jsonl")
     said, _ = verb("sft", "--set", "model.base=second", "--set", "sft.epochs=1", "--set", "sft.rows.row_tokens=128")
     assert "1 demonstrations" in said
+
+
+def test_a_model_that_is_there_is_looked_at_as_any_artifact_is(tmp_path: Path) -> None:
+    """A truncated one was up to date, and settings of saving alone, or one that came later, made it another."""
+    config, output = PretrainConfig(), tmp_path / "models" / "first"
+    origin = Origin("pretrain", output, config, ModelConfig(), 1, {"corpus:c/c": "x"})
+    output.mkdir(parents=True)
+    (output / "model.safetensors").write_bytes(b"weights")
+    before = {key: value for key, value in origin.recorded.items() if key != "z_loss"}
+    write_manifest(output, "pretrain", before, origin.inputs, {"bpb": 1.5})
+    rarely = replace(origin, config=replaced(config, save_seconds=7.0))
+    assert pretrained._there(output, rarely, False) == {"bpb": 1.5}
+    with pytest.raises(ValueError, match="a model of other text or settings is there"):
+        pretrained._there(output, replace(origin, seed=2), False)
+    assert pretrained._there(output, replace(origin, seed=2), True) is None
+    (output / "model.safetensors").write_bytes(b"weight")
+    assert pretrained._there(output, origin, False) is None
+    assert [path.name for path in output.parent.iterdir()] == ["first.damaged-1"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

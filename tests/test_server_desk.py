@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from server_double import FakeEngine
+from steersman.server import desk_manage
 from steersman.server.app import create_app
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Message
@@ -79,10 +80,16 @@ def test_what_is_not_in_ones_hands_is_refused(client: TestClient) -> None:
     call(client, "PUT", f"/tasks/{task}/draft", 400, labeler="ann", value={"text": "x" * 500_000})
 
 
-def test_a_dialogue_with_the_models_suggestion(client: TestClient, tmp_path: Path) -> None:
+def test_a_dialogue_with_the_models_suggestion(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"prompt": "Hello?"}, {"prompt": "Hello?", "answer": "Hm."}, {"prompt": "Q", "answer": "A", "kind": "vote"}]
     made = call(client, "POST", "/tasks", 201, rows=rows)
     assert made["new"] == {"demonstration": 1, "edit": 1, "vote": 1}
+    monkeypatch.setattr(desk_manage, "PAGE", 3)
+    page = call(client, "GET", "/tasks")
+    rest = call(client, "GET", "/tasks", after=page["next"])
+    assert (len(page["tasks"]), len(rest["tasks"]), rest["next"]) == (3, 1, None), "a ranking and what was added"
     assert "rows[1]" in call(client, "POST", "/tasks", 409, rows=[*rows[:1], {"kind": "song"}])["error"]["message"]
     task = call(client, "POST", "/next", labeler="ann", kind="demonstration")["task"]
     at = f"/tasks/{task['id']}"
@@ -112,6 +119,10 @@ def test_labelers_are_told_of_new_guidelines(client: TestClient, tmp_path: Path)
     at = f"/tasks/{task['task']['id']}/label"
     label = call(client, "POST", at, labeler="ann", said="bad_prompt", guidelines=first)["label"]
     assert label["guidelines"] == first, "the version that was on the page"
+    late = call(client, "PUT", "/guidelines", 409, text="# Mine\n", before=first)
+    assert late["error"]["code"] == "guidelines_changed"
+    call(client, "PUT", "/guidelines", text="# Mine\n", before=shown["hash"])
+    assert (tmp_path / "guidelines.md").read_text() == "# Mine\n"
 
 
 def test_a_manager_sees_the_team_and_decides(client: TestClient) -> None:

@@ -36,7 +36,11 @@ def test_read_along_and_stop_through_another_process(tmp_path: Path) -> None:
                 begun = events(next(lines) + "\n\n")[0]
                 next(lines)
                 id_ = begun["assistant_id"]
-                with worker(link, store) as (three, _):  # which came later
+                until_known(two, chat, id_)
+                with (
+                    two.stream("GET", f"/api/messages/{id_}/stream") as before,
+                    worker(link, store) as (three, _),  # which came later, and to which all is told again
+                ):
                     for other in (two, three):
                         until_known(other, chat, id_)
                         with other.stream("GET", f"/api/messages/{id_}/stream") as along:
@@ -50,6 +54,7 @@ def test_read_along_and_stop_through_another_process(tmp_path: Path) -> None:
                     assert stopped["finish_reason"] == "cancelled"
                     assert [events(line + "\n\n")[0]["type"] for line in lines][-1] == "done"
                     assert two.get(f"/api/conversations/{chat}").json()["writing"] == []
+                    assert events([line for line in before.iter_lines() if line][-1] + "\n\n")[0]["type"] == "done"
 
 
 def test_what_a_dead_process_wrote_ends_elsewhere(tmp_path: Path) -> None:

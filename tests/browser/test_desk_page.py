@@ -74,8 +74,20 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     press("a")
     page.keyboard.type("Where is it?")
     press("Escape")
+    press("a")
+    page.keyboard.type("My own words")
+    press("Escape")
+    suggested = page.get_by_text("suggested by the model", exact=True)
     press("y")
-    expect(page.get_by_text("suggested by the model", exact=True)).to_be_visible()
+    expect(suggested).to_be_visible()
+    press("Escape")
+    press("z")  # which took nobody's words away
+    expect(page.locator("textarea").last).to_have_value("My own words")
+    press("Escape")
+    press("Backspace")
+    expect(page.locator("textarea")).to_have_count(1)
+    press("y")
+    expect(suggested).to_be_visible()
     press("Control+Enter")
     expect(page.get_by_text("nothing more waits")).to_be_visible()
     (written,) = site.store.desk.demonstrations()
@@ -274,6 +286,16 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     page.unroute("**/draft")
     with page.expect_response(lambda r: r.url.endswith("/draft") and '"good"' in (r.request.post_data or "")):
         page.reload()
+    expect(page.get_by_text("Unfinished")).to_be_visible()
+    page.locator(".rows .row").first.click()
+    expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
+    ended = json.dumps({"error": {"message": "no", "code": "not_signed_in"}})
+    page.route("**/draft", lambda route: route.fulfill(status=401, body=ended))
+    page.keyboard.press("2")
+    page.wait_for_url("**/login?next=**")  # where the server says that nobody is signed in
+    page.unroute("**/draft")
+    with page.expect_response(lambda r: r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
+        page.goto(f"{site.url}/desk")
     expect(page.get_by_text("Unfinished")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
 

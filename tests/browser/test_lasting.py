@@ -149,6 +149,8 @@ def test_an_edit_that_could_not_be_sent_stays_in_its_editor(site: Site) -> None:
     button(page, "Edit message").click()
     editor = page.get_by_role("textbox", name="Edit message")
     editor.fill("hello again")
+    page.reload()
+    expect(editor).to_have_value("hello again")
     page.context.set_offline(True)
     button(page.locator("article.editing"), "Send").click()
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
@@ -157,6 +159,7 @@ def test_an_edit_that_could_not_be_sent_stays_in_its_editor(site: Site) -> None:
     button(page.locator("article.editing"), "Send").click()
     expect(page.locator("article.mine .plain")).to_have_text("hello again")
     expect(page.get_by_text("2/2")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
 
 
 def test_two_tabs_do_not_fork_in_silence(site: Site) -> None:

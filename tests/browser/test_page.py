@@ -183,6 +183,8 @@ def test_ranking_by_keyboard_and_by_dragging_and_again(site: Site) -> None:
 
     for key in ("2", "1", "2"):  # answers A, B, C in turn; a tie
         page.keyboard.press(key)
+    page.reload()
+    expect(page.locator(".mark-button[aria-pressed=true]")).to_have_text(["2", "1", "2"])
     chip = page.locator(".board .chip", has_text="C").bounding_box()
     shelf = page.locator("[data-shelf='3']").bounding_box()
     assert chip is not None
@@ -199,7 +201,10 @@ def test_ranking_by_keyboard_and_by_dragging_and_again(site: Site) -> None:
 
     button(page, "Back to the last one").click()
     page.keyboard.press("m")
-    for key in ("3", "3", "2"):
+    for _ in range(3):  # held down: of one answer alone
+        page.keyboard.down("3")
+    page.keyboard.up("3")
+    for key in ("3", "2"):
         page.keyboard.press(key)
     page.get_by_label("All are bad").check()
     button(page, "Submit").click()
@@ -247,6 +252,9 @@ def test_the_header_leads_to_each_place(site: Site) -> None:
     places.nth(2).click()
     expect(page).to_have_title("Rounds · Lamp shop")
     expect(places.nth(2)).to_have_attribute("aria-current", "page")
+    page.get_by_role("link", name="Start and watch").click()
+    expect(page.get_by_text("A round starts from a promoted model")).to_be_visible()
+    expect(page.get_by_text("Nothing has been started yet.")).to_be_visible()
     button(page, "Appearance: as the system").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     places.first.click()

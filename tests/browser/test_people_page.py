@@ -193,6 +193,14 @@ def test_a_session_that_ends_amid_a_chat(team: Callable[..., TeamSite], language
     expect(button(page, "Good answer" if en else "回答得好")).to_have_count(1)
     page.locator("#composer").press("Enter")
     expect(button(page, "Good answer" if en else "回答得好")).to_have_count(2)
+    page.locator("#composer").fill("For nobody else 不给别人看")
+    site.store.credentials.end_all(site.store.accounts.named("chloe").id)
+    site.accounts.door.forget()
+    page.goto(f"{site.url}/?c={chat}")
+    page.locator("input[name=username]").fill("ada")
+    enter(page, language, PASSWORD)
+    expect(page.locator("#composer")).to_have_value("")
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
     assert site.complaints == []
 
 

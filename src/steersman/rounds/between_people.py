@@ -21,11 +21,14 @@ Floats = npt.NDArray[np.float64]
 Unit = Mapping[str, float]
 """Labeler -> the value that they gave to one thing."""
 RESAMPLES = 1000
+FEWEST = 10
+"""Tasks below which a bootstrap's interval is far too narrow, at two of them often of no width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A coefficient with its 95 % interval; None where it cannot be computed (nobody overlaps, nothing varies)."""
+    """A coefficient with its 95 % interval; None where it cannot be computed (nobody overlaps, nothing varies, too few
+    tasks for an interval)."""
 
     value: float | None
     low: float | None
@@ -119,12 +122,14 @@ def _interval(n: int, of: Callable[[npt.NDArray[np.int64]], float | None], seed:
     if n == 0:
         return Measured(None, None, None, 0)
     value = of(np.arange(n))
-    if value is None or n < 2:
+    if value is None or n < FEWEST:
         return Measured(value, None, None, n)
     rng = np.random.default_rng(seed)
     drawn = [of(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
     known = [one for one in drawn if one is not None]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (value, value)
+    if low == high:  # as where all agree on everything seen: no width says nothing of what was not seen
+        return Measured(value, None, None, n)
     return Measured(value, float(low), float(high), n)
 
 

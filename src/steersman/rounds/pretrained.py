@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from steersman import locks
 from steersman.artifact.files import hash_json, read_object
-from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep
+from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep, verify
 from steersman.artifact.workspace import Workspace
-from steersman.config import PretrainConfig
+from steersman.config import NO_MATTER, PretrainConfig, to_dict
 from steersman.config.pretraining import DECODERS, ENCODER_DECODERS, ENCODERS
+from steersman.progress import note as say
 
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
     from steersman.corpus.mixture import Mixture
     from steersman.train.dial import Recipe, Sizes
+    from steersman.train.session import Origin
 
 STAGE = "pretrain"
 
@@ -80,13 +82,8 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
     origin = Origin(STAGE, output, section, config.model, seed, inputs_of(wanted))
     output.parent.mkdir(exist_ok=True)
     with locks.making(output):
-        if (output / MANIFEST_NAME).is_file():
-            manifest = read_manifest(output)
-            if manifest.config == origin.recorded and manifest.inputs == origin.inputs:
-                sweep(output)
-                return Made(output, manifest.metrics, False)
-            if not wanted.replace:
-                raise ValueError(f"{output}: a model of other text or settings is there; --replace, or another --into")
+        if (there := _there(output, origin, wanted.replace)) is not None:
+            return Made(output, there, False)
         documents = wanted.corpus.documents(wanted.tokenizer)
         tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed, section.lays_whole)
         texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
@@ -95,6 +92,31 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
             tokenizer.model_max_length = section.context
         text = pretrain.Text(tokenizer, tokens, texts)
         return Made(output, pretrain.run(origin, text, plan.recipe, plan.base), True)
+
+
+def _there(output: Path, origin: Origin[PretrainConfig], replace: bool) -> Mapping[str, Any] | None:
+    """Metrics of the model that was made there already; a damaged one is put aside. ValueError where another has its
+    name, unless it may be replaced."""
+    from steersman.artifact import unfinished
+
+    if not (output / MANIFEST_NAME).is_file():
+        return None
+    manifest, usual = read_manifest(output), to_dict(type(origin.config)())
+    # a setting that did not exist when the model was made had its default's effect
+    now, then = (
+        {k: v for k, v in {**usual, **x}.items() if k not in NO_MATTER} for x in (origin.recorded, manifest.config)
+    )
+    if now != then or manifest.inputs != origin.inputs:
+        if not replace:
+            raise ValueError(f"{output}: a model of other text or settings is there; --replace, or another --into")
+        return None
+    try:
+        verify(output)
+    except ValueError as error:
+        say(f"{error}. Put aside as {unfinished.put_aside(output)}; making it again")
+        return None
+    sweep(output)
+    return manifest.metrics
 
 
 def draw(space: Workspace, folder: Path, lines: list[str]) -> Path:

@@ -19,6 +19,7 @@ from steersman.server.people import Who
 from steersman.store.desk_labels import Submission
 
 router = APIRouter(prefix="/api/desk")
+PAGE = 500
 
 
 def names_of(ctx: Context) -> dict[str, str]:
@@ -39,9 +40,12 @@ def get_team(ctx: Ctx) -> JSONResponse:
 def tasks(
     ctx: Ctx, kind: Annotated[Kind | None, Query()] = None, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
 ) -> JSONResponse:
-    """Tasks in order, with who has them and how many labels each has."""
-    found = ctx.store.desk.overview(kind, after=after)
-    return JSONResponse({"tasks": [dataclasses.asdict(one) for one in found], "names": names_of(ctx)})
+    """A page of tasks in order, with who has them and how many labels each has; `next`: `after` of the next page."""
+    found = ctx.store.desk.overview(kind, limit=PAGE + 1, after=after)
+    shown = found[:PAGE]
+    following = shown[-1].number if len(found) > PAGE else None
+    told = {"tasks": [dataclasses.asdict(one) for one in shown], "names": names_of(ctx), "next": following}
+    return JSONResponse(told)
 
 
 @router.post("/tasks", status_code=201)
@@ -77,6 +81,9 @@ def write_guidelines(ctx: Ctx, body: Guidelines) -> dict[str, Any]:
     path = guidelines_file(ctx)
     if path is None:
         raise ApiError(404, "This server shows no workspace, which guidelines could be written to")
+    if body.before is not None and body.before != guidelines_now(ctx)[0]:
+        said = "Somebody else changed the guidelines meanwhile; save again to put yours in their place"
+        raise ApiError(409, said, code="guidelines_changed")
     with atomic_write(path) as file:
         file.write(body.text)
     return {"hash": guidelines_now(ctx)[0]}

@@ -86,6 +86,8 @@ class Read(Asked):
 
 class Guidelines(Asked):
     text: Annotated[Text, _most(200_000)]
+    before: Annotated[Text, Field(max_length=64)] | None = None
+    """Hash of the version that was changed, '' where there was none: 409 where another one holds by now."""
 
 
 class Rows(Asked):

@@ -70,8 +70,9 @@ class Mirror:
                 self.tell("begin", answer.question, answer.message)
         elif kind == "begin":
             question, message = given
-            self._others[message.id] = sender
-            self._answers.mirror(Answer(question, message, Elsewhere(self, message.id)))
+            if message.id not in self._others:  # else told for one who came later: this mirror has readers
+                self._others[message.id] = sender
+                self._answers.mirror(Answer(question, message, Elsewhere(self, message.id)))
         elif (known := self._answers.get(given[0])) is not None:
             mine = given[0] not in self._others
             if kind == "cancel" and mine:

@@ -81,6 +81,8 @@ class Overview:
     gold: bool
     closed: bool
     unsure: float | None
+    number: int = 0
+    """Tasks are in this order."""
 
 
 class Desk:
@@ -367,7 +369,7 @@ def _assigned(session: Session, ids: Sequence[str]) -> dict[str, tuple[str, ...]
 
 def _overview(session: Session, task: DeskTaskRow, labels: int, assigned: tuple[str, ...]) -> Overview:
     of = (task.id, task.kind, _prompt(session, task), assigned, labels, task.needed)
-    return Overview(*of, task.gold is not None, task.closed, task.unsure)
+    return Overview(*of, task.gold is not None, task.closed, task.unsure, task.seq)
 
 
 def _prompt(session: Session, task: DeskTaskRow) -> str:

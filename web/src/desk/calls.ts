@@ -113,7 +113,8 @@ export const calls = {
   home: (labeler: string) => json<Home>('GET', `/api/desk${by(labeler)}`),
   guidelines: (labeler: string) => json<Guidelines>('GET', `/api/desk/guidelines${by(labeler)}`),
   haveRead: (labeler: string, guidelines: string) => json<unknown>('POST', '/api/desk/guidelines/read', { labeler, guidelines }),
-  write: (text: string) => json<{ hash: string }>('PUT', '/api/desk/guidelines', { text }),
+  /** `before`: the version that was changed; 409 where it is no longer the present one. */
+  write: (text: string, before: string) => json<{ hash: string }>('PUT', '/api/desk/guidelines', { text, before }),
   next: (labeler: string, kind: Kind) => json<{ task: Task | null; guidelines: string; queues: Queues }>('POST', '/api/desk/next', { labeler, kind }),
   task: (labeler: string, task: string) => json<{ task: Task; guidelines: string }>('GET', at(task) + by(labeler)),
   renew: (labeler: string, task: string) => json<unknown>('POST', at(task, '/lease'), { labeler }),
@@ -127,7 +128,9 @@ export const calls = {
   label: (labeler: string, task: string, given: Given) => json<{ queues: Queues; replaced: boolean }>('POST', at(task, '/label'), { labeler, ...given }),
   history: (labeler: string) => json<(Label & { prompt: string })[]>('GET', `/api/desk/history${by(labeler)}`),
   team: () => json<Team>('GET', '/api/desk/team'),
-  tasks: (kind: Kind | '') => json<{ tasks: Overview[]; names: Record<string, string> }>('GET', `/api/desk/tasks${kind ? `?kind=${kind}` : ''}`),
+  /** A page of tasks from `after` on; `next` is where the next one begins, null at the end. */
+  tasks: (kind: Kind | '', after = 0) =>
+    json<{ tasks: Overview[]; names: Record<string, string>; next: number | null }>('GET', `/api/desk/tasks?after=${after}${kind ? `&kind=${kind}` : ''}`),
   add: (rows: unknown[], kind: Kind | '', assign: string[], overlap: number) =>
     json<{ new: Partial<Record<Kind, number>>; known: number; ignored: Record<string, number> }>('POST', '/api/desk/tasks', {
       rows,

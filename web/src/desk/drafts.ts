@@ -1,5 +1,5 @@
 /** Unfinished work of the desk: kept here until the server has it, and sent again when it is back. */
-import { away } from '../lib/api'
+import { away, unsigned } from '../lib/api'
 import { kept, ui } from '../lib/ui.svelte'
 import { calls, type Value } from './calls'
 
@@ -21,7 +21,8 @@ const PATIENCE = 5000
 /** Drafts on their way, by task. */
 const flying = new Map<string, Promise<boolean>>()
 
-/** Keeps work with the server, and here for as long as that is away; what it refuses is said. False where it is away. */
+/** Keeps work with the server, and here for as long as that is away; what it refuses is said. False where it is
+ * away, or the session is over: whoever signs in again finds it here. */
 export function keep(who: string, task: string, draft: Value, limit = AbortSignal.timeout(PATIENCE)): Promise<boolean> {
   const sent = put(who, task, draft, limit).finally(() => flying.get(task) === sent && flying.delete(task))
   flying.set(task, sent)
@@ -34,7 +35,7 @@ async function put(who: string, task: string, draft: Value, limit: AbortSignal) 
   try {
     await calls.draft(who, task, draft, limit)
   } catch (problem) {
-    if (away(problem)) return false
+    if (away(problem) || unsigned(problem)) return false
     ui.notify(ui.t('not_saved', { reason: ui.explain(problem) }), true)
   }
   if (kept.get(place(who, task)) === mine) drop(who, task)

@@ -211,6 +211,8 @@ export class ApiError extends Error {
 export const unreached = (problem: unknown) => !(problem instanceof ApiError) || problem.status === 0
 /** It was not reached, or stops: worth another try. */
 export const away = (problem: unknown) => unreached(problem) || (problem as ApiError).status === 503
+/** The session is over, and the page goes to where one signs in. */
+export const unsigned = (problem: unknown) => problem instanceof ApiError && problem.code === 'not_signed_in'
 
 /** Whether the server has answered somebody here, whose session may end meanwhile. */
 let someone = false

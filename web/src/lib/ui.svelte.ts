@@ -37,6 +37,15 @@ export const kept = {
   },
 }
 
+/** Whether drafts lay here of somebody whose session ended and in whose place another one signed in; they are gone now. */
+function ofSomebodyElse(me: string): boolean {
+  const was = kept.get('whose')
+  kept.set('whose', me)
+  if (!was || was === me || !kept.names('draft.').length) return false
+  kept.forget('draft.')
+  return true
+}
+
 /** Errors of accounts. */
 const OWN_WORDS: Record<string, Key> = {
   sign_in_refused: 'people_wrong',
@@ -146,6 +155,7 @@ class Ui {
   async loadConfig() {
     try {
       const config = await api.config()
+      if (config.me?.id && ofSomebodyElse(config.me.id)) return location.reload()
       this.config = config
       this.configError = ''
       if (!kept.get('language')) this.#speak(spoken(config.language ?? 'en'))
