@@ -1,6 +1,6 @@
 """The tokens that end an answer, as a folder names them for other software.
 
-Why so: decision 121 in docs/LOG.md.
+Why so: decision 122 in docs/LOG.md.
 """
 
 from __future__ import annotations
