@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from pii_fresh import BRANDS, FRESH, OWNERS, PLACES, SAINTS
+from pii_owned import OWNED, OWNED_LATER
 from steersman.data.pii import KINDS, Span
 from steersman.data.pii.masking import find_in_turns
 
@@ -325,7 +326,7 @@ Die Rosenthal Vase kam zerbrochen an
 }
 """Thirty more, written after the rules for firms and looked at once: brands that their list does not have."""
 SETS = {"styles": WRITTEN, "firms": FIRMS, "later": LATER, "fresh": FRESH, "owners": OWNERS, "places": PLACES}
-SETS |= {"brands": BRANDS, "saints": SAINTS}
+SETS |= {"brands": BRANDS, "saints": SAINTS, "owned": OWNED, "owned-later": OWNED_LATER}
 
 
 def labelled(text: str) -> tuple[str, list[Span]]:

@@ -380,6 +380,21 @@ def test_telegram_html(tmp_path: Path) -> None:
     assert said(read(tmp_path, page, name="messages.html")) == [ASKED]
 
 
+def test_whatsapp_of_a_chinese_phone(tmp_path: Path) -> None:
+    """Left-out media, edits and calls were learned as words, of both systems' wordings."""
+    log = """2025年3月1日 上午9:02 - Anna: Is it open?
+2025年3月1日 上午9:03 - Anna: <省略媒体文件>
+2025年3月1日 上午9:03 - Anna: <已略去媒體檔>
+2025年3月1日 上午9:04 - Anna: And tomorrow?
+2025年3月1日 上午9:05 - Shop: Yes.
+Till ten: every day. <消息已编辑>
+2025年3月1日 上午9:06 - Anna: 语音通话，未接来电
+"""
+    found = read(tmp_path, log, name="chat.txt")
+    assert said(found) == [ASKED]
+    assert found.changed["placeholders of images, voice and the like left out"] == 2
+
+
 def test_slack_discord_and_instagram(tmp_path: Path) -> None:
     slack = [
         {"type": "message", "subtype": "channel_join", "user": "U1", "text": "<@U1> has joined", "ts": "1710320300.1"},

@@ -233,3 +233,43 @@ def test_utf_16_without_a_mark_or_ascii_is_told_from_bytes_that_are_no_text(orde
     rng = random.Random(0)
     assert not any(wide(rng.randbytes(n)) for n in (8, 64, 300, 4000) for _ in range(5))
     assert wide("\n".join(f"{i}: plain ASCII" for i in range(50)).encode(order)) is None
+
+
+GERMAN = ("Das Päckchen ging am Montag los?,Es kommt am Donnerstag an.", "Kann ich zurückgeben?,Ja: dreißig Tage.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "encoding", "read"),
+    [
+        ("Zásilka přijde ve čtvrtek. Děkujeme že čekáte a přejeme hezký den", "cp1250", "cp1250"),
+        ("Viele Grüße Łukasz Wójcik", "cp1250", "may be in cp1250"),
+        ("Viele Grüße Jiří Dvořák", "cp1250", "may be in cp1250"),
+        ("François Nuñez aus Besançon à Århus", "cp1252", "cp1252"),
+    ],
+)
+def test_what_stands_late_in_a_file_tells_of_encodings_that_read_its_beginning_alike(
+    tmp_path: Path, answer: str, encoding: str, read: str
+) -> None:
+    """Behind 64 KB of German, Czech and Polish were read as cp1252 without a word: "Jiøí Dvoøák", "£ukasz"."""
+    rows = "\n".join(GERMAN[i % 2] for i in range(1200))
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"question,answer\n{rows}\nWer schreibt?,{answer}\n".encode(encoding))
+    told: list[str] = []
+    found = said(parse_file(path, encoding="auto", tell=told.append))
+    assert read in " ".join(text for text in told if "read as" in text or "caution" in text)
+    if not read.startswith("may"):
+        assert found[-1][1] == answer
+        assert not any("caution" in text for text in told)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_a_file_cut_inside_a_character_is_said_to_be_cut(tmp_path: Path, encoding: str) -> None:
+    """It was said to be no UTF-8, or of an unknown encoding."""
+    path = tmp_path / "t.csv"
+    text = "question,answer\n我的订单在哪里？,周一已经发出了。\n可以退货吗？,可以的，三十天内都可以。"
+    path.write_bytes(text.encode(encoding)[:-1])
+    with pytest.raises(ValueError, match=r"ends in the middle of a character.*--skip-bad"):
+        parse_file(path, encoding="auto")
+    if encoding != "utf-16":
+        found = parse_file(path, encoding="auto", skip_bad=True)
+        assert (len(found.records), len(found.rejected)) == (1, 1)

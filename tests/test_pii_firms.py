@@ -33,6 +33,9 @@ def names(text: str) -> list[str]:
         "唐山的快件丢了",
         "邵武的货车几点到",
         "许愿池的订单能取消吗",
+        "明天的预约取消",
+        "亲这个也帮我改成江西的地址么",
+        "单车的押金没退",
         "Our Felix Moore kettle leaks.",
         "Mein Toaster von Karl Lindner wird nicht heiß.",
     ],
@@ -60,6 +63,10 @@ def test_a_firm_is_known_by_the_words_around_it(text: str) -> None:
         ("我同事沈阳的快递放门口了", "沈阳"),
         ("找唐山拿的货", "唐山"),
         ("王芳的礼盒少了一份", "王芳"),
+        ("田野的学号报错了", "田野"),
+        ("帮我改童心怡的收货地址", "童心怡"),
+        ("易小川的工资卡换了", "易小川"),
+        ("石磊的账号被冻结", "石磊"),
     ],
 )
 def test_people_in_such_places_are_masked(text: str, name: str) -> None:

@@ -301,6 +301,12 @@ def dialogues(
         )
 
 
+def wrote(said: Iterable[Said]) -> Counter[str]:
+    """Who wrote how many messages of words."""
+    bare = (_bare(message, Counter()) for message in said)
+    return Counter(m.who.strip() for m in bare if m is not None and m.who and not m.ends)
+
+
 def _bare(message: Said, changed: Counter[str]) -> Said | None:
     """A message without placeholders and notices of the messenger; None where nothing else remains."""
     if message.ends:

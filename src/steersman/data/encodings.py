@@ -114,6 +114,7 @@ TURKISH, BALTIC = (_latin("Turkish", chars.TURKISH),), (_latin("Baltic", chars.B
 USUAL = ("gb18030", "big5hkscs", "cp950", "cp932", "cp949", "cp1252", "cp1251", "cp1250")
 BIG5 = {"cp950", "big5hkscs"}
 """Two encodings that do not compete: they differ in a few signs, and in characters that costs tell apart."""
+ODD_SHOWN = 40
 UNUSUAL = 3.0
 """Additional cost of a reading in an unusual encoding."""
 KNOWN_WORDS = 8
@@ -282,13 +283,18 @@ def is_utf8_beside(line: bytes, encoding: str) -> bool:
     return not several or sum(c >= "\u0800" for c in text) > 1
 
 
+def priced(sample: bytes) -> bytes:
+    """What of a sample the readings are judged by."""
+    lines = [line for line in re.split(rb"[\r\n]+", sample) if re.search(rb"[\x80-\xff]", line)]
+    return b"\n".join(lines)[:PRICED]
+
+
 def guesses(sample: bytes) -> list[Guess]:
     """Readings of a sample that is no UTF-8, the likeliest first, equal texts once. []: no encoding fits."""
     if sample.isascii():
         by, of = ("iso2022_jp", "Japanese") if b"\x1b$" in sample else ("hz", "Chinese")
         return [Guess(by, of, 0.0, sample.decode(by, "replace"), 1.0)]
-    lines = [line for line in re.split(rb"[\r\n]+", sample) if re.search(rb"[\x80-\xff]", line)]
-    data = b"\n".join(lines)[:PRICED]
+    data = priced(sample)
     found: dict[str, Guess] = {}
     for name, languages in CANDIDATES.items():
         try:
@@ -312,6 +318,38 @@ def sure(found: list[Guess]) -> bool:
     return not rivals or rivals[0].cost - found[0].cost > max(MARGIN, MARGIN_SHARE * rivals[0].cost)
 
 
+def with_later(first: Guess, sample: bytes, later: list[bytes]) -> tuple[str, str, str]:
+    """(the encoding of a file whose beginning was read so, another that it may be in, how both read what tells).
+
+    `later`: what stands behind the sample and has bytes that it lacks. Where these show another encoding that reads the
+    sample alike, it is that one; where they do not, '' is no other.
+    """
+    odd = list(dict.fromkeys(line for line in later if not _is_utf8(line)))
+    if not odd or CANDIDATES.get(first.encoding, WEST)[0] in DENSE:
+        return first.encoding, "", ""
+    found = [g for g in guesses(b"\n".join(odd)) if g.encoding not in BIG5 and _alike(g, first, sample)]
+    if sure(found):
+        return found[0].encoding, "", ""
+    rivals = [g for g in found if g.encoding != first.encoding and g.cost <= found[0].cost + MARGIN]
+    for rival in sorted(rivals, key=lambda g: g.encoding not in USUAL):
+        for line in odd:
+            texts = [line.decode(name, "replace") for name in (first.encoding, rival.encoding)]
+            if texts[0] != texts[1]:
+                shown = " or ".join(repr(text.strip()[-ODD_SHOWN:]) for text in texts)
+                return first.encoding, rival.encoding, shown
+    return first.encoding, "", ""
+
+
+def _alike(guess: Guess, first: Guess, sample: bytes) -> bool:
+    """Whether a reading is of the first encoding, or reads the sample as that does."""
+    if guess.encoding == first.encoding:
+        return True
+    try:
+        return sample.decode(guess.encoding) == sample.decode(first.encoding)
+    except UnicodeDecodeError:
+        return False
+
+
 def _pairs(text: str) -> Counter[tuple[str, str, str]]:
     """Counts of non-ASCII characters with their neighbours (before, character, after)."""
     text = f"\n{text}\n"
@@ -333,6 +371,7 @@ def _price(before: str, c: str, after: str, language: Language) -> float:
         own = script(c) in language.scripts
         cost = -math.log(language.rare if own else 1e-7) if script(c) else -math.log(2e-5)
     if not script(c):
+        cost += 5 if c in "£¥¢" and after.isalpha() else 0  # £ukasz
         inside = before.isalpha() and after.isalpha() and c not in "’·・、，。：；"
         return (
             cost

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.data import chatlog, formats, stamps, web_pages, who_said
+from steersman.data import chatlog, formats, slack, stamps, web_pages, who_said
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats import exports, markup, turns
@@ -18,7 +17,7 @@ from steersman.data.formats.message_rows import columns_of_messages
 from steersman.data.partners import TAKEN, team_of
 from steersman.data.readers import Record, lines_of
 from steersman.data.reading import Reading, silent
-from steersman.data.speakers import Speakers, by_roles, name_key, speakers_of
+from steersman.data.speakers import Speakers, ask_speakers, by_roles, listed, name_key, speakers_of
 from steersman.data.who_said import Chat
 
 ROLES = frozenset(("user", "human", "assistant", "gpt", "bot", "system", "tool", "model"))
@@ -40,11 +39,11 @@ class Chats:
 def chats_in(value: Any) -> Chats | None:
     """Chats of an exported object, or of a list of messages; None where it is neither."""
     if isinstance(value, Mapping):
-        of = (_telegram, _discord, _instagram, _skype, _zulip, _others)
+        of = (_telegram, _discord, _instagram, _skype, _zulip, _facebook, _others)
         return next((found for read in of if (found := read(value))), None)
     if isinstance(value, list) and value and is_message(value[0]):
         if "ts" in value[0]:
-            return Chats("Slack", [Chat("", [_slack(i, m) for i, m in enumerate(value, 1) if isinstance(m, Mapping)])])
+            return of_slack((m for m in value if isinstance(m, Mapping)), {})
         return _discord({"messages": value})
     return None
 
@@ -86,6 +85,11 @@ def of_others(messages: Iterable[Mapping[str, Any]]) -> Chats:
     return Chats("a chat tool", who_said.Gathered(messages))
 
 
+def of_slack(messages: Iterable[Mapping[str, Any]], people: Mapping[str, str]) -> Chats:
+    """`people`: names by their ids."""
+    return Chats("Slack", slack.chats(messages, people))
+
+
 def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of every chat. Without --speakers, the partner of a chat between two is the user."""
     if not found.chats:
@@ -108,6 +112,9 @@ def scan(found: Chats, part: Part, reading: Reading) -> Iterator[Record]:
                 "--speakers"
             )
             reading.changed["chats whose partner was taken for the user (--speakers says others)"] += 1
+        if not any(m.who for m in chat.messages):
+            reading.changed["notices of the messenger left out"] += len(chat.messages)
+            continue
         if mine is not None and not any(mine.role(m.who) for m in chat.messages if m.who):
             reading.changed["chats without a named speaker left out"] += 1
             continue
@@ -135,6 +142,8 @@ def _team(found: Chats, name: str, reading: Reading) -> Speakers | None:
             reading.tell(f"note: {name}: {team.told()}")
             reading.changed[TAKEN] += team.chats
             return team.speakers
+        counts = chatlog.wrote(m for chat in found.chats for m in chat.messages)
+        raise ValueError(f"{name}: {ask_speakers(listed(counts))}") from None
     return None
 
 
@@ -150,7 +159,8 @@ def _telegram(value: Mapping[str, Any]) -> Chats | None:
     if not all(map(_is_telegram, messages)) or all(str(m.get("from")).lower() in ROLES for m in messages):
         return None
     partner = str(value.get("name") or "") if value.get("type") in ("personal_chat", "bot_chat") else ""
-    said = [_telegram_message(i, m) for i, m in enumerate(messages, 1)]
+    names = {m["from_id"]: m["from"] for m in messages if m.get("from_id") and m.get("from")}
+    said = [_telegram_message(i, m, names) for i, m in enumerate(messages, 1)]
     return Chats("Telegram", [Chat(partner, said)])
 
 
@@ -160,36 +170,20 @@ def _is_telegram(message: Any) -> bool:
     return bool({"date", "date_unixtime"} & message.keys()) and bool({"from", "actor", "action"} & message.keys())
 
 
-def _telegram_message(number: int, message: Mapping[str, Any]) -> Said:
+def _telegram_message(number: int, message: Mapping[str, Any], names: Mapping[Any, str]) -> Said:
+    """`names`: by the ids of people, whom some messages name by their ids alone."""
     text = message.get("text", "")
     if isinstance(text, list):
         text = "".join(piece if isinstance(piece, str) else str(piece.get("text", "")) for piece in text)
     service = message.get("type", "message") != "message"
-    who = "" if service else str(message.get("from") or message.get("from_id") or "?")
+    name = message.get("from_id")
+    who = "" if service else str(message.get("from") or names.get(name) or name or "?")
     seconds = str(message.get("date_unixtime", ""))
     at = _iso(message.get("date")) or (stamps.since_1970(float(seconds)) if seconds.isdigit() else None)
     media = any(
         key in message for key in ("media_type", "photo", "file", "location_information", "contact_information")
     )
     return Said(number, at, who, f"{'[media]' if media else ''}\n{text}".strip() if not service else "")
-
-
-def _slack(number: int, message: Mapping[str, Any]) -> Said:
-    service = "subtype" in message and message["subtype"] not in ("thread_broadcast", "bot_message", "file_share")
-    profile = message.get("user_profile")
-    name = (
-        (profile.get("real_name") if isinstance(profile, Mapping) else "")
-        or message.get("user")
-        or message.get("username")
-    )
-    try:
-        at = float(message.get("ts", 0))
-    except (TypeError, ValueError):
-        at = 0.0
-    text = re.sub(r"<(https?://[^|>]+)>", r"\1", str(message.get("text") or ""))
-    text = re.sub(r"<(https?://[^|>]+)\|([^>]*)>", r"[\2](\1)", text)
-    text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    return Said(number, stamps.since_1970(at), "" if service else str(name or "?"), "" if service else text)
 
 
 def _discord(value: Mapping[str, Any]) -> Chats | None:
@@ -254,6 +248,24 @@ def _zulip(value: Mapping[str, Any]) -> Chats | None:
         said = Said(number, who_said.time_of(m.get("timestamp", "")), str(m["sender_full_name"]), text)
         chats.setdefault(str(room), []).append(said)
     return Chats("Zulip", [Chat("", said) for said in chats.values()])
+
+
+def _facebook(value: Mapping[str, Any]) -> Chats | None:
+    """Conversations of a page of Facebook or Instagram as the Graph API gives them: newest message first."""
+    found = value["data"] if isinstance(value.get("data"), list) else [value]
+    chats = []
+    for one in found:
+        inner = one.get("messages") if isinstance(one, Mapping) else None
+        items = inner.get("data") if isinstance(inner, Mapping) else None
+        if not isinstance(items, list) or not all(isinstance(m, Mapping) and "created_time" in m for m in items):
+            return None
+        ordered = sorted(items, key=lambda m: str(m["created_time"]))
+        said = [
+            Said(i, _iso(m["created_time"]), who_said.name_of(m.get("from")) or "?", str(m.get("message") or "[media]"))
+            for i, m in enumerate(ordered, 1)
+        ]
+        chats.append(Chat("", said))
+    return Chats("Facebook", chats) if any(chat.messages for chat in chats) else None
 
 
 def _mended(text: str) -> str:

@@ -28,6 +28,8 @@ MEDIA = re.compile(
     rf"|[📷🎤🎥📹📎🖼🎵📍👤📊🎙]\ufe0f?\s?(?:{_THING})(?:,\s?[\d:]+)?"
     rf"|\[(?:{_THING})\]\s*\S[^\n]{{0,80}}\.\w{{2,5}}"
     rf"|<?(?:{_THING})\s?(?:{_LEFT})>?"
+    r"|<已?(?:省略|略去|忽略)的?(?:多?媒[体體]|影音)(?:文件|檔案?|内容|內容)?>"
+    r"|<(?:多?媒[体體]|影音)(?:文件|檔案?)?[已被]?(?:省略|略去)>"
     r"|<?(?:省略多媒体文件|媒体已省略|已省略媒体|影音已略去|已略去影音檔|忽略图片|多媒体文件已省略)>?"
     r"|(?:[^<\n]{1,120}•[^<\n]{0,40})?<(?:attached|anhang|附件|已附加|adjunto|pièce jointe|allegato)\s?[:：].*>"
     r"|\S.{0,80}\.\w{2,5}\s?<(?:attached|angehängt|附件|已附加)>"
@@ -37,7 +39,8 @@ MEDIA = re.compile(
 )
 """Pattern of a line that stands for media and not text."""
 EDITED = re.compile(
-    r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet|此消息已(?:被)?编辑|已编辑|此訊息已編輯|"
+    r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet|"
+    r"(?:此?消息)?已(?:被)?(?:编辑|修改)|(?:此?訊息)?已(?:被)?編輯|"
     r"ce message a été modifié|se editó este mensaje|mensagem editada|(?:questo )?messaggio (?:è stato )?modificato|"
     r"このメッセージは編集されました|(?:이 )?메시지가 수정되었습니다)\.?>\s*",
     re.I,
@@ -56,6 +59,7 @@ _SPOKEN = (
     r"(?:voice|video|sprach)[ -]?(?:call|anruf)[,:.]? ?(?:(?:at|um) \d.{0,12}|\(?\d[\d:]*\s?(?:m|s|h).{0,20}|"
     r"\d+:\d{2}.{0,8}|(?:no answer|keine antwort|tap |tippe).{0,40})",
     r"已取消|对方(?:已取消|已拒绝|无应答).{0,8}|未接(?:来电|來電|语音|語音|视频|視訊|通话).{0,12}",
+    r"(?:语音|視訊|视频|語音)(?:通话|通話|来电|來電)[,，、 ].{0,4}(?:未接|无应答|無應答|已取消|已拒绝|\d).{0,12}",
     r"通话时长[ :：]{0,2}[\d:]+",
     r"(?:waiting for this message|auf diese nachricht wird gewartet|warte auf diese nachricht|正在等待此消息).*",
     r"this message can't be displayed here.*|live location shared|live-standort geteilt",

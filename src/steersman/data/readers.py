@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,17 @@ from steersman.data.reading import Reading
 
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 18
+PIECE = 120
+"""Bytes beside an odd one that are looked at."""
 SHOWN = 500
 """Characters of a bad line that are kept to show it."""
 END = re.compile(rb"\r\n|\r|\n")
+CUT = ("unexpected end of data", "incomplete multibyte sequence", "truncated data")
+"""What decoders say of a character whose last bytes are not there."""
+CUT_OFF = (
+    "the file ends in the middle of a character (byte {}): it was cut off there; take the whole file, or leave the "
+    "last record out: --skip-bad"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,8 @@ def _blocks(part: Part, transcode: str) -> Iterator[bytes]:
                 text = decoder.decode(block, final=not block)
             except UnicodeError as error:
                 at = read + getattr(error, "start", 0)
+                if not block and getattr(error, "reason", "") in CUT:
+                    raise ValueError(f"{part.name}: {CUT_OFF.format(at)}") from None
                 raise ValueError(
                     f"{part.name}: expected {transcode.upper()} text, but byte {at} of the file is not"
                 ) from None
@@ -138,6 +149,8 @@ def _decode(raw: bytes, start: int, encoding: str) -> str:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         at, byte = start + error.start, raw[error.start]
+        if error.reason in CUT and not raw.endswith((b"\n", b"\r")):
+            raise ValueError(CUT_OFF.format(at)) from None
         advice = "convert it, or name its encoding with --encoding" if encoding == "utf-8" else "check --encoding"
         raise ValueError(
             f"expected {encoding.upper()} text, but byte {at} of the file is 0x{byte:02x}; {advice}"
@@ -166,9 +179,12 @@ def encoding_of(part: Part, reading: Reading) -> str:
             _told(part, reading, found, _sample(part, found))
         return found
     with whole(part.name), part.open() as file:
-        sample, at, line = _first_no_utf8(file)
-    if sample is None:
-        return "utf-8"
+        start, at, line = _first_no_utf8(file)
+        if start is None:
+            return "utf-8"
+        sample = start[: encodings.SAMPLE]
+        seen = encodings.priced(encodings.stray(sample))
+        later = _odd_later(itertools.chain([start], iter(functools.partial(file.read, BLOCK), b"")), seen)
     if (n := len(CONTROLS.findall(sample))) > CONTROL_SHARE * len(sample):
         if (found := encodings.wide(part.head)) is not None:
             _told(part, reading, found, _sample(part, found))
@@ -181,8 +197,13 @@ def encoding_of(part: Part, reading: Reading) -> str:
     if not encodings.sure(guesses) and encodings.mostly_utf8(sample):
         return "utf-8"
     if encodings.sure(guesses):
-        _told(part, reading, guesses[0].encoding, guesses[0].text)
-        return guesses[0].encoding
+        found, rival, shown = encodings.with_later(guesses[0], seen, later)
+        _told(part, reading, found, guesses[0].text)
+        if rival:
+            reading.tell(
+                f"caution: {part.name} may be in {rival}: later in it stands {shown}; --encoding {rival} if so"
+            )
+        return found
     shown = "; ".join(f"{g.encoding}: {_records_shown(g.text)}" for g in guesses[:4]) or "no other encoding reads it"
     raise ValueError(
         f"{part.name}:{line}: expected UTF-8 text, but byte {at} of the file is 0x{sample[_high(sample)]:02x}, and "
@@ -229,25 +250,40 @@ def _first_no_utf8(file: IO[bytes]) -> tuple[bytes | None, int, int]:
 
     The first is None where all is UTF-8. Text of ISO-2022 and HZ is ASCII with escapes and counts as none.
     """
-    decoder, before, lines, offset = codecs.getincrementaldecoder("utf-8")("strict"), b"", 0, 0
+    decoder, before, lines, offset, beyond = codecs.getincrementaldecoder("utf-8")("strict"), b"", 0, 0, False
     while block := file.read(BLOCK):
         data = before + block
         try:
-            decoder.decode(block)
+            beyond = not decoder.decode(block).isascii() or beyond
             escape = encodings.ESCAPES.search(block) if b"\x1b$" in block or b"~{" in block else None
             place = len(before) + escape.start() if escape else -1
         except UnicodeDecodeError as error:
             place = max(0, len(data) - len(error.object) + error.start)
         if place >= 0:
             start = max(data.rfind(b"\n", 0, place), data.rfind(b"\r", 0, place)) + 1
-            sample = (data[start:] + file.read(encodings.SAMPLE))[: encodings.SAMPLE]
-            return sample, offset + place, lines + _count_lines(data[:start]) + 1
+            return data[start:] + file.read(encodings.SAMPLE), offset + place, lines + _count_lines(data[:start]) + 1
         keep = len(data) - max(data.rfind(b"\n"), data.rfind(b"\r")) - 1
         keep = min(keep, BLOCK) or 4
         lines += _count_lines(data[: len(data) - keep])
         offset, before = offset + len(data) - keep, data[len(data) - keep :]
     try:
         decoder.decode(b"", True)
-    except UnicodeDecodeError:
-        return before, offset + len(before) - 1, lines + 1
+    except UnicodeDecodeError as error:
+        last = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
+        if beyond or len(error.object) > 1:  # one byte alone may be a letter of another encoding
+            return None, 0, 0
+        return last, offset + len(before) - 1, lines + 1
     return None, 0, 0
+
+
+def _odd_later(blocks: Iterator[bytes], sample: bytes) -> list[bytes]:
+    """Pieces of lines in or behind a sample that hold bytes which the sample lacks, each such byte once."""
+    seen, pieces = set(sample), list[bytes]()
+    for block in blocks:
+        for byte in sorted(b for b in set(block) - seen if b > 127):
+            at = block.index(byte)
+            start = max(block.rfind(b"\n", 0, at) + 1, at - PIECE)
+            end = block.find(b"\n", at)
+            pieces.append(block[start : min(end if end >= 0 else len(block), at + PIECE)])
+        seen |= set(block)
+    return pieces

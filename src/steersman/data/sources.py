@@ -18,6 +18,7 @@ from steersman.data import (
     markdown,
     messengers,
     plain_dialogues,
+    slack,
     tables,
     transcript_cells,
     who_said,
@@ -85,6 +86,12 @@ def scan(path: Path, reading: Reading) -> Iterator[Record]:
     if reading.importer is not None:
         yield from _imported(path, reading.importer(path))
         return
+    if (people := slack.people_of(path)) is not None:
+        messages = (m for part in _days(path, reading) for m in slack.messages_in(part, reading))
+        reading = dataclasses.replace(reading, speakers=slack.with_names(reading.speakers, people))
+        part = Part(str(path), "text", b"", path.open)  # type: ignore[arg-type]
+        yield from messengers.scan(messengers.of_slack(messages, people), part, reading)
+        return
     if path.is_dir():
         yield from _scan_folder(path, reading)
         return
@@ -94,6 +101,15 @@ def scan(path: Path, reading: Reading) -> Iterator[Record]:
         several = several or part.name != str(path)
         for record in scan_part(part, reading):
             yield dataclasses.replace(record, file=part.name) if several else record
+
+
+def _days(path: Path, reading: Reading) -> Iterator[Part]:
+    """The files of Slack's export, each a day of a channel."""
+    if path.is_dir():
+        for one in _to_read(path, reading)[0]:
+            yield from parts(one, reading)
+    else:
+        yield from parts(path, reading)
 
 
 def _imported(path: Path, values: Iterator[Any]) -> Iterator[Record]:
@@ -111,11 +127,7 @@ def _imported(path: Path, values: Iterator[Any]) -> Iterator[Record]:
 
 
 def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
-    paths, others = files_in(folder)
-    aside = beside([str(path.relative_to(folder)) for path in paths])
-    paths = [path for path in paths if str(path.relative_to(folder)) not in aside]
-    if aside:
-        reading.tell(f"note: {folder}: {NOT_READ.format(', '.join(sorted(aside)))}")
+    paths, others = _to_read(folder, reading)
     counts: Counter[str] = Counter()
     for path in paths:
         for record in scan(path, reading):
@@ -124,6 +136,15 @@ def _scan_folder(folder: Path, reading: Reading) -> Iterator[Record]:
     reading.tell(f"note: {folder}: records by file: {', '.join(f'{name} {n}' for name, n in counts.items())}")
     if others:
         reading.tell(f"note: {folder}: {len(others)} files of other kinds are not read, such as {others[0].name}")
+
+
+def _to_read(folder: Path, reading: Reading) -> tuple[list[Path], list[Path]]:
+    """(files of a folder that hold dialogues, files of other kinds); those that tell of the data are named."""
+    paths, others = files_in(folder)
+    aside = beside([str(path.relative_to(folder)) for path in paths])
+    if aside:
+        reading.tell(f"note: {folder}: {NOT_READ.format(', '.join(sorted(aside)))}")
+    return [path for path in paths if str(path.relative_to(folder)) not in aside], others
 
 
 def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -182,6 +203,13 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
     if part.suffix in PLAIN and not (part.suffix == "" and head[0].error):
         raise ValueError(f"{part.name}: {_wanted(part, reading)}")
     return scan_json
+
+
+def is_recognised(part: Part, reading: Reading) -> bool:
+    """Whether a text whose suffix says nothing shows a form of records: JSON, a table, mails."""
+    head = list(itertools.islice(lines_of(part, reading), PEEK))
+    first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
+    return bool(JSON_START.match(first)) or mail.looks_like(part) or tables.looks_like(head)
 
 
 def _speaks(head: Sequence[Line], reading: Reading) -> bool:

@@ -28,6 +28,8 @@ ANSWERS = re.compile(
     r"\b(?:answer|response|reply|antwort|respuesta|resposta|réponse|resolution)\b|回答|答案|答复|回复|回覆|解答", re.I
 )
 """Words in headings of columns with questions and answers."""
+VALUE = re.compile(r"\+?\d[\d\s./:-]{5,}(?:[AP]M)?|[^\s@]+@[^\s@]+\.\w+|.*[^\W\d_]\w*[?？]", re.I | re.S)
+"""Pattern of what stands in a row of data and not in one of names: a time, a number, an address, a question."""
 PEEK = 60
 TITLES, SHOWN_TITLE = 8, 60
 """First rows among which the headings are, and characters of a title that are shown."""
@@ -191,6 +193,11 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
         reading.tell(f"note: {part.name}: column '{answered}' is read as the answer; otherwise --map answer=COLUMN")
         return ["answer" if name == answered else name for name in names]
     if asked is None or answered is None or asked == answered:
+        if (cell := next((name for name in names if VALUE.fullmatch(name)), None)) is not None:
+            raise ValueError(
+                f"{part.name}:{line}: expected a first row of column names, got a row of data ({cell[:40]!r}); write "
+                "the names above it, such as conversation_id,date,sender,message"
+            )
         raise ValueError(
             f"{part.name}:{line}: expected a column 'question' among {', '.join(names)}; "
             "say which it is, such as --map question=COLUMN,answer=COLUMN; of a table with one message a row "

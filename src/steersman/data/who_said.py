@@ -56,7 +56,19 @@ _TO = (
     "接收方",
 )
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
-PEOPLE = ("displayname", "name", "username", "nickname", "user", "application", "bot", "id", "user_id")
+PEOPLE = (
+    "displayname",
+    "name",
+    "username",
+    "nickname",
+    "login",
+    "user",
+    "application",
+    "bot",
+    "email",
+    "id",
+    "user_id",
+)
 """Fields of an object that stands for a person, the likelier first."""
 HAN = re.compile("[\u4e00-\u9fff]")
 LISTS = ("messages", "value", "data", "records", "msgs", "items", "MsgList", "聊天记录")

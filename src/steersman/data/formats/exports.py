@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats import assistants, call_centres, desks, session_pages
+from steersman.data.formats import assistants, call_centres, desks, forums, session_pages
 from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
@@ -48,6 +48,7 @@ def quotes_mail(turn: Mapping[str, Any]) -> bool:
 
 PLACED = {"conversation_id", "contact_id"}
 SUMMED = "messages of which the export holds a summary alone, which may be cut (Zoho Desk: export their threads)"
+TRUNCATED = "later posts of topics that the file does not hold (Discourse: export them with print=true)"
 BEGINS = 12
 """Letters that show two fields to say the same."""
 BODY = (
@@ -70,7 +71,14 @@ def as_turns(record: Record, fields: Fields) -> Record | None:
             record = {**{k: v for k, v in record.items() if k != key}, **inner}
     if answer := answer_of(record):
         record = {"id": record.get("ticketId", record.get("id")), "comments": answer}
-    record = desks.as_ticket(record) or call_centres.as_ticket(record) or call_centres.as_tree(record) or record
+    record = (
+        desks.as_ticket(record)
+        or forums.as_ticket(record)
+        or call_centres.as_ticket(record)
+        or call_centres.as_tree(record)
+        or record
+    )
+    fields.note(TRUNCATED, record.get(forums.LATER, 0))
     if isinstance(record.get("mapping"), Mapping) and "current_node" in record:
         turns = _branch(record, fields)
     elif isinstance(chat := record.get("chat"), Mapping) and _have_roles(chat.get("messages")):
@@ -145,7 +153,8 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     """The public messages of a ticket, its own text first; None where nothing tells who wrote them."""
     lists = ((key, found) for key in LISTS if (found := _listed(record.get(key))))
     items = next((found for key, found in lists if key != "history" or _told_apart(found, record)), None)
-    if items is None and {"requester_id", "subject", "description"} <= record.keys():  # a ticket without its comments
+    told_of = not {"description", "description_text"}.isdisjoint(record)
+    if items is None and told_of and {"requester_id", "subject"} <= record.keys():  # a ticket without its comments
         told = any(plain(str(key)) in NAMES["answer"] for key in record)
         return None if told else [{"role": "user", "content": body_of(record)}]
     if items is None or any("role" in item for item in items):

@@ -14,7 +14,11 @@ MARKUP = re.compile(
 """Pattern of a tag by which a text is HTML."""
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|hellip|mdash|ndash|[lr][sd]quo|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 """Pattern of a character as HTML writes it."""
-WRITTEN = re.compile(rf"<br\s*/?>|</(?:p|div|span|font|li)>|{ENTITY.pattern}", re.I)
+PHPBB = re.compile(r"\A\s*<(?P<root>[rt])>(?P<text>.*)</(?P=root)>\s*\Z", re.S)
+"""Pattern of a post as phpBB keeps it: XML in which <s> and <e> hold the marks that its writer typed."""
+TYPED = re.compile(r"<(?P<mark>[se])>.*?</(?P=mark)>|</?(?:QUOTE|CODE|LIST|URL|EMAIL|[BIU]|SIZE|COLOR)\b[^<>]*>", re.S)
+QUOTED_POST = re.compile(r"<(/?)QUOTE\b[^<>]*>")
+WRITTEN = re.compile(rf"{PHPBB.pattern}|<br\s*/?>|</(?:p|div|span|font|li)>|{ENTITY.pattern}", re.I)
 """Pattern of what shows a message to be HTML, rather than to be about it."""
 _BLOCKS = "p div br li ul ol tr table blockquote h1 h2 h3 h4 h5 h6 hr pre section article header footer"
 BLOCKS = frozenset(_BLOCKS.split())
@@ -115,6 +119,9 @@ def text_of(value: str) -> str:
 
 def plain_text(text: str) -> str:
     """A message without markup, its characters as such where HTML wrote them."""
+    if post := PHPBB.match(text):
+        said = TYPED.sub("", QUOTED_POST.sub(r"<\1blockquote>", post["text"]))
+        return text_of(f"<p>{said}</p>")
     if MARKUP.search(text):
         return text_of(text)
     return (html.unescape(text).replace("\xa0", " ") if ENTITY.search(text) else text).strip()

@@ -9,6 +9,7 @@ import rjieba
 
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, Span
 from steersman.data.pii.persons import (
+    GIVEN,
     NAME,
     NO_LAST,
     PART,
@@ -19,6 +20,7 @@ from steersman.data.pii.persons import (
     first_names,
     last_names,
     like_name,
+    nothing_else,
     perhaps,
 )
 
@@ -46,12 +48,18 @@ ZH_KIN = re.compile(rf"(?:我先生|我太太|同事|朋友|同学|室友|邻居
 ZH_LATIN = re.compile(r"姓名\s?[：:]?\s?(?P<name>[A-Z][A-Za-z]+(?:\s[A-Z][A-Za-z]+){1,2})")
 
 
-_THINGS = "单子|订单|快递|快件|包裹|件|货|退款|退货|账号|账户|保单|发票|会员|预约|押金|地址|电话|手机"
-ZH_OWNS = re.compile(rf"(?:(?<![{HAN}])|(?<=[看查下]))(?P<name>[{OFTEN}][{HAN}]{{2}})(?=的(?:{_THINGS}))")
+_OWN_ONLY = (
+    "身份证|手机|电话|微信|生日|学号|学生证|签名|驾照|驾驶证|护照|户口本|医保|社保|银行卡|工资|病历|体检|疫苗|签证|航班|机票|车牌|停车费|邮箱|邮件|签收人|收货|快递单号|快递柜|"
+    "工号|宽带|话费|健身卡|押金|保单|保险|理赔|住院|挂号|处方|简历|档案|房租|租约|水电费|家长|老公|老婆|爱人|孩子|儿子|女儿"
+)
+_OF_FIRMS_TOO = "单子|订单|快递|快件|包裹|件|货(?![架柜源])|退款|退货|账号|账户|发票|会员|积分|预约|地址"
+ZH_OWNS = re.compile(
+    rf"(?:(?<![{HAN}])|(?<=[看查下帮改替给]))(?P<name>[{ZH_SINGLE}][{HAN}]{{1,2}})(?=的(?:(?P<own>{_OWN_ONLY})|{_OF_FIRMS_TOO}))"
+)
 ZH_DONE = re.compile(
     rf"(?<=[找问叫让请替跟和是由])(?P<name>[{OFTEN}][{HAN}]{{1,2}}?)(?=[买卖订修拿换办取谈聊借来做代下])"
 )
-"""Whose the parcel is; from whom something was bought, whom somebody asked."""
+"""Whose the parcel is (`own`: a thing that no firm has); from whom something was bought, whom somebody asked."""
 
 
 def _person(said: str) -> bool:
@@ -61,12 +69,28 @@ def _person(said: str) -> bool:
     return not other and (len(pieces) == 1 or len(pieces[0][0]) == 1) and like_name(said) and perhaps(said)
 
 
+def _owner(m: re.Match[str]) -> bool:
+    """Whether a family name and one or two characters before 的 and a thing are whose it is.
+
+    A thing that no firm has leaves a word that people are called like too (文静, 田野); others want a name that is no word.
+    """
+    said = m["name"]
+    if not nothing_else(said) or (said[0] == "成" and m.string[: m.start("name")].endswith("改")):
+        return False
+    pieces = list(rjieba.tag(said))
+    word = len(pieces) == 1 and not pieces[0][1].startswith("nr")
+    given = said[-1] in GIVEN
+    if m["own"]:
+        return given or not word
+    return not word and (given or len(said) == 3) and (len(said) == 2 or len(pieces) == 1 or len(pieces[0][0]) == 1)
+
+
 def beside(text: str, language: str) -> Iterator[Span]:
     if re.search(rf"[{HAN}]", text):
         for pattern in (ZH_FAMILY, ZH_SHORT, ZH_LATIN):
             yield from (Span("name", *m.span("name"), FORMED) for m in pattern.finditer(text))
-        owns = (m for pattern in (ZH_OWNS, ZH_DONE) for m in pattern.finditer(text))
-        yield from (Span("name", *m.span("name"), FORMED) for m in owns if _person(m["name"]))
+        yield from (Span("name", *m.span("name"), FORMED) for m in ZH_DONE.finditer(text) if _person(m["name"]))
+        yield from (Span("name", *m.span("name"), FORMED) for m in ZH_OWNS.finditer(text) if _owner(m))
         for m in ZH_KIN.finditer(text):
             said = m["name"] if like_name(m["name"]) else m["name"][:2]
             if like_name(said) and perhaps(said):

@@ -110,7 +110,7 @@ SIGN_CUE = re.compile(
 
 ZH_SINGLE = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖萧田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付傅方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎"
-    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班祖戚殷储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝"
+    "贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施文牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁尚符舒阮柯纪梅童凌毕单季裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳时穆农司卓古吉缪简车项连芦麦褚娄窦戚岑景党宫费卜冷晏席卫米柏宗瞿桂全佟应臧闵苟邬边卞姬师和仇栾隋商刁沙荣巫寇桑郎甄丛仲虞敖巩明佘池查麻苑迟邝封官谈匡鞠惠荆乐冀郁胥南班祖戚殷储原栗燕楚鄢劳谌奚皮粟冼蔺楼盘满闻位厉仝郎邝晁庹"
 )
 ZH_DOUBLE = "欧阳|上官|司马|诸葛|司徒|夏侯|皇甫|尉迟|公孙|慕容|令狐|长孙|宇文|端木|南宫|独孤|轩辕|申屠|淳于|单于|呼延"
 NOT_GIVEN = frozenset(
@@ -311,7 +311,7 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
             if not weak or like_name(said) or perhaps(said):
                 yield Span("name", m.start("name"), end, CUED)
     for m in ZH_CALLED.finditer(text):
-        if _nothing_else(m[m.lastgroup or 0]):
+        if nothing_else(m[m.lastgroup or 0]):
             yield Span("name", *m.span(m.lastgroup or 0), FORMED)
     for m in ZH_TITLED.finditer(text):
         said = m["name"]
@@ -320,7 +320,7 @@ def _chinese(text: str, before: str) -> Iterator[Span]:
             if inner and perhaps(inner["name"]) and like_name(inner["name"]):
                 yield Span("name", *inner.span("name"), FORMED)
             continue
-        whole = len(said) == 3 and m["title"] in ("先生", "女士", "小姐") and _nothing_else(said)
+        whole = len(said) == 3 and m["title"] in ("先生", "女士", "小姐") and nothing_else(said)
         if said[:2] not in ZH_STOP and (len(said) == 1 or whole or perhaps(said) or like_name(said)):
             yield Span("name", *m.span("name"), FORMED)
         elif len(said) > 1 and said[-1] in ZH_OFTEN:
@@ -352,7 +352,7 @@ def _tagged(text: str) -> Iterator[Span]:
         if start < 0:
             continue
         at = start + len(word)
-        named = kind == "nr" and len(word) == 3 and word[0] in ZH_OFTEN and _nothing_else(word)
+        named = kind == "nr" and len(word) == 3 and word[0] in ZH_OFTEN and nothing_else(word)
         if named and any(c in GIVEN for c in word[1:]) and not ZH_PLACES.match(text, at):
             yield Span("name", start, at, LIKELY)
 
@@ -368,10 +368,10 @@ GIVES = frozenset("给叫找喊替查下")
 
 def perhaps(said: str) -> bool:
     """Whether it may be a name: a usual family name, and nothing that would not stand in one."""
-    return said[0] in ZH_OFTEN and _nothing_else(said)
+    return said[0] in ZH_OFTEN and nothing_else(said)
 
 
-def _nothing_else(said: str) -> bool:
+def nothing_else(said: str) -> bool:
     middle = len(said) == 3 and said[1] in "小大元长新" and said[2] in GIVEN  # 王小明
     return said[:2] not in ZH_STOP and not NOT_GIVEN & set(said[2:] if middle else said[1:])
 
@@ -380,7 +380,7 @@ def _surely(said: str) -> bool:
     """Whether it is a name though nothing announces one: a usual family name, and given names' characters alone."""
     if re.match(ZH_DOUBLE, said):
         return True
-    if said[1:] in ZH_STOP or not _nothing_else(said) or (len(said) == 2 and said[1] in "国代朝州"):
+    if said[1:] in ZH_STOP or not nothing_else(said) or (len(said) == 2 and said[1] in "国代朝州"):
         return False
     if len(said) == 3 and said[0] in ZH_OFTEN:
         return perhaps(said) and any(c in GIVEN for c in said[1:])
