@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from steersman.cli.corpus import few_notes
 from steersman.cli.framework import build as command_line
 from steersman.corpus import tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents, files_of
@@ -118,7 +121,11 @@ def test_other_texts_are_read_counted_or_refused_with_what_to_do(tmp_path: Path)
     ]
     assert len(told) == 1
     assert "zh.txt is read as utf-16-be" in told[0]
-    assert left.changed == {"zero characters (NUL) taken out": 2, "files of source code, read as text": 1}
+    assert left.changed == {
+        "files read as utf-16-be, as they are no UTF-8": 1,
+        "zero characters (NUL) taken out": 2,
+        "files of source code, read as text": 1,
+    }
     assert left.dropped == {".py files in an archive are not read": 1}
     for name, text, said in (
         ("wiki.xml-p1p2", '<mediawiki xmlns="x">\n<page/>', "write its text into a folder with WikiExtractor"),
@@ -127,6 +134,76 @@ def test_other_texts_are_read_counted_or_refused_with_what_to_do(tmp_path: Path)
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=said):
             list(documents([tmp_path / name], reading, left))
+
+
+def test_files_of_unknown_names_are_what_they_hold(tmp_path: Path) -> None:
+    """Plain text without a known suffix was 0 documents or refused with options of another verb, subtitles stopped a
+    whole folder, JSON lines called .txt were text with its braces, arXiv's papers were a bad record for each line."""
+    prose = "The committee met on Tuesday, and it went on.\n\nNobody was hurt."
+    paper = "\\documentclass{article}\n\\begin{document}\nA paper.\n\\end{document}"
+    srt = (
+        "1\n00:00:01,000 --> 00:00:02,000\nHello there\n\n2\n00:01:03,000 --> 00:01:05,000\nHow are you,\n15 years on?"
+    )
+    texts = {
+        **{"novel": prose, "notes.adoc": prose, "run.log": "10:00 start\n10:01 stop", "film.srt": srt},
+        **{
+            "film.vtt": "WEBVTT\n\n00:01.000 --> 00:04.000\nHello there",
+            "t.txt": '{"text": "One."}\n{"text": "Two."}\n',
+        },
+        **{"table.dat": "id\ttext\n1\tOne.\n2\tTwo.\n", "news.json": '{"title": "T", "maintext": "News."}'},
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with tarfile.open(tmp_path / "src.tar", "w") as archive:
+        for name, data in (
+            ("2001/2001.1.gz", gzip.compress(paper.encode())),
+            ("README", b"read me"),
+            ("a.bbl", b"x y"),
+        ):
+            (tmp_path / "member").write_bytes(data)
+            archive.add(tmp_path / "member", name)
+    left = LeftOut()
+    found = {name: list(documents([tmp_path / name], Reading(), left)) for name in (*texts, "src.tar")}
+    said = ["Hello there\n\nHow are you,\n15 years on?"]
+    assert found == {
+        **{"novel": [prose], "notes.adoc": [prose], "run.log": ["10:00 start\n10:01 stop"], "film.srt": said},
+        **{
+            "film.vtt": ["Hello there"],
+            "t.txt": ["One.", "Two."],
+            "table.dat": ["One.", "Two."],
+            "news.json": ["News."],
+        },
+        **{"src.tar": [paper]},
+    }
+    assert left.dropped == {"files in an archive whose kind is not known": 2}
+    assert left.changed == {
+        "files of no known kind, read as text": 2,
+        "files of LaTeX by their content, read as text": 1,
+        "files of subtitles, their words taken without numbers and times": 2,
+        "files of text that hold JSON lines, read as those": 1,
+    }
+    (tmp_path / "sogou.dat").write_text("<doc>\n<url>http://a</url>\n<content>x</content>\n</doc>\n")
+    with pytest.raises(ValueError, match=r"sogou\.dat: XML is not read"):
+        list(documents([tmp_path / "sogou.dat"], Reading(), left))
+
+
+def test_of_many_notes_alike_the_first_are_told(tmp_path: Path) -> None:
+    """Each of 836,000 news in GB18030 was a line of its own."""
+    for i in range(9):
+        (tmp_path / f"{i}.txt").write_bytes(f"{i}号线明天停运，请乘客换乘其他线路，谢谢配合。".encode("gb18030"))
+    told, left = list[str](), LeftOut()
+    with few_notes(told.append) as tell:
+        reading = Reading(encoding="auto", tell=tell)
+        for _ in range(2):
+            found = list(documents(sorted(tmp_path.iterdir()), reading, left))
+        tell("note: a.zip: 3 files of other kinds are not read")
+    assert found[3].startswith("3号线")
+    assert left.changed == {"files read as gb18030, as they are no UTF-8": 18}
+    assert ["is read as gb18030" in text for text in told[:5]] == [True] * 5
+    assert told[5:] == [
+        "note: a.zip: 3 files of other kinds are not read",
+        "note: 4 more of such notes (read as gb18030 ...)",
+    ]
 
 
 def test_a_long_file_is_cut_at_empty_lines_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -257,7 +334,21 @@ def test_a_corpus_is_built_once_told_of_and_made_into_shards(space: Path, tmp_pa
     shown = run("corpus", "show", "text", "--tokens", "2000")
     assert "tokens by ours: raw" in shown
     assert "raw: 100.0%" in shown
-    assert "ours" in run("tokenizer", "eval", "ours", "--corpus", "text")
+    for folder in ("a", "b"):  # tokenizers and files of one name, of which one was measured alone
+        shutil.copytree(space / "tokenizers/ours", tmp_path / folder / "ours")
+        (tmp_path / folder / "t.txt").write_text(EXAM)
+    files_ = [word for folder in ("a", "b") for word in ("--file", str(tmp_path / folder / "t.txt"))]
+    model = tmp_path / "a/ours"
+    there = sorted(model.iterdir())
+    run("corpus", "tokenize", "text", "--tokenizer", str(model))
+    assert sorted(model.iterdir()) == there  # shards were written there, and for another text all else was deleted
+    assert len([*(space / "corpus/text/shards").iterdir()]) == 2
+    for place in (str(model), "../ours", ""):
+        with pytest.raises(ValueError, match="expected a tokenizer's name"):
+            tokenizing.shards_folder(space / "corpus/text", place)
+    found = json.loads(run("tokenizer", "eval", "ours", str(model), *files_, "--json"))["measured"]
+    assert {len(each) for each in found.values()} == {2}
+    assert sum(name.startswith("file ") for name in found) == 2
 
 
 def _check_tokens(space: Path) -> None:

@@ -338,3 +338,36 @@ def test_real_files(file: str, format: str, kind: str, bad: int) -> None:
         pytest.skip(f"{path.name} is not here: real data lies in ../shared/data, outside the repository")
     found = parse_file(path, skip_bad=True)
     assert (found.format, found.kind, len(found.rejected)) == (format, kind, bad)
+
+
+FIRST = "用户：你好\n小元：您好，请讲。\n用户：订单呢？\n小元：已发货。"
+SECOND = "用户：写一首诗\n题目：春天\n小元：春眠不觉晓，\n处处闻啼鸟。"
+CHATYUAN = [
+    [("user", "你好"), ("assistant", "您好，请讲。"), ("user", "订单呢？"), ("assistant", "已发货。")],
+    [("user", "写一首诗\n题目：春天"), ("assistant", "春眠不觉晓，\n处处闻啼鸟。")],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", f"\n\n{FIRST}\n\n{SECOND}\n"),
+        ("wide.txt", FIRST.replace("\n用户", "\n\n用户") + f"\n\n\n{SECOND}\n"),
+        ("escaped.txt", "\n".join(text.replace("\n", "\\n") for text in (FIRST, SECOND))),
+        ("list.json", json.dumps([FIRST, SECOND])),
+        (
+            "pairs.json",
+            json.dumps(
+                [
+                    {"input": f"{asked}小元：".replace("\n", "\\n"), "target": said.replace("\n", "\\n")}
+                    for asked, _, said in (text.rpartition("小元：") for text in (FIRST, SECOND))
+                ]
+            ),
+        ),
+    ],
+)
+def test_files_of_chatyuans_dialogues(name: str, text: str, tmp_path: Path) -> None:
+    """Texts were refused, a list of dialogues was one, and an answer kept the \\n that its prompt did not."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    parsed = parse_file(tmp_path / name, "demonstrations")
+    assert [said(record) for record in parsed.records] == CHATYUAN

@@ -10,6 +10,9 @@ import torch
 import transformers
 
 from seq2seq import make_folder, sentences
+from steersman import config_file
+from steersman.cli.serving_plan import serving_memory
+from steersman.config import Config
 from steersman.engine.backends.rounded import GROUP, Rounded, round_layers
 from steersman.engine.load import load_engine
 from steersman.types import Conversation, Message, SamplingParams
@@ -40,6 +43,10 @@ def test_an_encoder_decoder_in_8_and_4_bits(kind: str, tmp_path: Path) -> None:
         engine: Any = load_engine(folder, dtype=dtype, template="chatyuan")
         held = [*engine.model.parameters(), *engine.model.buffers()]
         sizes[dtype] = sum(tensor.nbytes for tensor in held)
+        planned = config_file.with_overrides(Config(), [f"serve.dtype={dtype}"])
+        facts, said = serving_memory(planned, folder, None)
+        assert facts["weights_bytes"] == sizes[dtype]
+        assert ("while they are read" in said) is dtype.startswith("int")
         answer = engine.generate([turns], SamplingParams(max_tokens=3, temperature=0, top_logprobs=20))[0][0]
         scores[dtype] = dict(answer.top_logprobs[0])
     assert sizes["int4"] < sizes["int8"] < sizes["bfloat16"]

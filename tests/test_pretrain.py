@@ -194,24 +194,43 @@ def test_a_step_is_that_of_transformers_and_autograd(optimizer: str, z_loss: flo
         assert float(far.float().mean()) < 2e-3, name
 
 
-def test_bits_per_byte_are_those_of_a_plain_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", [(), (1,)], ids=["none", "bos"])
+def test_bits_per_byte_are_those_of_a_plain_loop(
+    begin: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What begins documents in shards begins what is measured, and samples, too."""
+    monkeypatch.setattr("steersman.train.bits.beginning", lambda _: begin)
     folder = tiny.make_model(tmp_path / "model")
     tokenizer = tiny.tokenizer()
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    nats, size = 0.0, 0
+    nats, size, step = 0.0, 0, 31 - len(begin)
     with torch.no_grad():
         for text in TEXTS[:5]:
             ids = tokenizer(text, add_special_tokens=False).input_ids
-            before = tokenizer.eos_token_id
-            for start in range(0, len(ids), 31):
-                piece = torch.tensor([before, *ids[start : start + 31]])
-                logits = plain(input_ids=piece[None]).logits[0, :-1]
-                nats += float(F.cross_entropy(logits, piece[1:], reduction="sum"))
-                before = int(piece[-1])
+            for start in range(0, len(ids), step):
+                before = [*begin, ids[start - 1]] if start else begin or [tokenizer.eos_token_id]
+                piece = torch.tensor([*before, *ids[start : start + step]])
+                logits = plain(input_ids=piece[None]).logits[0, len(before) - 1 : -1]
+                nats += float(F.cross_entropy(logits, piece[len(before) :], reduction="sum"))
             size += len(text.encode("utf-8"))
     model = use_packed_rows(load_causal(folder, "float32"))
-    found = bits_per_byte(model, {"a": held_out(TEXTS[:5], tokenizer, 10**6, 32, 128)})
+    texts = held_out(TEXTS[:5], tokenizer, 10**6, 32, 128)
+    found = bits_per_byte(model, {"a": texts})
     assert found[""] == found["a"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert texts.beginnings[0] == (*begin, *tokenizer(TEXTS[0], add_special_tokens=False).input_ids[:16])
+
+
+def test_text_that_a_run_would_end_at_is_refused_by_the_plan() -> None:
+    check = pretrained.check_text
+    check({"a": 64, "b": 900}, {"a": 0, "b": 1}, config())
+    with pytest.raises(
+        ValueError, match=r"source a: expected at least 64 tokens for one row, found 63.*--weight NAME=0"
+    ):
+        check({"a": 63, "b": 900}, {"a": 0, "b": 1}, config())
+    with pytest.raises(ValueError, match=r"no source has 1 tokens of held-out text.* more --validation"):
+        check({"a": 64}, {"a": 0, "not read": 9}, config())
+    with pytest.raises(ValueError, match="no source has 64 tokens of held-out text"):
+        check({"a": 64}, {"a": 63}, config(shape=ShapeConfig(kind="bert")))
 
 
 def test_samples_are_greedy(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, BertConfig
 import tiny
 from steersman.config import PretrainConfig, ShapeConfig, UpdatesConfig
 from steersman.corpus import objectives
+from steersman.families.fresh import other_config
+from steersman.families.outputs import context_of
 from steersman.rounds.pretrained import ready
 from steersman.train import dial, pretrain, pretraining_plan
 from steersman.train.denoising import MaskedRows, masked_logprobs, objectives_of
@@ -35,6 +37,17 @@ def test_spans_are_apart_and_of_the_wanted_share(seed: int) -> None:
     assert len(found) == 10
     assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
     assert found[-1][1] == 200  # the last span ends the text, as in T5
+
+
+@pytest.mark.parametrize("length", [1900, 2048, 4096, 8192])
+def test_long_rows_are_corrupted_to_their_end(length: int) -> None:
+    """T5 has a hundred sentinels; more spans of three tokens than those leave the end of a row as it was."""
+    sentinels = [*range(50_000, 50_100)]
+    asked = objectives.fill_spans(range(length), sentinels, 1, draw())
+    removed = [t for t in asked.target[:-1] if t < 50_000]
+    assert len(removed) == round(0.15 * length)
+    assert removed[-1] == length - 1
+    assert set(asked.source) & set(sentinels) == set(asked.target) & set(sentinels)
 
 
 def test_a_corrupted_text_and_its_target_are_the_text() -> None:
@@ -57,6 +70,13 @@ def test_a_corrupted_text_and_its_target_are_the_text() -> None:
     assert 0.6 < sum(t != 7 for t in right.source) / len(TOKENS) < 0.8
     on = objectives.go_on(TOKENS, 1, draw())
     assert [*on.source, *on.target] == [*TOKENS, 1]
+
+
+def test_a_t5_has_the_context_that_it_was_trained_at() -> None:
+    """It was 512 however long the rows were, so SFT cut its dialogues and the server refused prompts at that."""
+    sizes = {"layers": 1, "width": 64, "heads": 1, "intermediate": 64, "vocabulary": 384}
+    made = [other_config("t5", sizes, length, tiny.tokenizer()) for length in (64, 2048)]
+    assert [context_of(config) for config in made] == [512, 2048]
 
 
 def test_whole_words_are_masked() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,11 +22,14 @@ from steersman.progress import activity, progress
 if TYPE_CHECKING:
     from steersman.corpus.folder import Corpus
     from steersman.corpus.texts import Gathering, Origin
-    from steersman.data.reading import Reading
+    from steersman.data.reading import Reading, Tell
     from steersman.messages import Conversation
 
 USUAL = "exact,language,quality,near,contamination"
 """Cleaning of raw text unless --steps says otherwise: personal data and unsafe words are not looked for."""
+
+NOTES = 5
+"""Notes of a kind that are told."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A corpus's name.")]
 TokenizerOption = Annotated[
@@ -104,12 +110,37 @@ def _reading(space: Workspace, encoding: str) -> Reading:
     return Reading(encoding=encoding, tell=say, mapping=AS_THEY_ARE, **limits)
 
 
+@contextlib.contextmanager
+def few_notes(tell: Tell) -> Iterator[Tell]:
+    """A `tell` for readings of many files, each several times: of a kind the first notes, and how many more there were.
+
+    A note's kind is its first words after the file's name.
+    """
+    counts, told = Counter[str](), set[int]()
+
+    def some(text: str) -> None:
+        if hash(text) in told:
+            return
+        told.add(hash(text))
+        said = re.split(r": | is | holds ", text.partition(": ")[2], maxsplit=1)[-1]
+        kind = " ".join(re.sub(r"\b\d+\b", "N", said).split()[:3])
+        counts[kind] += 1
+        if counts[kind] <= NOTES:
+            tell(text)
+
+    yield some
+    for kind, count in counts.items():
+        if count > NOTES:
+            tell(f"note: {count - NOTES} more of such notes ({kind} ...)")
+
+
 def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpus:
     from steersman.corpus import folder
 
     with activity("reading the files' hashes"):
         inputs = folder.inputs_of(what, lambda name: None)
-    with progress("corpus", None, unit="document") as shown:
+    with few_notes(say) as tell, progress("corpus", None, unit="document") as shown:
+        what = dataclasses.replace(what, reading=dataclasses.replace(what.reading, tell=tell))
         return folder.build(space, into, what, inputs, shown.update, replace)
 
 
@@ -248,6 +279,9 @@ def _lines(corpus: Corpus) -> list[str]:
         counted = {split: tokens_of(docs, split) for split in ("train", "validation")}
         each = ", ".join(f"{source} {n}" for source, n in counted["train"].items())
         lines.append(f"  tokens by {name}: {each}; held out {sum(counted['validation'].values())}")
+        if unknown := corpus.unknown(name):
+            share = unknown / sum(map(sum, (of.values() for of in counted.values())))
+            lines.append(f"    {unknown} ({share:.1%}) of them unknown: of words that {name} does not have")
     return lines
 
 

@@ -26,9 +26,11 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     from steersman.engine.room import Room
     from steersman.train.budget import shape_in
     from steersman.train.memory import embedding_parameters, model_parameters
-    from steersman.weights.folders import DTYPES, pick_device
+    from steersman.weights.folders import DTYPES, pick_device, read_config
 
     options = serving_options(config)
+    if read_config(folder, config.model.trust_remote_code).is_encoder_decoder:
+        return _of_reference(folder, options["dtype"], free)
     shape, device = shape_in(folder, config.model.trust_remote_code), pick_device(config.model.device)
     if options["dtype"] == "int4":
         raise ValueError("serve.dtype 'int4': the local engine refuses it for this model; expected int8")
@@ -58,3 +60,23 @@ def serving_memory(config: Config, folder: Path, free: int | None) -> tuple[dict
     if not options["cache_int8"]:
         text += f'with serve.kv_cache = "int8": {holds(True)}\n'
     return facts, text
+
+
+def _of_reference(folder: Path, dtype: str, free: int | None) -> tuple[dict[str, Any], str]:
+    """The same of an encoder-decoder, which the reference engine serves."""
+    from steersman.engine.backends.rounded import bytes_of
+    from steersman.weights.folders import DTYPES
+
+    bits = {"int8": 8, "int4": 4}.get(dtype, 0)
+    read = bytes_of(folder, DTYPES["bfloat16" if bits else dtype])
+    weights = bytes_of(folder, DTYPES["bfloat16"], bits) if bits else read
+    loading = f", {read / 2**30:.2f} while they are read" if bits else ""
+    text = (
+        f"weights: {weights / 2**30:.2f} GiB{loading}\n"
+        "answered by the reference engine, a token of one sequence at a time; its keys and values are not planned\n"
+    )
+    if free is not None and read > free:
+        raise ValueError(
+            f"the weights take {read / 2**30:.2f} GiB while they are read; expected as much, got {free / 2**30:.2f}"
+        )
+    return {"model": str(folder), "weights_bytes": weights}, text

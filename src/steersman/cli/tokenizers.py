@@ -120,7 +120,9 @@ def tokenizer_eval(
     named = {}
     for text in tokenizers:
         name, _, loaded = load_tokenizer(space, text)
-        named[name] = loaded
+        named[text if name in named else name] = loaded
+    if len(named) < len(tokenizers):
+        raise ValueError(f"tokenizers: expected each once, got {', '.join(tokenizers)}")
     known = [c.name for c in corpora(space)]
     if not corpus and not files and len(known) != 1:
         which = f"; the workspace has {', '.join(known)}" if known else ""
@@ -142,7 +144,7 @@ def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedT
     if not named:
         raise ValueError("--tokenizer: expected a name of steersman tokenizer train, or a model's folder")
     own = space.root / "tokenizers" / named
-    if (own / "tokenizer.json").is_file():
+    if Path(named).name == named and (own / "tokenizer.json").is_file():  # of a whole path the name would be that path
         return named, own, load(own)
     named = space.named(named)
     if Path(named).is_file():
@@ -210,15 +212,18 @@ def measured_on(
     from steersman.corpus import tokenizer as making
     from steersman.corpus.documents import LeftOut, documents
     from steersman.data.cleaning.tongues import tongue
-    from steersman.data.reading import Reading
+    from steersman.data.reading import AS_THEY_ARE, Reading
 
     texts = (
         {f"source {s}": making.sample(corpus.texts(s, "validation"), LOOKED) for s in corpus.sources} if corpus else {}
     )
+    names = [path.name for path in files]
     for path in files:
-        texts[f"file {path.name}"] = making.sample(
-            documents([path], Reading(encoding="auto", tell=say), LeftOut()), LOOKED
-        )
+        left_out = LeftOut()
+        found = documents([path], Reading(encoding="auto", tell=say, mapping=AS_THEY_ARE), left_out)
+        texts[f"file {path.name if names.count(path.name) == 1 else path}"] = making.sample(found, LOOKED)
+        for line in left_out.lines():
+            say(f"note: {path}: not read {line}")
     if empty := [where for where, some in texts.items() if not some]:
         say(f"note: nothing to measure on in {', '.join(empty)}: no documents are held out")
     by_language: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ the longest document alone. A text file of more than PIECE characters is cut int
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,11 @@ from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
 from steersman.data.readers import encoding_of, lines_of
 from steersman.data.reading import Reading
-from steersman.data.sources import KNOWN, scan, scan_part
+from steersman.data.sources import KNOWN, is_recognised, scan, scan_part
 
 TEXT, MARKDOWN, PAGES = (".txt", ".text", ".rst", ".tex"), (".md", ".markdown", ".mdx"), (".html", ".htm", ".xhtml")
 DUMPS = (".raw", ".tokens", ".warc", ".wet")
+PLAIN = (*TEXT, *MARKDOWN, *DUMPS, ".log", *dumps.SUBTITLES)
 CODE = (
     *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java", ".kt", ".scala", ".go", ".rs", ".rb", ".php"),
     *(".pl", ".lua", ".r", ".jl", ".swift", ".js", ".mjs", ".ts", ".jsx", ".tsx", ".css", ".sh", ".sql"),
@@ -33,9 +35,14 @@ CODE = (
 WIKI = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<mediawiki\b")
 EXTRACTED = re.compile(r"wiki_\d+")
 """Names that WikiExtractor gives its files."""
-FIELDS = ("text", "content", "raw_content", "body", "article", "document", "markdown", "passage", "正文", "内容")
+FIELDS = (
+    *("text", "content", "raw_content", "body", "article", "maintext", "document", "markdown", "passage"),
+    *("正文", "内容"),
+)
 """Names of the field that holds a record's text; the first that a record has is taken."""
 _DOC_HEAD = re.compile(rb"<doc id=")
+XML = re.compile(rb"<(?:\?xml\b|!DOCTYPE\b|[A-Za-z_][\w.:-]*[\s/>])")
+LATEX = re.compile(rb"\\document(?:class|style)\b|\\begin\{document\}")
 PIECE = 1_000_000
 EXAMPLES = 3
 FIELDS_SHOWN = 12
@@ -138,14 +145,20 @@ def placed(
     """
     for path in paths:
         for part in parts(path, reading):
-            for place, text, record in _texts(part, reading, left_out, name, other):
-                cleaned = normalise(text)
-                if nuls := text.count("\0"):
-                    left_out.changed["zero characters (NUL) taken out"] += nuls
-                if cleaned:
-                    yield Document(place, cleaned, record)
-                else:
-                    left_out.add("empty documents", part.name)
+            yield from _normal(_texts(part, reading, left_out, name, other), part.name, left_out)
+            if (encoding := reading.encodings.get(part.name, "utf-8")) != "utf-8":
+                left_out.changed[f"files read as {encoding}, as they are no UTF-8"] += 1
+
+
+def _normal(found: Iterator[tuple[str, str, Mapping[str, Any]]], name: str, left_out: LeftOut) -> Iterator[Document]:
+    for place, text, record in found:
+        cleaned = normalise(text)
+        if nuls := text.count("\0"):
+            left_out.changed["zero characters (NUL) taken out"] += nuls
+        if cleaned:
+            yield Document(place, cleaned, record)
+        else:
+            left_out.add("empty documents", name)
 
 
 def _texts(
@@ -158,15 +171,17 @@ def _texts(
     """(place, text, record)"""
     if dumps.is_crawl(part):
         yield from dumps.crawled(part, lambda data, said: _own_text(data, said, part.name, left_out), left_out.add)
-    elif part.kind == "text" and part.suffix in PAGES:
+    elif part.kind == "text" and (part.suffix in PAGES or _is_page(part)):
         with part.open() as file:
             data = file.read()
         yield part.name, _own_text(data, encoding_of(part, reading), part.name, left_out), {}
-    elif part.kind == "text" and (part.suffix in (*TEXT, *MARKDOWN, *DUMPS) or _DOC_HEAD.match(part.head)):
-        for number, piece in enumerate(_pieces(part, reading, left_out)):
-            yield f"{part.name}#{number + 1}" if number else part.name, piece, {}
     elif part.kind == "text" and (WIKI.match(part.head) or _is_source(part)):
         yield from _source(part, reading, left_out)
+    elif part.kind == "text" and _is_plain(part, reading, left_out):
+        for number, piece in enumerate(_pieces(part, reading, left_out)):
+            yield f"{part.name}#{number + 1}" if number else part.name, piece, {}
+    elif part.kind == "text" and "!" in part.name and not (part.suffix in KNOWN or is_recognised(part, reading)):
+        left_out.add("files in an archive whose kind is not known", part.name)
     else:
         for record in scan_part(part, reading):
             place = f"{record.file or part.name}:{record.line}"
@@ -182,8 +197,45 @@ def _texts(
                 yield place, text, fields
 
 
+def _is_page(part: Part) -> bool:
+    """Whether a part whose suffix is of nothing else begins as HTML does."""
+    known = {*KNOWN, *PLAIN, *CODE}
+    return part.suffix not in known and re.match(rb"\s*<(?:!doctype\s+)?html\b", part.head, re.I) is not None
+
+
 def _is_source(part: Part) -> bool:
-    return part.suffix in (*CODE, ".xml") and not part.head.lstrip().startswith((b"{", b"["))
+    """Whether a part is code or XML, the latter also by its first bytes where the suffix is of nothing else."""
+    begins = part.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if part.suffix in (*CODE, ".xml"):
+        return not begins.startswith((b"{", b"["))
+    known = {*KNOWN, *PLAIN, *PAGES}
+    return part.suffix not in known and XML.match(begins) is not None and not _DOC_HEAD.match(begins)
+
+
+def _is_plain(part: Part, reading: Reading, left_out: LeftOut) -> bool:
+    """Whether a part is text as it stands: by its suffix, unless it holds JSON lines; where the suffix says nothing, a
+    file that shows no form of records, and in an archive LaTeX alone, as arXiv's are named."""
+    if _DOC_HEAD.match(part.head):
+        return True
+    if part.suffix in PLAIN:
+        if not _holds_json(part):
+            return True
+        left_out.changed["files of text that hold JSON lines, read as those"] += 1
+        return False
+    latex = LATEX.search(part.head) is not None
+    if part.suffix in KNOWN or ("!" in part.name and not latex) or is_recognised(part, reading):
+        return False
+    left_out.changed[f"files of {'LaTeX by their content' if latex else 'no known kind'}, read as text"] += 1
+    return True
+
+
+def _holds_json(part: Part) -> bool:
+    """Whether the first two lines are JSON objects."""
+    lines = [line for line in part.head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 3)[:3] if line.strip()][:2]
+    try:
+        return len(lines) == 2 and all(isinstance(json.loads(line), dict) for line in lines)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _source(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -271,7 +323,11 @@ def _own_text(data: bytes, encoding: str, name: str, left_out: LeftOut) -> str:
 def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
     held: list[str] = []
     size = pieces = marks = 0
-    for line in dumps.split(_readable(part, reading, left_out)):
+    lines = _readable(part, reading, left_out)
+    if part.suffix in dumps.SUBTITLES:
+        lines = dumps.spoken(lines)
+        left_out.changed["files of subtitles, their words taken without numbers and times"] += 1
+    for line in dumps.split(lines):
         long = line is not None and size >= PIECE and (not line.strip() or size >= 2 * PIECE)
         if long or line is None:
             if any(map(str.strip, held)):

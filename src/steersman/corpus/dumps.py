@@ -15,11 +15,13 @@ from typing import IO
 from steersman.data.containers import Part
 
 CRAWL = b"WARC/"
+SUBTITLES = (".srt", ".vtt")
 LONGEST = 64 << 20
 """Bytes of a crawl's record beyond which it is left out."""
 END = "<|endoftext|>"
 _TITLE = re.compile(r" ?= [^=\n]*[^=\s][^=\n]* = ?\n?")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+_TIME = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s*-->")
 _DOC = re.compile(r"<doc id=[^\n]*>\s*")
 
 
@@ -43,6 +45,21 @@ def split(lines: Iterable[str]) -> Iterator[str | None]:
             yield line
         else:
             yield line
+
+
+def spoken(lines: Iterable[str]) -> Iterator[str]:
+    """The words of subtitles: without numbers, times, and what stands above the first time of a file."""
+    held: str | None = None
+    begun = False
+    for line in lines:
+        if _TIME.match(line):
+            held, begun = None, True  # a number before it
+            continue
+        if held is not None:
+            yield held
+        held = line if begun else None
+    if held is not None:
+        yield held
 
 
 def is_crawl(part: Part) -> bool:

@@ -54,6 +54,11 @@ class Corpus:
         """(source, split) -> documents as tokens."""
         return tokenizing.open_shards(tokenizing.shards_folder(self.path, tokenizer))
 
+    def unknown(self, tokenizer: str) -> int:
+        """Tokens that stand for characters which the tokenizer does not have."""
+        shards = read_object(tokenizing.shards_folder(self.path, tokenizer) / tokenizing.FILE, "a list of shards")
+        return sum(shards.get("unknown", {}).values())
+
     def texts(self, source: str, split: str) -> Iterator[str]:
         return texts.read_texts(self.path, source, split)
 

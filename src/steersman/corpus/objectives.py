@@ -50,11 +50,14 @@ def spans_of(length: int, share: float, mean: float, draw: np.random.Generator) 
 
 
 def fill_spans(tokens: Sequence[int], sentinels: Sequence[int], end: int, draw: np.random.Generator) -> Asked:
-    """Span corruption (T5): the source has a numbered sentinel for each span, the target each sentinel and its span."""
+    """Span corruption (T5): the source has a numbered sentinel for each span, the target each sentinel and its span.
+
+    Where a row would have more spans than there are sentinels, they are longer, so that all of it is corrupted."""
     source: list[int] = []
     target: list[int] = []
     at = 0
-    for sentinel, (start, stop) in zip(sentinels, spans_of(len(tokens), SHARE, SPAN, draw), strict=False):
+    mean = max(SPAN, SHARE * len(tokens) / len(sentinels))
+    for sentinel, (start, stop) in zip(sentinels, spans_of(len(tokens), SHARE, mean, draw), strict=False):
         source += [*tokens[at:start], sentinel]
         target += [sentinel, *tokens[start:stop]]
         at = stop

@@ -95,6 +95,10 @@ class Documents:
         start, end = self._starts[shard][place : place + 2]
         return self._tokens[shard][start:end]
 
+    def count(self, token: int) -> int:
+        """How often a token is there."""
+        return sum(int(np.count_nonzero(tokens == token)) for tokens in self._tokens)
+
     def __iter__(self) -> Iterator[Tokens]:
         return (self[i] for i in range(len(self)))
 

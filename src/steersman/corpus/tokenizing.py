@@ -13,6 +13,7 @@ from steersman.artifact.files import hash_json, read_object, write_json
 from steersman.corpus.shards import SHARD, Documents, Shard, Writer, dtype_of
 from steersman.corpus.texts import SPLITS, read_texts
 from steersman.data.near import texts_in_batches
+from steersman.text.unknown import unknown_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,6 +56,9 @@ class Work:
 
 
 def shards_folder(folder: Path, name: str) -> Path:
+    """ValueError for a name that would be a place outside of the corpus."""
+    if not name or Path(name).name != name:
+        raise ValueError(f"shards: expected a tokenizer's name, got {name!r}")
     return folder / "shards" / name
 
 
@@ -91,9 +95,16 @@ def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, A
         "vocabulary": vocabulary,
         "shards": {key: [s.to_json() for s in shards] for key, shards in done.items()},
     }
+    if (token := unknown_id(work.tokenizer)) is not None:
+        found["unknown"] = {key: _count(into, key, found["dtype"], shards, token) for key, shards in done.items()}
     write_json(into / FILE, found)
     (into / STATE).unlink(missing_ok=True)
     return found
+
+
+def _count(into: Path, key: str, dtype: str, shards: list[Shard], token: int) -> int:
+    source, _, split = key.rpartition("/")
+    return Documents(into / source, split, dtype, shards).count(token)
 
 
 def _state(into: Path, identity: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Dialogues in plain text of forms that need no options: turns between marks or tabs, subtitles of calls."""
+"""Dialogues in plain text that need no options: turns between marks or tabs, ChatYuan's form, subtitles of calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from steersman.data.speakers import speakers_of
 
 BETWEEN = re.compile(r"\s*(?:__eou__|__eot__|<eou>|<eot>|\[eou\]|<sep>|\[SEP\])\s*", re.I)
 """Pattern of what parts turns that stand on one line, as public sets write it."""
+ASKED, ANSWERED = re.compile(r"\s*用户\s?[:：]"), re.compile(r"(?:^|\\n)\s*小元\s?[:：]")
+"""Patterns of the beginnings of turns as ChatYuan's texts have them, with newlines or with \\n between turns."""
 MOST = 0.8
 """Share of lines that must have a form for the file to have it."""
 CUE = re.compile(r"\s*(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2})[.,]\d{1,3}\s+-->\s.*")
@@ -30,6 +32,8 @@ def scan_of(head: Sequence[Line]) -> Callable[[Part, Reading], Iterator[Record]]
         return scan_subtitles
     if sum(BETWEEN.search(text) is not None for text in texts) >= MOST * len(texts):
         return _scan_marked
+    if ASKED.match(texts[0]) and any(map(ANSWERED.search, texts)):
+        return _scan_chatyuan
     cells = [text.split("\t") for text in texts]
     labelled = all(len(row) > 2 and row[0].strip() in ("0", "1") for row in cells)
     return _scan_tabbed if labelled and len(cells) > 1 else None
@@ -37,6 +41,53 @@ def scan_of(head: Sequence[Line]) -> Callable[[Part, Reading], Iterator[Record]]
 
 def _scan_marked(part: Part, reading: Reading) -> Iterator[Record]:
     yield from _lines(part, reading, lambda text: {"messages": list(filter(None, BETWEEN.split(text.strip())))})
+
+
+def _scan_chatyuan(part: Part, reading: Reading) -> Iterator[Record]:
+    """A dialogue a line, its newlines written \\n; or dialogues with empty lines between: two where there are any, so
+    that one may stand between turns."""
+    first = next(line for line in lines_of(part, reading) if line.text.strip("\ufeff \t\r\n"))
+    if ANSWERED.search(first.text):
+        yield from _lines(part, reading, lambda text: {"text": text})
+        return
+    most = max(gap for _, _, gap in _paragraphs(part, reading))
+    wide = most > 1
+    ends = (
+        "all is one dialogue, as no line is empty",
+        "a dialogue ends at an empty line",
+        "a dialogue ends at two empty lines",
+    )
+    reading.tell(f"note: {part.name}: {ends[min(most, 2)]}")
+    held: list[str] = []
+    start = 0
+    for number, text, gap in _paragraphs(part, reading):
+        if held and gap > wide and ASKED.match(text):
+            yield Record(start, {"text": "\n\n".join(held)}, held[0][:SHOWN])
+            held = []
+        start = start if held else number
+        held.append(text)
+    yield Record(start, {"text": "\n\n".join(held)}, held[0][:SHOWN])
+
+
+def _paragraphs(part: Part, reading: Reading) -> Iterator[tuple[int, str, int]]:
+    """(first line, text, empty lines before it) of each. ValueError where a line cannot be read."""
+    held: list[str] = []
+    start = gap = before = 0
+    for line in lines_of(part, reading):
+        if line.error:
+            raise ValueError(f"{part.name}:{line.number}: {line.error}")
+        text = line.text.strip("\ufeff\r\n")
+        if text.strip():
+            start = start if held else line.number
+            held.append(text)
+            continue
+        if held:
+            yield start, "\n".join(held), before
+            held, gap = [], 0
+        gap += start > 0  # not at the beginning of the file
+        before = gap
+    if held:
+        yield start, "\n".join(held), before
 
 
 def _scan_tabbed(part: Part, reading: Reading) -> Iterator[Record]:

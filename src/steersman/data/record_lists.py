@@ -10,6 +10,7 @@ from steersman.data import formats
 from steersman.data.formats import exports, session_pages
 from steersman.data.formats.desk_messages import usual
 from steersman.data.formats.message_rows import pages, tells
+from steersman.data.formats.transcripts import cued
 from steersman.data.formats.turn_lists import as_dialogue
 from steersman.data.formats.turns import ROLES, TEXT_KEYS
 
@@ -56,10 +57,13 @@ def dialogues(values: list[Any]) -> list[Any]:
 def is_said(value: Any) -> bool:
     """Whether a list is one dialogue: turns, or texts that take turns."""
     texts = isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
-    return texts or is_turns(value)
+    return (texts and not all(map(cued, value))) or is_turns(value)
 
 
 def dialogue(value: Any) -> Any:
+    """A record of a list's item that is a dialogue: as turns, or as one text with its speakers; others unchanged."""
+    if isinstance(value, str):
+        return {"text": value} if cued(value) else value
     return {"messages": value} if is_said(value) else value
 
 

@@ -205,6 +205,13 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
     return scan_json
 
 
+def is_recognised(part: Part, reading: Reading) -> bool:
+    """Whether a text whose suffix says nothing shows a form of records: JSON, a table, mails."""
+    head = list(itertools.islice(lines_of(part, reading), PEEK))
+    first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
+    return bool(JSON_START.match(first)) or mail.looks_like(part) or tables.looks_like(head)
+
+
 def _speaks(head: Sequence[Line], reading: Reading) -> bool:
     """Whether some line begins with a speaker from --speakers."""
     speakers = speakers_of(reading.speakers)

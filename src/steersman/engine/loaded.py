@@ -68,7 +68,7 @@ def load(
             f"{serving.name}: its own generation settings ({settings}) are not applied: a request says how to sample, "
             "or serve.temperature"
         )
-    return engine_of(loaded.to(pick_device(device)), tokenizer, serving)
+    return engine_of(loaded.to(pick_device(device)), tokenizer, serving, shared=False)
 
 
 def _not_local(config: Any) -> str:
@@ -80,8 +80,9 @@ def _not_local(config: Any) -> str:
     return ""
 
 
-def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
-    """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`."""
+def engine_of(model: Any, tokenizer: Any, serving: Serving, shared: bool = True) -> Engine:
+    """An engine over a copy of a loaded model's weights; later changes arrive by `load_weights`. Not `shared`: nobody
+    else holds the model, and no copy is made where the engine can take it as it is."""
     backend, name = serving.backend, serving.name
     serving = dataclasses.replace(serving, ends=serving.ends | ends_of(model))
     if backend == "auto":
@@ -96,7 +97,7 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving) -> Engine:
     if backend == "reference":
         if parallel.size() > 1:
             raise ValueError(f"{name}: several processes generate with the local engine, which does not compute it")
-        own = copy.deepcopy(merged(model))
+        own = copy.deepcopy(merged(model)) if shared else merged(model)
         use_plain_attention(own)
         own = round_layers(own, serving.bits) if serving.bits else own
         return ReferenceEngine(

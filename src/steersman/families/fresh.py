@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from steersman.config.pretraining import ENCODER_DECODERS, ENCODERS
+from steersman.families.encoder_decoder import UNBOUNDED
 
 DEVIATION = 0.02
 """Of embeddings; steps of the optimizer soon decide on their length."""
@@ -72,9 +73,10 @@ def draw(model: Any, seed: int) -> None:
                 module.weight.normal_(0.0, module.in_features**-0.5, generator=generator)
 
 
-def _t5(sizes: Mapping[str, int], **more: Any) -> Any:
+def _t5(sizes: Mapping[str, int], context: int, **more: Any) -> Any:
     return AutoConfig.for_model(
         "t5",
+        n_positions=max(context, UNBOUNDED),  # what it has read is its context, which relative positions do not bound
         d_model=sizes["width"],
         d_kv=sizes["width"] // sizes["heads"],
         d_ff=sizes["intermediate"],
@@ -136,7 +138,7 @@ def other_config(kind: str, sizes: Mapping[str, int], context: int, tokenizer: A
     more = {name: getattr(tokenizer, name, None) for name in names} | {"vocab_size": sizes["vocabulary"]}
     if kind in ENCODER_DECODERS:
         more = {name: value for name, value in more.items() if name not in ("cls_token_id", "sep_token_id")}
-        return _t5(sizes, **more) if kind == "t5" else _bart(sizes, context, **more)
+        return _t5(sizes, context, **more) if kind == "t5" else _bart(sizes, context, **more)
     return _encoder(kind, sizes, context, **more)
 
 

@@ -207,8 +207,10 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
         recipe = replace(recipe, lr=recipe.lr / 10)
     elif wanted.base is not None and section.updates.weight_decay < 0:
         recipe = replace(recipe, weight_decay=recipe.weight_decay / 10)
-    have = tokens_of(wanted.corpus.documents(wanted.tokenizer), "train")
+    documents = wanted.corpus.documents(wanted.tokenizer)
+    have = tokens_of(documents, "train")
     shares = wanted.mixture.shares(have, recipe.tokens)
+    check_text({s: have[s] for s in shares}, tokens_of(documents, "validation"), section)
     mixed = (f"{s} {share:.1%} (read {share * recipe.tokens / have[s]:.2f} times)" for s, share in shares.items())
     count = parameters(section, wanted.base or sizes, tokenizer)
     lines = [*recipe.lines(sizes, section, count), f"text: {', '.join(mixed)}"]
@@ -218,6 +220,22 @@ def planned(section: PretrainConfig, wanted: Wanted, model: Any) -> Plan:
         lines.append(f"weight decay: {recipe.weight_decay:.3g}, a tenth of the law's, as {wanted.base} goes on")
     lines += [*longer, *cost(section, sizes, recipe, model, count)]
     return Plan(recipe, sizes, wanted.base or sizes, lines)
+
+
+def check_text(have: Mapping[str, int], held: Mapping[str, int], section: PretrainConfig) -> None:
+    """ValueError for what training would end with: a source of less than a row, or no text to evaluate on."""
+    for source, tokens in have.items():
+        if tokens < section.context:
+            raise ValueError(
+                f"source {source}: expected at least {section.context} tokens for one row, found {tokens}; build the "
+                "corpus of more text, take shorter rows, or leave it out: --weight NAME=0"
+            )
+    least = 1 if section.shape.kind in DECODERS else section.context
+    if max(held.get(source, 0) for source in have) < least:
+        raise ValueError(
+            f"no source has {least} tokens of held-out text, on which the model is evaluated; build the corpus with "
+            "more --validation"
+        )
 
 
 def lengthened(section: PretrainConfig, base: Path | None) -> list[str]:

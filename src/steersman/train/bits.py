@@ -1,7 +1,8 @@
 """Bits per byte: what a model needs to write down held-out text, whatever its tokenizer.
 
 The nats of all tokens of the texts (not of those that end them), over the bytes of the texts in UTF-8 and ln 2. A text
-longer than a row is read in pieces, each behind the last token of the one before.
+longer than a row is read in pieces, each behind the last token of the one before. All begin as shards let documents
+begin: with the tokenizer's beginning of text, where it has one (without it Gemma reads badly), else after an end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from steersman.compute.packing import Row, Tree, build_row, fill_rows, to_device
+from steersman.corpus.tokenizing import beginning
 from steersman.distributed import parallel
 from steersman.families.known import family_of
 from steersman.families.outputs import response_logprobs
@@ -47,16 +49,18 @@ def held_out(texts: Iterable[str], tokenizer: Any, tokens: int, context: int, pa
     trees: list[Tree] = []
     beginnings = []
     size = count = 0
-    end = tokenizer.eos_token_id
+    begin = beginning(tokenizer)
     for text in itertools.islice(texts, DOCUMENTS):
         text = text[: max(CHARACTERS, LONGEST_TOKEN * context)]
         ids = ids_of(tokenizer, text)
-        beginnings.append(tuple(ids[:16]))
+        beginnings.append((*begin, *ids[:16]))
         size += len(text.encode())
         count += len(ids)
-        for start in range(0, len(ids), context - 1):
-            piece = (ids[start - 1] if start else end, *ids[start : start + context - 1])
-            trees.append(Tree(piece, learn=(False, *[True] * (len(piece) - 1))))
+        step = context - 1 - len(begin)
+        for start in range(0, len(ids), step):
+            before = (*begin, ids[start - 1]) if start else begin or (tokenizer.eos_token_id,)
+            read = ids[start : start + step]
+            trees.append(Tree((*before, *read), learn=(*[False] * len(before), *[True] * len(read))))
         if count >= tokens:
             break
     groups = fill_rows([tree.size for tree in trees], pass_tokens)

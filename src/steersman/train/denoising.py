@@ -19,6 +19,7 @@ from steersman.config import PretrainConfig
 from steersman.config.pretraining import DECODERS, ENCODERS
 from steersman.corpus import objectives
 from steersman.corpus.mixed_rows import Reading
+from steersman.corpus.tokenizing import ends_of
 from steersman.distributed import parallel
 from steersman.families.outputs import response_logprobs
 from steersman.progress import activity, note
@@ -82,11 +83,12 @@ class Asking:
         """Keep `eval_tokens` of held-out text as rows, of each source by its share. ValueError where there is not one
         row."""
         rows, length = [], self.config.context
+        ends = ends_of(self.tokenizer)
         for source, share in shares.items():
             wanted = max(1, round(self.config.eval_tokens * share / length)) * length
             ids: list[int] = []
             for text in texts[source]:
-                ids += [*ids_of(self.tokenizer, text), self.tokenizer.eos_token_id]
+                ids += [*ends.before, *ids_of(self.tokenizer, text), *ends.after]
                 if len(ids) >= wanted:
                     break
             if len(ids) < length:

@@ -25,6 +25,7 @@ from steersman.families import encoder as family
 from steersman.families.known import family_of
 from steersman.progress import activity, note
 from steersman.text.marked import Marks
+from steersman.text.unknown import unknown_said
 from steersman.train.cautions import cautions
 from steersman.train.head_start import fit_head
 from steersman.train.label_measures import Measured, lead
@@ -42,6 +43,8 @@ from steersman.weights.sentence_files import behind, pooling_of, save_pooling
 Task = LabelTask | SpanTask | VectorTask
 FEW = 20
 """Examples of a label below which a caution is given."""
+LOOKED = 1000
+"""Examples that are looked at for characters that the tokenizer does not have."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,9 @@ def run(
     with activity("reading the examples as tokens"):
         items, held = task.items(parts.train, paired), task.items(parts.held, paired)
     task.weigh(items)
+    texts = [text for e in parts.train[:LOOKED] for text in (e.text, e.second) if text]
+    if lacking := unknown_said(tokenizer, tokenizer(texts, add_special_tokens=False, verbose=False).input_ids):
+        parts.said.append(f"of the first {min(LOOKED, len(parts.train))} examples {lacking}")
     tell(examples, parts, task)
     batches = plan_batches([1] * len(items), config.rows.batch_examples, config.epochs, f"{seed}/encoder")
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]

@@ -22,6 +22,7 @@ from steersman.progress import activity, note, picture
 from steersman.text.length import without_middle
 from steersman.text.lesson import examine, shown
 from steersman.text.template import DAY, Rendered, Template
+from steersman.text.unknown import unknown_said
 from steersman.train.cautions import cautions
 from steersman.train.order import evenly_spaced, plan_batches, shuffled
 from steersman.train.session import Origin, Steps, opened, trainable
@@ -159,6 +160,9 @@ def prepare(
     validation = [validation[i] for i in looked]
     held, _ = to_trees(template, validation, config.rows.row_tokens, "keep_end") if validation else ([], 0)
     notes = [f"{text} ({n} times)" for text, n in said.items()]
+    if lacking := unknown_said(template.tokenizer, (tree.trunk for tree in trees)):
+        note(f"sft: caution: {lacking}")
+        notes.append(lacking)
     if len(looked) < count:
         notes.append(f"held-out loss of {len(looked)} of {count} dialogues (sft.eval_dialogues)")
     return Lessons(trees, batches, held, skipped, notes)

@@ -34,8 +34,8 @@ from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template, take_beside
 from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
-from steersman.types import Conversation, Message
 from steersman.weights import checks, pieces
+from steersman.weights.ends import agree_on_ends
 from steersman.weights.gguf import completed, cut_words, parsed_once
 from steersman.weights.resolve import TOKENIZERS
 
@@ -344,22 +344,6 @@ def save_model(model: Model, tokenizer: Any, folder: Path, state: dict[str, torc
     for weights in folder.glob("*.safetensors"):
         weights.chmod(0o666 & ~umask())  # files are created readable for their owner only
     model.config.use_cache = use_cache
-
-
-def agree_on_ends(model: Model, tokenizer: Any) -> None:
-    """Config, generation config and tokenizer name the tokens that end a turn, so that other software stops there."""
-    template = Template(tokenizer)
-    ends: int | list[int] = template.end_of_turn
-    if template.ends != {ends}:
-        ends = [template.end_of_turn, *sorted(template.ends - {template.end_of_turn})]
-    model.config.eos_token_id = ends
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config.eos_token_id = ends
-    before, probe = tokenizer.eos_token, Conversation("probe", (Message("user", "?"), Message("assistant", "!")))
-    rows = template.examples(probe)
-    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(template.end_of_turn)
-    if Template(tokenizer).examples(probe) != rows:  # the template also writes the old end token elsewhere
-        tokenizer.eos_token = before
 
 
 @parsed_once()

@@ -12,7 +12,15 @@ from steersman.data.formats.field_names import BODIES, SUBJECTS
 from steersman.data.formats.fields import Fields, empty, parsed_json, plain, shown, trimmed, turns_in
 from steersman.data.formats.markup import WRITTEN, plain_text
 from steersman.data.formats.settling import settled
-from steersman.data.formats.transcripts import glaive_system, glaive_turns, moss_turns, text_turns
+from steersman.data.formats.transcripts import (
+    ESCAPED,
+    cued,
+    glaive_system,
+    glaive_turns,
+    moss_turns,
+    text_turns,
+    with_newlines,
+)
 from steersman.data.formats.turns import speaks, split_thoughts, turns_of
 from steersman.parts import Text
 from steersman.types import Conversation, Json, Message
@@ -290,6 +298,10 @@ def from_answered(fields: Fields) -> Conversation:
     """A question (with input, context, history, system) and its answer, by any of their names."""
     turns, key = prompt_of(fields)
     turns = take_answer(fields, turns)
+    asked = fields.record[key]
+    if isinstance(asked, str) and ESCAPED.search(asked) and cued(asked) and "\\" in turns[-1].text:
+        turns[-1] = turns[-1].mapped(with_newlines)
+        fields.note("answers to transcripts in which newlines are written \\n: theirs too")
     if plain(fields.taken.get("question", "")) in (*SUBJECTS, *BODIES) and any(WRITTEN.search(m.text) for m in turns):
         turns = [m.mapped(plain_text) for m in turns]
         fields.note("tickets whose HTML was turned into text")

@@ -26,11 +26,18 @@ CUES: tuple[tuple[str, str, str], ...] = (
 )
 """Patterns of the beginnings of turns in transcripts: text before the names, and the names."""
 
+ESCAPED = re.compile(r"\\n(?:用户|小元|助手|客服)\s?[:：]")
+"""Pattern of a transcript with newlines written \\n, as ChatYuan's are."""
 BEGINS = re.compile(rf"\s*(?:{'|'.join(sorted({re.escape(user) for _, user, _ in CUES}))})\s?[:：]")
 
 GLAIVE = re.compile(r"(?:^|\n)\s*(USER|ASSISTANT|FUNCTION RESPONSE|A):")
 MARKS = re.compile(r"^\s*<\|[^|]*\|>:?\s*|\s*<(?:eo[a-z]|eoh|eom)>\s*$")
 """Pattern of MOSS's turns: '<|Human|>: ...<eoh>'."""
+
+
+def with_newlines(text: str) -> str:
+    """A text in which newlines and tabs are written \\n and \\t."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def cued(text: str) -> list[Message] | None:
@@ -49,8 +56,8 @@ def cued(text: str) -> list[Message] | None:
             pieces = re.split(rf"(?:^|\s)({re.escape(user)}|{re.escape(assistant)})\s?[:：]", text)  # on one line
         if assistant not in pieces[1::2]:
             continue
-        if user == "用户" and re.search(rf"\\n(?:{user}|{assistant})\s?[:：]", text):  # ChatYuan writes newlines so
-            pieces = [piece.replace("\\n", "\n").replace("\\t", "\t") for piece in pieces]
+        if user == "用户" and ESCAPED.search(text):
+            pieces = list(map(with_newlines, pieces))
         roles: dict[str, Role] = {user: "user", assistant: "assistant"}
         said = zip(pieces[1::2], pieces[2::2], strict=True)
         turns = [Message(roles[who], trimmed(_unmarked(words) if user == "[Human]" else words)) for who, words in said]

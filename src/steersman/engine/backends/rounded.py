@@ -7,11 +7,16 @@ saves memory, not time. Embeddings and heads stay as they are: they are most of 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from steersman.families.known import family_of
+from steersman.weights.checks import stored_tensors
+from steersman.weights.folders import read_config, text_config
 
 GROUP = 32
 """Columns that share a scale in 4 bits."""
@@ -79,3 +84,16 @@ def round_layers(model: Any, bits: int) -> Any:
             if type(layer) is nn.Linear and layer is not head:
                 setattr(parent, name, Rounded(layer, bits))
     return model
+
+
+def bytes_of(folder: Path, dtype: torch.dtype, bits: int = 0) -> int:
+    """Of a folder's weights as they are served; nothing is loaded. ValueError where they cannot be rounded."""
+    config = text_config(read_config(folder))
+    with torch.device("meta"):
+        model = family_of(config).causal_class(config)(config).to(dtype)
+        model = round_layers(model, bits) if bits else model
+    head, table = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    apart = head is table and "lm_head.weight" in stored_tensors(folder)  # which transformers 5 calls tied
+    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}.values()
+    total: int = sum(tensor.nbytes for tensor in held) + (head.nbytes if apart else 0)
+    return total
