@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from steersman.cli.framework import build
-from steersman.config import Config
+from steersman.config import Config, of_stage
 from steersman.config_file import load
 from steersman.elsewhere.adopt import adopt, applied
 
@@ -175,11 +175,7 @@ def test_variables_of_a_script(tmp_path: Path) -> None:
             "OpenRLHF",
         ),
         ("ppo.sh", "deepspeed main.py --actor_model_name_or_path a --actor_zero_stage 3 --bf16\n", "DeepSpeed-Chat"),
-        (
-            "grpo.yaml",
-            "model_name_or_path: m\nnum_generations: 7\n",
-            r"of grpo are not read, whose stage is here: set .grpo",
-        ),
+        ("grpo.yaml", "stage: grpo\nfinetuning_type: lora\nlearning_rate: 1e-6\n", "LLaMA-Factory has no grpo"),
         ("ppo.sh", "python3 -m verl.trainer.main_ppo algorithm.kl_ctrl.kl_coef=0.001 --x 1\n", "one of verl"),
         ("sft_qlora.yml", "base_model: a/b\nmicro_batch_size: 1\nlearning_rate: 2e-4\n", "one of Axolotl"),
         ("sft.yaml", "model:\n  _component_: torchtune.models.llama3\nepochs: 1\n", "one of torchtune"),
@@ -189,6 +185,37 @@ def test_variables_of_a_script(tmp_path: Path) -> None:
 def test_what_is_no_such_file_says_so(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         applied(Config(), adopt(written(tmp_path, name, text)))
+
+
+def test_groups_of_answers_have_sections_of_their_own_beside_ppos(tmp_path: Path) -> None:
+    """A file not called so was read as one of DPO (max_prompt_length), one called so was refused."""
+    text = (
+        "model_name_or_path: m\nlearning_rate: 2.0e-6\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 8\n"
+        "num_generations: 8\nnum_iterations: 2\nbeta: 0.04\nepsilon: 0.1\nepsilon_high: 0.28\nmax_prompt_length: 512\n"
+        "max_completion_length: 200\nmax_steps: 50\nloss_type: dr_grpo\nreward_funcs: [accuracy]\n"
+    )
+    found = adopt(written(tmp_path, "config.yaml", text))
+    assert (found.program, found.stage) == ("TRL", "grpo")
+    made = dict(found.settings)
+    assert {name: made[name] for name in made if name.startswith("grpo")} == {
+        "grpo.rollouts.prompts_per_iteration": 4,  # 32 answers a step, 8 of a prompt
+        "grpo.rollouts.answers_per_prompt": 8,
+        "grpo.kl.coef": 0.04,
+        "grpo.kl.paid_in": "loss",
+    }
+    expected = {"lr": 2e-6, "clip_range": 0.1, "epochs": 2, "max_tokens": 200, "iterations": 50, "target": 0.0}
+    assert {k: made[n] for k in expected for n in made if n.startswith("ppo.") and n.endswith(f".{k}")} == expected
+    assert "ppo.optimizer.critic_lr" not in made
+    lost = {told.key for told in found.lines if told.line and not told.settings and not told.same}
+    assert lost == {"epsilon_high", "max_prompt_length", "loss_type", "reward_funcs"}
+    config = applied(Config(), found)
+    assert of_stage(config, "grpo").rollouts.answers_per_prompt == 8
+    rloo = adopt(
+        written(tmp_path, "run.yaml", "model_name_or_path: m\nrloo_k: 4\nkl_coef: 0.03\nlearning_rate: 1e-6\n")
+    )
+    assert rloo.stage == "rloo"
+    assert rloo.settings["rloo.rollouts.answers_per_prompt"] == 4
+    assert (rloo.settings["rloo.kl.coef"], rloo.settings["rloo.kl.paid_in"]) == (0.03, "reward")
 
 
 def test_init_takes_several_files_and_says_what_became_of_each_line(tmp_path: Path) -> None:

@@ -140,6 +140,14 @@ def test_what_is_not_followed_is_refused_by_name(engine: Any, schema: dict[str, 
         engine.generate([PROMPT], SamplingParams(json_schema=schema))
 
 
+def test_an_id_that_is_a_title_in_words_is_none(engine: Any) -> None:
+    title = {"$id": "Output Format", "$schema": "http://json-schema.org/draft-07/schema#", "type": "boolean"}
+    assert engine._grammars.of(SamplingParams(json_schema=title)) is not None
+    by_id = {"$id": "http://x.org/a", "$ref": "http://x.org/a#/$defs/b", "$defs": {"b": {"enum": [7]}}}
+    state = engine._grammars.of(SamplingParams(json_schema=by_id))
+    assert [engine.token_bytes(int(i)) for i in state.allowed(350, engine.decoder.device).nonzero()] == [b"7"]
+
+
 def test_names_of_properties_and_data_are_no_keywords(engine: Any) -> None:
     schema = {
         "type": "object",

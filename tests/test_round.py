@@ -262,6 +262,9 @@ def test_a_round_needs_a_model_to_start_from_and_prompts_to_judge_by(root: Path)
     for path in (root / "data").glob("tests.*"):
         path.unlink()
     assert "no test prompts" in verb(root, "round", "--from", "base", code=2)["error"]
+    exam = [conversation("Where is it?", "On its way.", id="e")]
+    write_dataset(root / "data", "exam", "demonstrations", "test", exam, "t", {})
+    assert "exam.jsonl --kind prompts --split test" in verb(root, "round", "--from", "base", code=2)["error"]
     (root / "current.json").unlink()
     assert "no promoted model" in verb(root, "round", code=2)["error"]
     assert Workspace.open(root).rounds() == [1]

@@ -311,6 +311,16 @@ class Verbs(typer.core.TyperGroup):
         self.as_json = "--json" in (sys.argv[1:] if args is None else args)
         return super().main(args, *more, **options)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except USAGE as error:
+            groups = ((name, getattr(verb, "commands", {})) for name, verb in self.commands.items())
+            if inside := [f"{name} {args[0]}" for name, verbs in groups if args[0] in verbs]:
+                said = " or ".join(f"'{verb}'" for verb in inside)
+                raise type(error)(f"No such command '{args[0]}'. Did you mean {said}?", ctx) from None
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

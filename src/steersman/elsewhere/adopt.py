@@ -16,9 +16,11 @@ from steersman.config_file import below, from_dict, toml_text
 from steersman.elsewhere import argument_files, counterparts
 from steersman.elsewhere.argument_files import Given
 from steersman.elsewhere.counterparts import FACTORY, LOSS, TOKENS, TRL, Taken
-from steersman.elsewhere.reinforcing import ppo
+from steersman.elsewhere.reinforcing import group, ppo
 
-STAGES = ("sft", "reward", "dpo", "kto", "ppo")
+STAGES = ("sft", "reward", "dpo", "kto", "ppo", "grpo", "rloo")
+GROUPED = ("grpo", "rloo")
+"""Stages that run as [ppo] says but for their own section; TRL has them."""
 NAMED_SO = {"rm": "reward", "reward_modeling": "reward", "rlhf": "ppo", **{name: name for name in STAGES}}
 BOARD = {
     "supervised fine-tuning": "sft",
@@ -28,6 +30,8 @@ BOARD = {
 """Names of stages in files that LLaMA-Factory's page saved."""
 OF_FACTORY = ("pref_beta", "cutoff_len", "finetuning_type", "dataset_dir", "lora_rank", "stage", "template", "top.lang")
 HINTS = {
+    "grpo": ("num_generations", "reward_funcs", "scale_rewards", "epsilon_high", "steps_per_generation"),
+    "rloo": ("rloo_k",),
     "ppo": ("total_episodes", "num_ppo_epochs", "kl_coef", "cliprange", "ppo_epochs", "response_length"),
     "kto": ("desirable_weight", "undesirable_weight", "kto_chosen_weight"),
     "reward": ("center_rewards_coefficient",),
@@ -127,9 +131,7 @@ class Adopted:
         return about | {"settings": dict(self.settings), "lines": lines}
 
 
-OTHERS = re.compile(r"(?<![a-z])(?:orpo|grpo|rloo|simpo|cpo|bco|gkd|xpo|nash|online_dpo|prm)(?![a-z])")
-UNREAD = ("grpo", "rloo")
-"""Stages of ours whose files are not read."""
+OTHERS = re.compile(r"(?<![a-z])(?:orpo|simpo|cpo|bco|gkd|xpo|nash|online_dpo|prm)(?![a-z])")
 SO = "so here"
 AGAIN = "given again later: the last one counts, there as here"
 SO_HERE = ("", SO, "none here either", "as adapters", "rows are packed here in any case", LOSS)
@@ -144,7 +146,10 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
     given = argument_files.read(path)
     entries = {_bare(e.key): e for e in given.entries if not _unset(e.value)}
     program, found = _what(given, {_bare(e.key): e.value for e in given.entries}, stage)
-    t = Taken(program, found, entries, devices or given.devices or 1, tokens)
+    if found in GROUPED and program == FACTORY:
+        raise ValueError(f"{path}: LLaMA-Factory has no {found}; expected a file of TRL")
+    method = found if found in GROUPED else ""
+    t = Taken(program, "ppo" if method else found, entries, devices or given.devices or 1, tokens, method)
     counterparts.model(t)
     counterparts.schedule(t)
     prompts = counterparts.batch(t)
@@ -154,6 +159,8 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
     counterparts.preference(t)
     if found == "ppo":
         ppo(t, prompts)
+    elif method:
+        group(t, prompts)
     if "model.quantize" in t.settings and not t.settings.get(f"{found}.adapters.lora_rank"):
         del t.settings["model.quantize"]
         for name in ("quantization_bit", "load_in_4bit", "load_in_8bit"):
@@ -224,22 +231,19 @@ def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str
 def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
     """The stage of a file that does not name it: by its command, its settings, its name."""
     for word in given.words:
-        if match := re.search(r"(?:^|[/_])(sft|dpo|kto|ppo|reward|rm)(?:[_.]\w*)*$", word.lower()):
+        if match := re.search(r"(?:^|[/_])(sft|dpo|kto|ppo|grpo|rloo|reward|rm)(?:[_.]\w*)*$", word.lower()):
             return NAMED_SO[match[1]]
     name = f"{given.path.parent.name}/{given.path.stem}".lower()
     if match := OTHERS.search(name):
-        what = (
-            f"those of {match[0]} are not read, whose stage is here: set [{match[0]}] in steersman.toml"
-            if match[0] in UNREAD
-            else f"{match[0]} is no stage here"
-        )
-        raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {what}")
+        raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; {match[0]} is no stage here")
+    if match := re.search(r"(?<![a-z])(grpo|rloo)(?![a-z])", name):
+        return match[1]
     known = [stage for stage, names in HINTS.items() if any(name in values for name in names)]
     if not known and PAIRED & {str(loss) for loss in _list(values.get("loss_type"))}:
         known = ["dpo"]
     if known:
         return known[0]
-    if match := re.search(r"(?<![a-z])(sft|dpo|kto|ppo|reward|rm)(?![a-z])", name):
+    if match := re.search(r"(?<![a-z])(sft|dpo|kto|ppo|grpo|rloo|reward|rm)(?![a-z])", name):
         return NAMED_SO[match[1]]
     if factory:
         return "sft"

@@ -18,7 +18,7 @@ USUAL: dict[str, dict[str, Any]] = {
     TRL: {"lr": 2e-5, "epochs": 3, "batch": 8, "length": 1024, "rank": 16, "schedule": "linear"},
 }
 """What each takes where the file says nothing."""
-TRL_RATES = {"sft": 2e-5, "reward": 1e-4, "dpo": 1e-6, "kto": 1e-6, "ppo": 3e-6}
+TRL_RATES = {"sft": 2e-5, "reward": 1e-4, "dpo": 1e-6, "kto": 1e-6, "ppo": 3e-6, "grpo": 1e-6, "rloo": 1e-6}
 LOSS, LOST, NO_METHOD = "the loss of this stage", "no such loss here", "no such method here"
 TOKENS = 256
 """Tokens of a dialogue that are assumed where nobody says: a step is measured in dialogues there, in tokens here."""
@@ -33,6 +33,8 @@ class Taken:
     entries: dict[str, Entry]
     devices: int
     tokens: int
+    method: str = ""
+    """grpo or rloo, whose stage runs as [ppo] says but for what their own section says."""
     settings: dict[str, Any] = field(default_factory=dict)
     said: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     """Key of an entry -> the settings made of it, and how."""
@@ -138,10 +140,11 @@ def _template(t: Taken, entry: Entry) -> None:
 def schedule(t: Taken) -> None:
     """Learning rate, its warm-up and its fall; epochs, decay and the clip of the gradient."""
     at = f"{t.stage}.optimizer"
-    usual = TRL_RATES[t.stage] if t.program == TRL else USUAL[FACTORY]["lr"]
+    usual = TRL_RATES[t.method or t.stage] if t.program == TRL else USUAL[FACTORY]["lr"]
     rate = t.number("learning_rate", "lr", otherwise=usual) or usual
-    rates = {f"{at}.lr": rate} | ({f"{at}.critic_lr": rate} if t.stage == "ppo" else {})
-    how = "of policy and critic alike" if t.stage == "ppo" else ""
+    critic = t.stage == "ppo" and not t.method
+    rates = {f"{at}.lr": rate} | ({f"{at}.critic_lr": rate} if critic else {})
+    how = "of policy and critic alike" if critic else ""
     if entry := t.find("learning_rate", "lr"):
         t.tell(entry, rates, how)
     else:

@@ -1,4 +1,4 @@
-"""Settings of PPO of TRL and LLaMA-Factory -> those of [ppo]."""
+"""Settings of PPO, GRPO and RLOO of TRL and of PPO of LLaMA-Factory -> those of [ppo], [grpo] and [rloo]."""
 
 from __future__ import annotations
 
@@ -50,6 +50,83 @@ def ppo(t: Taken, prompts: int) -> None:
     _scores(t)
     _rates(t, iterations)
     t.assume("the rest of PPO", {name: value for name, value in USUAL.items() if name not in t.settings}, "")
+
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "grpo": {"answers": 8, "beta": 0.0, "paid_in": "loss", "loss_type": "dapo"},
+    "rloo": {"answers": 2, "beta": 0.05, "paid_in": "reward", "loss_type": ""},
+}
+"""What TRL's GRPO and RLOO take where the file says nothing; `paid_in`: where they pay the KL."""
+SAME_LOSS = ("grpo", "bnpo", "dapo")
+"""Losses of TRL's GRPO that differ in how answers of different lengths are averaged alone."""
+
+
+def group(t: Taken, count: int) -> None:
+    """GRPO or RLOO. `count`: answers a step there, of which every `num_generations` are of one prompt."""
+    usual, at = GROUPS[t.method], t.method
+    names = ("num_generations", "rloo_k")
+    each = max(2, int(t.number(*names, otherwise=usual["answers"]) or usual["answers"]))
+    steps = max(1, int(t.number("steps_per_generation", otherwise=0) or 0))
+    every = int(t.number("generation_batch_size", otherwise=0) or 0) or count
+    held = max(1, int(t.number("gradient_accumulation_steps", otherwise=1) or 1))
+    if t.find("steps_per_generation"):
+        every = every * steps // held
+    prompts = max(1, every // each)
+    sizes = {f"{at}.rollouts.prompts_per_iteration": prompts, f"{at}.rollouts.answers_per_prompt": each}
+    how = f"{every} answers an iteration / {each} of a prompt = {prompts} prompts"
+    entries: list[Entry | None] = [
+        e for n in (*SIZES, *MULTIPLES, *names, "steps_per_generation", "generation_batch_size") if (e := t.find(n))
+    ]
+    for entry in entries or [None]:
+        _or_assumed(t, entry, sizes, how)
+    parts = max(1, steps // held) if t.find("steps_per_generation") else 1
+    t.assume("optimizer steps an inner epoch", {"ppo.minibatches": parts}, "")
+    t.plain(("num_iterations", "num_ppo_epochs"), "ppo.epochs", convert=int)
+    t.plain(("epsilon", "cliprange"), "ppo.loss.clip_range")
+    t.plain(("temperature",), "ppo.rollouts.temperature")
+    t.plain(("max_completion_length", "response_length"), "ppo.rollouts.max_tokens", convert=int)
+    beta = t.number("beta", "kl_coef", otherwise=usual["beta"])
+    _or_assumed_as(
+        t,
+        t.find("beta", "kl_coef"),
+        "the price of the KL",
+        {f"{at}.kl.coef": beta, f"{at}.kl.paid_in": usual["paid_in"], "ppo.kl.target": 0.0},
+    )
+    _group_told(t)
+    _rates(t, _iterations(t, prompts))
+    rest = {
+        "ppo.epochs": 1,
+        "ppo.rollouts.temperature": 1.0,
+        "ppo.rollouts.max_tokens": 256,
+        "ppo.score.normalise": False,
+    }
+    rest |= {n: v for n, v in USUAL.items() if n.startswith("ppo.optimizer.")}
+    t.assume(f"the rest of {at.upper()}", {n: v for n, v in rest.items() if n not in t.settings}, "")
+
+
+def _group_told(t: Taken) -> None:
+    """What has no counterpart in GRPO and RLOO here, or is so anyway."""
+    for name in ("reward_funcs", "reward_weights", "reward_model_name_or_path"):
+        t.tell(t.find(name), {}, "the round's reward model is taken; functions of yours: ppo.score.rules")
+    if kind := t.find("loss_type"):
+        same = str(kind.value) in SAME_LOSS
+        t.tell(kind, {}, "every token counts alike here, over all answers of a step" if same else "no such loss here")
+    if scale := t.find("scale_rewards"):
+        whole = t.method == "grpo" and str(scale.value).lower() in ("true", "group")
+        t.tell(
+            scale, {}, "so here" if whole else "GRPO divides by the deviation of a prompt's answers here, RLOO does not"
+        )
+    if high := t.find("epsilon_high"):
+        t.tell(high, {}, "one range for both sides here")
+    for name in ("top_p", "top_k", "min_p", "repetition_penalty"):
+        t.tell(t.find(name), {}, "answers are sampled from the policy's whole distribution here")
+
+
+def _or_assumed_as(t: Taken, entry: Entry | None, what: str, settings: dict[str, Any]) -> None:
+    if entry:
+        t.tell(entry, settings, "")
+    else:
+        t.assume(what, settings, "")
 
 
 def _or_assumed(t: Taken, entry: Entry | None, settings: dict[str, Any], how: str) -> None:

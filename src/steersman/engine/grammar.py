@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -49,6 +50,7 @@ JSON_OPTIONS = {
 """llguidance's options, which override those in the schema."""
 NOT_FOLLOWED = {"contentEncoding", "contentMediaType", "contentSchema", "divisibleBy", "disallow", "extends"}
 """Restricting keywords that llguidance silently ignores; all other unsupported keywords it refuses itself."""
+_REFERENCE = re.compile(r"[\w!#$%&'()*+,./:;=?@\[\]~-]*", re.ASCII)
 _BY_NAME = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 _DATA = {"enum", "const", "default", "examples", "example"}
 
@@ -142,7 +144,7 @@ def _source(matcher: Any, params: SamplingParams) -> Any:
         if len(params.regex) > MOST_REGEX:
             raise ValueError(f"expected at most {MOST_REGEX} characters, got {len(params.regex)}")
         return matcher.grammar_from_regex(params.regex)
-    schema = json.dumps(params.json_schema)
+    schema = json.dumps(_referable(params.json_schema))
     if len(schema) > MOST_SCHEMA:
         raise ValueError(f"expected at most {MOST_SCHEMA} bytes of JSON, got {len(schema)}")
     multiples = 1
@@ -154,6 +156,14 @@ def _source(matcher: Any, params: SamplingParams) -> Any:
     if multiples > MOST_MULTIPLES:
         raise ValueError(f"'multipleOf': expected digits of a product of at most {MOST_MULTIPLES}, got {multiples}")
     return matcher.grammar_from_json_schema(schema, overrides=JSON_OPTIONS)
+
+
+def _referable(schema: Any) -> Any:
+    """The schema without an `$id` that is a title in words, as griptape's is: nothing can refer to what is no URI."""
+    id_ = schema.get("$id") if isinstance(schema, Mapping) else None
+    if not isinstance(id_, str) or _REFERENCE.fullmatch(id_):
+        return schema
+    return {key: value for key, value in schema.items() if key != "$id"}
 
 
 @functools.lru_cache(256)

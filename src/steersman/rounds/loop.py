@@ -135,6 +135,11 @@ def _begin(space: Workspace, from_base: bool, without: Collection[str]) -> Opene
 def _check(space: Workspace, ranked: Collection[Any]) -> None:
     """ValueError, before anything is computed, for what the end of the round would miss. `ranked`: prompts."""
     if not find(space, "prompts", "test"):
+        if answered := find(space, "demonstrations", "test"):
+            raise ValueError(
+                f"{space.data}: no test prompts; expected some for the gate, such as the questions of your test "
+                f"dialogues: steersman data import {answered[0]} --kind prompts --split test --name exam"
+            )
         raise ValueError(
             f"{space.data}: no test prompts; expected some for the gate: steersman data import --split test"
         )
