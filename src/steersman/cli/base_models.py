@@ -116,10 +116,13 @@ def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str
 
 
 def only_tokenizer(corpus: Any, start: Any) -> str:
-    """The tokenizer meant where none is named: the continued model's, or the one that the corpus has shards of."""
+    """The tokenizer meant where none is named: the continued model's, or the one that the corpus has shards of.
+
+    Shards for models that were gone on with do not count beside those of a tokenizer of the workspace."""
     if start is not None:
         return str(start)
     known = corpus.tokenizers()
+    known = [name for name in known if (corpus.path.parents[1] / "tokenizers" / name).is_dir()] or known
     if len(known) != 1:
         raise ValueError(f"--tokenizer: expected one of {', '.join(known) or 'tokenizer train, none is used here yet'}")
     return str(known[0])
