@@ -6,6 +6,7 @@ On 0da96d2, 7 of 71 such files ended in "this is a fault of steersman", `serve.t
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -155,7 +156,9 @@ def everywhere(root: Path, path: Path, verbs: tuple[tuple[str, ...], ...] = VERB
         "current.json",
     ],
 )
-def test_damaged_json_is_named_or_does_no_harm(name: str, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [2, pytest.param(len(VERBS), marks=pytest.mark.slow)])
+def test_damaged_json_is_named_or_does_no_harm(name: str, at_once: int, whole: Path, tmp_path: Path) -> None:
+    """`at_once`: verbs that each damage is shown to, in turns."""
     root = tmp_path / "w"
     shutil.copytree(whole, root, symlinks=True)
     path = root / name
@@ -165,9 +168,10 @@ def test_damaged_json_is_named_or_does_no_harm(name: str, whole: Path, tmp_path:
         read(root, name)
         if what.endswith(("is object", "is outside")):
             told(root, "status")
+    turns = itertools.cycle(VERBS)
     for text in JSON_TEXTS.values():
         path.write_text(text)
-        everywhere(root, path)
+        everywhere(root, path, tuple(itertools.islice(turns, at_once)))
     path.write_bytes(good)
     for _ in in_place_of_a_file(path):
         told(root, "status")

@@ -105,7 +105,7 @@ def test_rows_equal_texts_one_at_a_time(kind: str, folders: Any) -> None:
             torch.testing.assert_close(mine.grad, other.grad, atol=2e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@ALL
+@FEW
 def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: Path) -> None:
     """Scores behind the last token, values before each; saved, loaded again, and over a causal model's weights."""
     model = use_packed_rows(load_scalar(folders(kind), "float32", heads=2))
@@ -127,7 +127,7 @@ def test_heads_stand_on_the_decoders_states(kind: str, folders: Any, tmp_path: P
     assert torch.equal(branch_heads(over, row), branch_heads(model, row))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@ALL
 def test_a_head_of_its_own_is_said_as_published_configs_say_it(kind: str, folders: Any, tmp_path: Path) -> None:
     """Readers before transformers 5 tie, and scale by the width, unless tie_word_embeddings is false."""
     save_model(load_causal(folders(kind), "float32"), t.tokenizer(), tmp_path)

@@ -84,7 +84,11 @@ def plain_model(folder: Path, dtype: str) -> Any:
     return model
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+RARE = ("local-int8-torch", "reference-bfloat16")
+"""Backends that compute as two others do; by make test-slow."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(b, marks=pytest.mark.slow if b in RARE else ()) for b in BACKENDS])
 def made(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param.endswith("-torch"):

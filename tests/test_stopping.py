@@ -69,7 +69,7 @@ def stage(folder: Path, name: str, output: Path) -> list[str]:
     ("name", "signum"),
     [
         ("sft", signal.SIGINT),
-        ("reward", signal.SIGTERM),
+        pytest.param("reward", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("dpo", signal.SIGHUP, marks=pytest.mark.slow),
         pytest.param("kto", signal.SIGTERM, marks=pytest.mark.slow),
     ],

@@ -46,7 +46,9 @@ def asked(words: str, turns: int = 1) -> Conversation:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("when", ["'kaboom' in messages[-1].content", "messages | length > 8"])
+@pytest.mark.parametrize(
+    "when", ["'kaboom' in messages[-1].content", pytest.param("messages | length > 8", marks=pytest.mark.slow)]
+)
 def test_a_template_hostile_to_some_dialogues_ends_in_an_error(
     name: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

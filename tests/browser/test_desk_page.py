@@ -292,7 +292,8 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     ended = json.dumps({"error": {"message": "no", "code": "not_signed_in"}})
     page.route("**/draft", lambda route: route.fulfill(status=401, body=ended))
     page.keyboard.press("2")
-    page.wait_for_url("**/login?next=**")  # where the server says that nobody is signed in
+    # where the server says that nobody is signed in; here it is left at once, since somebody is
+    page.wait_for_url("**/login?next=**", wait_until="commit")
     page.unroute("**/draft")
     with page.expect_response(lambda r: r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
         page.goto(f"{site.url}/desk")

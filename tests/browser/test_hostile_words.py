@@ -219,6 +219,7 @@ def test_no_words_run(hostile: tuple[Site, dict[str, str]]) -> None:
     page = site.open("/login", storage_state={"cookies": [cookie], "origins": []}, locale="en", base_url=site.url)
     page.add_init_script(WATCH)
     page.on("popup", lambda opened: site.complaints.append(f"a window: {opened.url}"))
+    page.wait_for_url(f"{site.url}/")  # whoever is signed in is led there
     page.goto("/")
     look(page, "/", "h1, h2", ".examples", "nav", "header")
     look(page, f"/?c={at['chat']}", "article.mine", "article .markdown", ".sources", "nav")

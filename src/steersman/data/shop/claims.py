@@ -38,7 +38,8 @@ _PATTERNS = {
     "size": re.compile(r"(\d+(?:\.\d+)?)\s*(?:cm\b|centimet|lit(?:re|er)|l\b|厘米|公分|升)", re.I),
     "order": re.compile(r"(?<![\d.$¥￥])(\d{4,})(?!\d|\s*(?:元|美元|块|yuan|dollars?)|\.\d)"),
     "percent": re.compile(r"(\d+(?:\.\d+)?)\s*[%％]"),
-    "contact": re.compile(r"([\w.+-]+@[\w-]+\.\w+|https?://\S+|www\.\S+)", re.I),
+    # from the beginning of a word alone: else a text without spaces is read once for each of its characters
+    "contact": re.compile(r"((?<![\w.+-])[\w.+-]+@[\w-]+\.\w+|https?://\S+|www\.\S+)", re.I),
 }
 _VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
     "material": {en: (en, zh) for en, zh in MATERIALS.items()},
