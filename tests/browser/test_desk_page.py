@@ -294,9 +294,9 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     page.keyboard.press("2")
     # where the server says that nobody is signed in; here it is left at once, since somebody is
     page.wait_for_url("**/login?next=**", wait_until="commit")
-    page.unroute("**/draft")
-    with page.expect_response(lambda r: r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
-        page.goto(f"{site.url}/desk")
+    with page.expect_response(lambda r: r.ok and r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
+        page.unroute("**/draft")
+    page.goto(f"{site.url}/desk")
     expect(page.get_by_text("Unfinished")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
 

@@ -39,7 +39,7 @@ MEDIA = re.compile(
 )
 """Pattern of a line that stands for media and not text."""
 EDITED = re.compile(
-    r"\s*<(?:this message was edited|diese nachricht wurde bearbeitet|"
+    r"(?:(?<!\s)\s++)?<(?:this message was edited|diese nachricht wurde bearbeitet|"
     r"(?:此?消息)?已(?:被)?(?:编辑|修改)|(?:此?訊息)?已(?:被)?編輯|"
     r"ce message a été modifié|se editó este mensaje|mensagem editada|(?:questo )?messaggio (?:è stato )?modificato|"
     r"このメッセージは編集されました|(?:이 )?메시지가 수정되었습니다)\.?>\s*",

@@ -12,8 +12,9 @@ from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
 from steersman.data.speakers import speakers_of
 
-BETWEEN = re.compile(r"\s*(?:__eou__|__eot__|<eou>|<eot>|\[eou\]|<sep>|\[SEP\])\s*", re.I)
-"""Pattern of what parts turns that stand on one line, as public sets write it."""
+BETWEEN = re.compile(r"(?:(?<!\s)\s++)?(?:__eou__|__eot__|<eou>|<eot>|\[eou\]|<sep>|\[SEP\])\s*", re.I)
+"""Pattern of what parts turns that stand on one line, as public sets write it. White space is begun at its beginning
+alone: at each of its characters it would be read to its end."""
 ASKED, ANSWERED = re.compile(r"\s*用户\s?[:：]"), re.compile(r"(?:^|\\n)\s*小元\s?[:：]")
 """Patterns of the beginnings of turns as ChatYuan's texts have them, with newlines or with \\n between turns."""
 MOST = 0.8
