@@ -91,7 +91,8 @@ SELF = re.compile(
     r"\b(?i:i am|i'm|this is|it's|it is|here is|hi|hello|hey|dear|ask for|go to|speak (?:to|with)|ich bin|hier ist|hier spricht|hallo|liebe[rs]?),?\s*\Z"
 )
 """Cues after which two capitalised words, or one before a comma, are a name though no list has it."""
-SIGNED = re.compile(r"(?:\A|\n)\s*[-–—~]?\s*(?P<name>" + NAME + r")\s*\Z")
+# white space is read once here and below: several stars over it, begun anew in each line, took minutes for empty lines
+SIGNED = re.compile(r"(?:\A|\n)[^\S\n]*+[-–—~]?[^\S\n]*+(?P<name>" + NAME + r")\s*+\Z")
 THING = re.compile(r"\b(?:wi-?fi|network|product|file|brand|company|street|screen|model|item|domain)[ -]?\Z")
 """What else has a name."""
 ASKED_NAME = re.compile(
@@ -100,7 +101,7 @@ ASKED_NAME = re.compile(
 )
 ALONE_NAME = re.compile(rf"\s*(?:[Ii]t'?s |[Ii]ch bin )?{NAME}\s*(?:[,.;:\n]|\Z)")
 SIGN_OFF = re.compile(
-    r"(?:\A|[\n.!?,]\s*)(?i:(?:kind|best|warm) regards|regards|yours (?:sincerely|faithfully|truly)|sincerely|cheers|many thanks|best wishes|"
+    r"(?:\A|[.!?,]\s*+|(?<!\s)[^\S\n]*+\n\s*+)(?i:(?:kind|best|warm) regards|regards|yours (?:sincerely|faithfully|truly)|sincerely|cheers|many thanks|best wishes|"
     r"(?:mit )?(?:freundlichen?|viele|liebe|beste|herzliche|schöne) (?:grüßen?|grüssen?)|mfg|lg|vg),?[ \t]*\n\s*"
 )
 """The end of a letter, after which its writer's name has a line."""
