@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from steersman import locks
 from steersman.artifact.files import atomic_write
 from steersman.rounds.desk_import import Defaults, import_rows, people
 from steersman.rounds.desk_team import differing, team
@@ -81,12 +82,13 @@ def write_guidelines(ctx: Ctx, body: Guidelines) -> dict[str, Any]:
     path = guidelines_file(ctx)
     if path is None:
         raise ApiError(404, "This server shows no workspace, which guidelines could be written to")
-    if body.before is not None and body.before != guidelines_now(ctx)[0]:
-        said = "Somebody else changed the guidelines meanwhile; save again to put yours in their place"
-        raise ApiError(409, said, code="guidelines_changed")
-    with atomic_write(path) as file:
-        file.write(body.text)
-    return {"hash": guidelines_now(ctx)[0]}
+    with locks.brief(path):
+        if body.before is not None and body.before != guidelines_now(ctx)[0]:
+            said = "Somebody else changed the guidelines meanwhile; save again to put yours in their place"
+            raise ApiError(409, said, code="guidelines_changed")
+        with atomic_write(path) as file:
+            file.write(body.text)
+        return {"hash": guidelines_now(ctx)[0]}
 
 
 @router.get("/differences")

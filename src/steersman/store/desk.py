@@ -259,7 +259,7 @@ class Desk:
             return desk_labels.labels(session, labeler=labeler, tasks=tasks, kinds=kinds)
 
     def history(self, labeler: str) -> list[tuple[DeskLabel, str]]:
-        """A person's labels with the prompts in short, the latest first."""
+        """A person's newest labels, 200 at most, with the prompts in short, the latest first."""
         with self._db.read() as session:
             found = desk_labels.labels(session, labeler=labeler)[::-1]
             return [(one, _prompt(session, desk_tasks.row_of(session, one.task))) for one in found[:200]]
