@@ -91,8 +91,7 @@ SELF = re.compile(
     r"\b(?i:i am|i'm|this is|it's|it is|here is|hi|hello|hey|dear|ask for|go to|speak (?:to|with)|ich bin|hier ist|hier spricht|hallo|liebe[rs]?),?\s*\Z"
 )
 """Cues after which two capitalised words, or one before a comma, are a name though no list has it."""
-# white space is read once here and below: several stars over it, begun anew in each line, took minutes for empty lines
-SIGNED = re.compile(r"(?:\A|\n)[^\S\n]*+[-–—~]?[^\S\n]*+(?P<name>" + NAME + r")\s*+\Z")
+SIGNED = re.compile(r"(?:\A|\n)[^\S\n]*+[-–—~]?[^\S\n]*+(?P<name>" + NAME + r")\s*+\Z")  # empty lines: read once
 THING = re.compile(r"\b(?:wi-?fi|network|product|file|brand|company|street|screen|model|item|domain)[ -]?\Z")
 """What else has a name."""
 ASKED_NAME = re.compile(
