@@ -371,3 +371,13 @@ def test_files_of_chatyuans_dialogues(name: str, text: str, tmp_path: Path) -> N
     (tmp_path / name).write_text(text, encoding="utf-8")
     parsed = parse_file(tmp_path / name, "demonstrations")
     assert [said(record) for record in parsed.records] == CHATYUAN
+
+
+def test_a_line_that_cannot_be_read_costs_its_own_dialogue_alone(tmp_path: Path) -> None:
+    path = tmp_path / "chats.txt"
+    path.write_bytes("\n\n".join([FIRST, f"{SECOND}#", FIRST]).encode().replace(b"#", b"\xff"))
+    with pytest.raises(ValueError, match=r"chats.txt:6: line 9: .*0xff"):
+        parse_file(path)
+    found = parse_file(path, skip_bad=True)
+    assert [said(record) for record in found.records] == [CHATYUAN[0], CHATYUAN[0]]
+    assert [r.line for r in found.rejected] == [6]

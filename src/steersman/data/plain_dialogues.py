@@ -51,7 +51,7 @@ def _scan_chatyuan(part: Part, reading: Reading) -> Iterator[Record]:
     if ANSWERED.search(first.text):
         yield from _lines(part, reading, lambda text: {"text": text})
         return
-    most = max(gap for _, _, gap in _paragraphs(part, reading))
+    most = max(gap for _, _, gap, _ in _paragraphs(part, reading))
     wide = most > 1
     ends = (
         "all is one dialogue, as no line is empty",
@@ -60,35 +60,40 @@ def _scan_chatyuan(part: Part, reading: Reading) -> Iterator[Record]:
     )
     reading.tell(f"note: {part.name}: {ends[min(most, 2)]}")
     held: list[str] = []
-    start = 0
-    for number, text, gap in _paragraphs(part, reading):
+    start, wrong = 0, ""
+    for number, text, gap, error in _paragraphs(part, reading):
         if held and gap > wide and ASKED.match(text):
-            yield Record(start, {"text": "\n\n".join(held)}, held[0][:SHOWN])
-            held = []
+            yield _joined(start, held, wrong)
+            held, wrong = [], ""
         start = start if held else number
         held.append(text)
-    yield Record(start, {"text": "\n\n".join(held)}, held[0][:SHOWN])
+        wrong = wrong or error
+    yield _joined(start, held, wrong)
 
 
-def _paragraphs(part: Part, reading: Reading) -> Iterator[tuple[int, str, int]]:
-    """(first line, text, empty lines before it) of each. ValueError where a line cannot be read."""
+def _joined(start: int, texts: Sequence[str], error: str) -> Record:
+    return Record(start, None if error else {"text": "\n\n".join(texts)}, texts[0][:SHOWN], error)
+
+
+def _paragraphs(part: Part, reading: Reading) -> Iterator[tuple[int, str, int, str]]:
+    """(first line, text, empty lines before it, what is wrong with the first line that cannot be read) of each."""
     held: list[str] = []
     start = gap = before = 0
+    wrong = ""
     for line in lines_of(part, reading):
-        if line.error:
-            raise ValueError(f"{part.name}:{line.number}: {line.error}")
         text = line.text.strip("\ufeff\r\n")
         if text.strip():
             start = start if held else line.number
             held.append(text)
+            wrong = wrong or (line.error and f"line {line.number}: {line.error}")
             continue
         if held:
-            yield start, "\n".join(held), before
-            held, gap = [], 0
+            yield start, "\n".join(held), before, wrong
+            held, gap, wrong = [], 0, ""
         gap += start > 0  # not at the beginning of the file
         before = gap
     if held:
-        yield start, "\n".join(held), before
+        yield start, "\n".join(held), before, wrong
 
 
 def _scan_tabbed(part: Part, reading: Reading) -> Iterator[Record]:
