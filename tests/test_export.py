@@ -21,6 +21,7 @@ from round_space import allow_judges
 from steersman.cli.framework import build
 from steersman.corpus import tokenizer as making
 from steersman.families.fresh import decoder_config, new_decoder
+from steersman.text.bases import CHATML
 from steersman.text.ollama import modelfile, turned
 from steersman.text.template import Template
 from steersman.weights import hubs
@@ -183,7 +184,7 @@ def test_the_modelfile_renders_as_the_template(tiny: Path) -> None:
     assert not missing
     assert '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n' in text
     assert 'PARAMETER stop "<|im_end|>"' in text
-    tokenizer.chat_template = "{{ bos_token + 'Be kind.' }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}A:"
+    tokenizer.chat_template = "{{ bos_token + 'Be kind.' }}" + CHATML
     assert 'TEMPLATE """<|im_start|>Be kind.{{ range' in modelfile(tokenizer, "m.gguf", 512, {})[0]
     begin = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
     tokenizer.backend_tokenizer.post_processor = begin
