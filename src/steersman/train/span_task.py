@@ -58,7 +58,7 @@ class SpanTask:
     def weigh(self, items: Sequence[Any]) -> None:
         self.unanswered = any(not item.answered for item in items)
 
-    def learnable(self, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    def learnable(self, items: Sequence[Any]) -> tuple[list[Any], list[str]]:
         """Those that teach no wrong end, and what is said of answers that are out of reach."""
         whole, said, most = [item for item in items if not item.parted], [], self.config.head.answer_tokens
         if lost := len(items) - len(whole):
