@@ -22,9 +22,9 @@ FEWEST = 3
 LONGEST = 60
 """Characters of a name."""
 NO_NAME = re.compile(r"[:：。?？!！]\s*\Z|[:：]\s")
-REMARK = re.compile(r"\s*[(（][^()（）]*[)）]\s*\Z")
-"""Pattern of what stands behind a stamp in brackets, such as when the message was read."""
 REPEATED = "lines set in below a message (answers that come again at their own time) left out"
+STAMP = 120
+"""Characters of a line that a stamp and its remark fill, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,13 @@ class Way:
 
 def _form(text: str) -> str:
     """The form of a stamp that fills a line, a remark in brackets aside; '' for other lines."""
-    return stamps.alone(text) or stamps.alone(REMARK.sub("", text))
+    return (stamps.alone(text) or stamps.alone(_bare(text))) if len(text) <= STAMP else ""
+
+
+def _bare(text: str) -> str:
+    """A stamp without what stands behind it in brackets, such as when the message was read."""
+    text = text.strip()
+    return text[: max(text.rfind("("), text.rfind("（"))].rstrip() if text.endswith((")", "）")) else text
 
 
 def way_of(lines: Sequence[Line], known: frozenset[str] = frozenset()) -> Way | None:
@@ -101,7 +107,7 @@ def _above(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
     for line in lines:
         who = held.text.strip() if held else ""
         if held and who and _form(line.text) in forms:
-            yield replace(held, text=f"{who} {REMARK.sub('', line.text).strip()}")
+            yield replace(held, text=f"{who} {_bare(line.text)}")
             held = None
             continue
         yield from [held] if held else []
@@ -121,7 +127,7 @@ def _below(lines: Iterable[Line], forms: frozenset[str], changed: Counter[str]) 
             yield from [held] if held else []
             held = line
         elif held and line.text.strip():
-            yield replace(held, text=f"{REMARK.sub('', held.text).strip()} {line.text.strip()}")
+            yield replace(held, text=f"{_bare(held.text)} {line.text.strip()}")
             held = None
         elif held is None:
             yield line
