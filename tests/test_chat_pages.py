@@ -208,6 +208,8 @@ def test_tables_and_pages_that_say_which_way_a_message_went(tmp_path: Path) -> N
         for i, ((who, text), at) in enumerate(zip(SAID, TIMES, strict=True))
     )
     assert turns(read(tmp_path, "threads.csv", rows, "")) == [TURNS]
+    rows = "conversation_id,sender,message,note\n1,patient,Open?,\n1,agent,Yes.,\n1,agent,a VIP,internal\n"
+    assert turns(read(tmp_path, "rows.csv", rows, "")) == [[("user", "Open?"), ("assistant", "Yes.")]]
     mails = [
         {"activityid": str(i), "description": text, "directioncode": who == "Me", "createdon": f"2024-06-03T{at}:00Z",
          "_regardingobjectid_value": "c1", "statuscode": 3}
