@@ -201,7 +201,9 @@ def test_sessions_end(made: Any, store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert other.get("/api/config").status_code == 401
 
 
-def test_a_store_that_is_gone_while_somebody_is_looked_up(made: Any, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_is_gone_while_somebody_is_looked_up(
+    made: Any, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody can be found then; it was answered without a reason, and logged with whatever the error quotes."""
     client = as_person(made, "ada")
     for error, status, told in ((Unreachable("gone"), 503, "store_unreachable"), (ValueError("WORDS"), 500, None)):

@@ -78,8 +78,10 @@ def test_numbers_too_large_to_be_ones(http: TestClient) -> None:
 @pytest.mark.parametrize("fill", ["", "x" * 20_000])
 def test_a_name_that_is_there_twice(http: TestClient, fill: str) -> None:
     """Python keeps the last one, what stands in front of the server may look at the first."""
-    body = '{"title": "a", "settings": {"seed": 1, "stop": ["%s"], "seed": 2}}' % fill[:50]
-    refused = http.post("/api/conversations", content=body + " " * len(fill), headers={"content-type": "application/json"})
+    body = '{"title": "a", "settings": {"seed": 1, "temperature": 1, "seed": 2}}'
+    refused = http.post(
+        "/api/conversations", content=body + " " * len(fill), headers={"content-type": "application/json"}
+    )
     assert refused.status_code == 400
     assert refused.json()["error"]["message"] == "seed: expected once in an object, got it twice"
     assert http.get("/api/conversations").json() == []

@@ -306,7 +306,9 @@ def test_another_web_process_that_still_knows_a_deleted_person(store: Store, tmp
     """What it let in within those seconds would be words that nobody owns, and that nobody could delete."""
     known = live_of(store)
     ben = known["ben"].id
-    app = create_app(FakeEngine(), store, name="S", language="en", team=Team(store, AccountsConfig()), workspace=tmp_path)
+    app = create_app(
+        FakeEngine(), store, name="S", language="en", team=Team(store, AccountsConfig()), workspace=tmp_path
+    )
     himself = signed_in(store, app, ben)
     task = himself.post("/api/desk/next", json={"kind": "vote"}).json()["task"]["id"]
     (ranking,) = (one.id for one in store.tasks())

@@ -159,7 +159,9 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
     if choice == "left":  # it was the wrong key
         button(page, "B is better" if en else "B 更好").click()
         expect(page.get_by_text("You chose B" if en else "您选了 B")).to_be_visible()
-        expect(page.locator("article.better")).not_to_contain_text("plain words" if better == "plain words" else "kinds")
+        expect(page.locator("article.better")).not_to_contain_text(
+            "plain words" if better == "plain words" else "kinds"
+        )
         assert [one.ranks for one in shop.store.rankings()] == [(2, 1)]
     else:
         assert violations(page) == []

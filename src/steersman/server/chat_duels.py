@@ -87,8 +87,10 @@ async def vote(ctx: Ctx, id: str, body: VoteOn, who: Who) -> dict[str, Any]:
 def _vote(ctx: Context, id_: str, body: VoteOn, person: str) -> Duel:
     if body.choice is None:
         return ctx.store.duels.give_up(id_, body.instead_of)
-    said = {"labeler": person or body.labeler or ANYBODY, "round": ctx.open_round, "seconds": body.seconds}
-    return ctx.store.duels.vote(id_, body.choice, instead=body.instead_of, **said)
+    labeler, instead = person or body.labeler or ANYBODY, body.instead_of
+    return ctx.store.duels.vote(
+        id_, body.choice, labeler=labeler, round=ctx.open_round, seconds=body.seconds, instead=instead
+    )
 
 
 def duel_json(duel: Duel) -> dict[str, Any]:
