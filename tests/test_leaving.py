@@ -310,6 +310,7 @@ def test_another_web_process_that_still_knows_a_deleted_person(store: Store, tmp
         FakeEngine(), store, name="S", language="en", team=Team(store, AccountsConfig()), workspace=tmp_path
     )
     himself = signed_in(store, app, ben)
+    store.desk.add([NewTask("vote", {"messages": [{"role": "user", "content": "Another"}], "answer": "A"})])
     task = himself.post("/api/desk/next", json={"kind": "vote"}).json()["task"]["id"]
     (ranking,) = (one.id for one in store.tasks())
     keys = store.task(ranking, ben).keys
