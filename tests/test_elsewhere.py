@@ -203,7 +203,7 @@ def test_groups_of_answers_have_sections_of_their_own_beside_ppos(tmp_path: Path
         "grpo.kl.coef": 0.04,
         "grpo.kl.paid_in": "loss",
     }
-    expected = {"lr": 2e-6, "clip_range": 0.1, "epochs": 2, "max_tokens": 200, "iterations": 50, "target": 0.0}
+    expected = {"lr": 2e-6, "clip_range": 0.1, "epochs": 2, "max_tokens": 200, "iterations": 25, "target": 0.0}
     assert {k: made[n] for k in expected for n in made if n.startswith("ppo.") and n.endswith(f".{k}")} == expected
     assert "ppo.optimizer.critic_lr" not in made
     lost = {told.key for told in found.lines if told.line and not told.settings and not told.same}
@@ -216,6 +216,32 @@ def test_groups_of_answers_have_sections_of_their_own_beside_ppos(tmp_path: Path
     assert rloo.stage == "rloo"
     assert rloo.settings["rloo.rollouts.answers_per_prompt"] == 4
     assert (rloo.settings["rloo.kl.coef"], rloo.settings["rloo.kl.paid_in"]) == (0.03, "reward")
+
+
+def test_a_group_stage_is_counted_in_what_trl_counts(tmp_path: Path) -> None:
+    """Of TRL 1.16: answers of 512 tokens; steps are the optimizer's, episodes answers; a batch of answers is several
+    steps where it is larger than a step's."""
+    text = "model_name_or_path: m\nnum_generations: 4\nlearning_rate: 1e-6\nwarmup_steps: 0.1\n"
+    sizes = "generation_batch_size: 32\nmax_steps: 80\n"
+    made = dict(adopt(written(tmp_path, "grpo.yaml", text + sizes)).settings)
+    assert (made["grpo.rollouts.prompts_per_iteration"], made["ppo.minibatches"], made["ppo.iterations"]) == (8, 4, 20)
+    assert (made["ppo.optimizer.warmup_iterations"], made["ppo.rollouts.max_tokens"]) == (2, 512)
+    made = dict(adopt(written(tmp_path, "rloo.yaml", f"{text}total_episodes: 800\n")).settings)
+    assert (made["rloo.rollouts.prompts_per_iteration"], made["ppo.minibatches"], made["ppo.iterations"]) == (2, 1, 100)
+
+
+def test_what_becomes_of_long_records_is_said(tmp_path: Path) -> None:
+    """TRL's reward model leaves them out; its SFT and DPO cut the end off, unless `truncation_mode` says otherwise."""
+    common = "model_name_or_path: m\nlearning_rate: 1e-6\n"
+    assert adopt(written(tmp_path, "reward.yaml", common)).settings["reward.rows.long"] == "skip"
+    for mode, why in (("keep_end", "so here"), ("keep_start", "keeps its end; there the end of all is cut off")):
+        found = adopt(written(tmp_path, "sft.yaml", f"{common}truncation_mode: {mode}\nloss_type: nll\n"))
+        told = {line.key: line for line in found.lines}
+        assert told["truncation_mode"].why.endswith(why)
+        assert told["loss_type"].same
+    found = adopt(written(tmp_path, "sft.yaml", f"{common}max_length: null\n"))
+    assert "sft.rows.row_tokens" not in found.settings
+    assert next(line for line in found.lines if line.key == "max_length").why.startswith("no limit there")
 
 
 def test_init_takes_several_files_and_says_what_became_of_each_line(tmp_path: Path) -> None:

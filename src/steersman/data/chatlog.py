@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from steersman.data import notices, stamps
+from steersman.data import notices, stamp_lines, stamps
 from steersman.data.containers import Part
 from steersman.data.readers import SHOWN, Line, Record, lines_of
 from steersman.data.reading import Reading
@@ -24,6 +24,7 @@ ANSWER_HOURS = 72
 """Longest time after a question at which an answer still belongs to it."""
 PEEK = 400
 NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", re.S)
+BRACKETS, AGAIN = re.compile(r"\[[^\[\]\n]{1,40}\]|<[^<>\n]{1,60}>"), 3
 SHOP = re.compile(r"[^\s:：]{1,20}[:：][^\s:：]{1,12}[:：]")
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
@@ -44,21 +45,36 @@ class Said:
 
 def scan_chatlog(part: Part, reading: Reading) -> Iterator[Record]:
     """Dialogues of a log as {"messages"}; lines that cannot be read as Records with an error."""
-    speakers = speakers_of(reading.speakers) or by_roles(_counted(part, reading), part.name, reading)
+    return scan_lines(lambda: lines_of(part, reading), part.name, reading)
+
+
+def scan_lines(lines: Callable[[], Iterable[Line]], name: str, reading: Reading) -> Iterator[Record]:
+    speakers = speakers_of(reading.speakers) or by_roles(names_of(lines()), name, reading)
     bad: list[Record] = []
-    said = Shelf(messages_of(lines_of(part, reading), speakers, bad, reading.changed))
-    found = dialogues(said, speakers, part.name, reading, bad)
+    said: Sequence[Said] = Shelf(messages_of(lines(), speakers, bad, reading.changed))
+    if _newest_first(said):
+        reading.tell(f"note: {name}: its newest message stands first; read from its end")
+        said = Shelf(reversed(said))
+    found = dialogues(said, speakers, name, reading, bad)
     yield from in_order(Shelf(itertools.chain(bad, found)), lambda record: record.line, Shelf)
 
 
 def names_in(part: Part, reading: Reading) -> str:
     """The speakers in a log with their counts of messages; '' for none."""
-    return listed(_counted(part, reading))
+    return listed(names_of(lines_of(part, reading)))
 
 
-def _counted(part: Part, reading: Reading) -> Counter[str]:
-    said = messages_of(lines_of(part, reading), None, [], Counter())
+def names_of(lines: Iterable[Line]) -> Counter[str]:
+    """The speakers with their counts of messages."""
+    said = messages_of(lines, None, [], Counter())
     return Counter(message.who.strip() for message in said if message.who and message.text)
+
+
+def _newest_first(said: Sequence[Said]) -> bool:
+    """Whether the dates of a log go backward throughout."""
+    times = [at for at in stamps.instants(one.when if one.when and one.when.date else None for one in said) if at]
+    pairs = [(a, b) for a, b in itertools.pairwise(times) if a != b]
+    return len(pairs) > 1 and all(a > b for a, b in pairs)
 
 
 def calls_roles(lines: Sequence[Line]) -> bool:
@@ -68,14 +84,14 @@ def calls_roles(lines: Sequence[Line]) -> bool:
     return len(found) > 1 and 2 * found.total() >= len(names)
 
 
-def looks_like(lines: Sequence[Line]) -> bool:
-    """Whether a text's first lines look like a chat log with time stamps."""
+def looks_like(lines: Sequence[Line], share: float = 0.05) -> bool:
+    """Whether a text's first lines look like a chat log with time stamps, in such a share of them."""
     texts = [stamps.MARKS.sub("", line.text) for line in lines if line.text.strip()]
     starts = [m for t in texts if (m := stamps.LEADING.match(t)) and stamps.when(m) is not None]
     behind = [m for t in texts if (m := stamps.TRAILING.match(t)) and stamps.when(m) is not None]
     headers = [m for m in behind if m["colon"] or not m["rest"]]
     both = [m for t in texts if (m := stamps.BRACKETED.match(t)) and stamps.when(m) is not None]
-    return len(both) + len(starts) + len(headers) >= max(2, len(texts) / 20)
+    return len(both) + len(starts) + len(headers) >= max(2, share * len(texts))
 
 
 def _cleaned(lines: Iterable[Line]) -> Iterator[Line]:
@@ -151,31 +167,13 @@ def _known_first(text: str, known: frozenset[str]) -> tuple[str, str] | None:
     return None
 
 
-def _paired(lines: Iterable[Line], forms: frozenset[str]) -> Iterator[Line]:
-    """A name on a line of its own, and its stamp on the next (in one of the forms), as one line."""
-    held: Line | None = None
-    for line in lines:
-        who = held.text.strip() if held else ""
-        if held and who and stamps.alone(line.text) in forms:
-            yield replace(held, text=f"{who} {line.text.strip()}")
-            held = None
-            continue
-        yield from [held] if held else []
-        held = line
-    yield from [held] if held else []
-
-
 def messages_of(
     lines: Iterable[Line], speakers: Speakers | None, bad: list[Record], changed: Counter[str]
 ) -> Iterator[Said]:
     """Messages in order, with their continuation lines."""
-    every = _cleaned(lines)
-    head = list(itertools.islice(every, PEEK))
     known = speakers.named if speakers else frozenset()
-    below = [stamps.alone(b.text) for a, b in itertools.pairwise(head) if name_key(a.text) in known]
-    if sum(map(bool, below)) > 1:
-        every = _paired(itertools.chain(head, every), frozenset(filter(None, below)))
-        head = list(itertools.islice(every, PEEK))
+    every = stamp_lines.paired(_cleaned(lines), known, changed)
+    head = list(itertools.islice(every, PEEK))
     style = _style(head, known)
     current: Said | None = None
     day: When | None = None
@@ -273,7 +271,8 @@ def dialogues(
 
     `bad`: lines that could not be read. Raises ValueError with the names found where no message is by a given speaker.
     """
-    spoken = kept((_bare(message, reading.changed) for message in said), len(said))
+    signs = _signs(said)
+    spoken = kept((_bare(message, reading.changed, signs) for message in said), len(said))
     counts = Counter(m.who.strip() for m in spoken if m is not None and m.who and not m.ends)
     speakers = speakers or by_roles(counts, name, reading)
     strangers = Counter({who: n for who, n in counts.items() if speakers.role(who) is None})
@@ -307,10 +306,19 @@ def wrote(said: Iterable[Said]) -> Counter[str]:
     return Counter(m.who.strip() for m in bare if m is not None and m.who and not m.ends)
 
 
-def _bare(message: Said, changed: Counter[str]) -> Said | None:
+def _signs(said: Iterable[Said]) -> frozenset[str]:
+    """What stands in brackets as a whole message and comes back: placeholders in whatever language."""
+    texts = Counter(one.text.strip() for one in said if one.who and BRACKETS.fullmatch(one.text.strip()))
+    return frozenset(text for text, n in texts.items() if n >= AGAIN)
+
+
+def _bare(message: Said, changed: Counter[str], signs: frozenset[str] = frozenset()) -> Said | None:
     """A message without placeholders and notices of the messenger; None where nothing else remains."""
     if message.ends:
         return message
+    if message.text.strip() in signs and not notices.MEDIA.fullmatch(message.text.strip()):
+        changed[f"messages that are {message.text.strip()}, taken for a placeholder, left out"] += 1
+        return None
     if not message.who or notices.SPOKEN.fullmatch(message.text):
         changed["notices of the messenger left out"] += 1
         return None

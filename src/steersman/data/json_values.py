@@ -7,10 +7,11 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from steersman.data import messengers
+from steersman.data import messengers, who_said
 from steersman.data.containers import Part, parts
 from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step
@@ -21,8 +22,11 @@ from steersman.data.record_lists import dialogue, dialogues, is_said, is_turn, i
 PEEK_LINES, PEEK_CHARS = 64, 1 << 18
 DOCUMENT_MB = 64
 """Largest value that spans lines: it is held in memory whole, while items of a list are read one by one."""
-SPACE = re.compile(r"[\s\ufeff,]*")
-"""Characters allowed between values: byte order marks where files were joined, commas of a list without brackets."""
+SPACE = re.compile(r"[\s\ufeff,;]*")
+"""Characters allowed between values: byte order marks where files were joined, commas of a list without brackets, the
+end of a statement."""
+ASSIGNED = re.compile(r"\s*(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*\s*=\s*(?=[\[{])")
+"""Pattern of what makes a script of JSON: `window.YTD.tweets.part0 = [`."""
 
 
 def _no_constant(name: str) -> Any:
@@ -83,6 +87,7 @@ def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
     head = _peek(lines)
     if not head:
         raise ValueError(f"{part.name}: the file is empty; expected at least one record")
+    head[0] = replace(head[0], text=ASSIGNED.sub("", head[0].text, count=1))
     rest = next(lines, None)
     every = itertools.chain(head, () if rest is None else (rest,), lines)
     if _is_document(head, whole=rest is None):
@@ -189,12 +194,16 @@ class _Document:
         while self._skip():
             start = self._line
             if self._buffer[self._at] == "[":
+                together, source = who_said.Together(), ""
                 for value in self._items():
                     if (chats := messengers.chats_in(value)) is not None:
-                        yield from messengers.scan(chats, self._part, self._reading)
+                        together.add(chats.chats)
+                        source = chats.source
                         continue
                     count += 1
                     yield Record(count, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+                if source:
+                    yield from messengers.scan(messengers.Chats(source, together.chats), self._part, self._reading)
                 continue
             if self._buffer[self._at] != "{":
                 raise self._error(ValueError(f"expected a JSON object or list, got {self._buffer[self._at :][:20]!r}"))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.data import chatlog, formats, slack, stamps, web_pages, who_said
+from steersman.data import chat_pages, chatlog, formats, slack, stamps, web_pages, who_said
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats import exports, markup, turns
@@ -349,14 +349,24 @@ class _TelegramHtml(html.parser.HTMLParser):
 
 
 def scan_html(part: Part, reading: Reading) -> Iterator[Record]:
-    """Telegram's export as HTML, or a page of questions and answers. Other pages are a ValueError."""
-    parser = _TelegramHtml()
+    """A messenger's export as HTML, or a page of questions and answers. Other pages are a ValueError."""
+    parser, texts = _TelegramHtml(), list[str]()
     for line in lines_of(part, reading):
         if line.error:
             raise ValueError(f"{part.name}:{line.number}: {line.error}")
         parser.feed(line.text)
+        texts.append(line.text)
     parser.close()
     if not any(m.who for m in parser.said):
-        yield from web_pages.scan_page(part, reading)
+        yield from _page("".join(texts), part, reading)
         return
     yield from scan(Chats("Telegram", [Chat("", parser.said)]), part, reading)
+
+
+def _page(text: str, part: Part, reading: Reading) -> Iterator[Record]:
+    page = web_pages.read(text)
+    try:
+        said = [] if page.answers else chat_pages.lines_in(text)
+    except ValueError as error:
+        raise ValueError(f"{part.name}: {error}") from None
+    yield from chatlog.scan_lines(lambda: said, part.name, reading) if said else page.records(part.name, reading)

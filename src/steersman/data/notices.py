@@ -14,7 +14,8 @@ _THING = (
     "写真|画像|スタンプ|動画|音声|ボイスメッセージ|ファイル|メディア|ステッカー|位置情報|連絡先|通話|사진|동영상|이모티콘|파일|"
     "фото|видео|голосовое сообщение|видеосообщение|стикер|документ|файл|"
     "multimedia|imagen|vídeo|nota de voz|documento|archivo|ubicación|contacto|médias?|vidéo|note vocale|message vocal|"
-    "autocollant|fichier|imagem|mídia|áudio|figurinha|arquivo|localização|contato|immagine|documenti?|posizione"
+    "autocollant|fichier|imagem|mídia|áudio|figurinha|arquivo|localização|contato|immagine|documenti?|posizione|"
+    "สติกเกอร์|รูปภาพ|รูป|วิดีโอ|ข้อความเสียง|ไฟล์|ตำแหน่ง|อัลบั้ม"
 )
 _LEFT = (
     "omitted|weggelassen|ausgelassen|ausgeschlossen|已忽略|已省略|被忽略|已略去|not included|omitid[oa]s?|omise?s?|"
@@ -34,7 +35,13 @@ MEDIA = re.compile(
     r"|(?:[^<\n]{1,120}•[^<\n]{0,40})?<(?:attached|anhang|附件|已附加|adjunto|pièce jointe|allegato)\s?[:：].*>"
     r"|\S.{0,80}\.\w{2,5}\s?<(?:attached|angehängt|附件|已附加)>"
     r"|\S.{0,80}\.\w{2,5}\s?[(（](?:file attached|datei angehängt|文件附件|文件已附加|附件|檔案附件)[)）]"
-    r"|\[?(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d{4,}\.\w{3,4}\]?)",
+    r"|\[?(?:IMG|VID|AUD|PTT|STK|DOC)-\d{8}-WA\d{4,}\.\w{3,4}\]?"
+    r"|!?\[[^\]\n]*\]\((?!https?:)[^()\n]{0,200}/[^()\n]+\.\w{2,5}\)"
+    r"|(?:~|/(?:var|Users|home)|attachments)/\S[^\n]{0,200}\.\w{3,24}"
+    r"|(?:tapbacks|reactions):|(?:loved|liked|disliked|laughed(?: at)?|emphasized|questioned) by .{1,60}"
+    r"|\(- [^\n]{1,200} -\)|\(\( [^\n]{1,40} \)\)"
+    r"|this message responded to an earlier message\.|sent with (?:confetti|echo|fireworks|balloons|hearts?|lasers|"
+    r"shooting star|sparkles|spotlight|slam|loud|gentle|invisible ink))",
     re.I,
 )
 """Pattern of a line that stands for media and not text."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.data import (
+    chat_pages,
     chatlog,
     columns,
     mail,
@@ -27,7 +28,7 @@ from steersman.data import (
 )
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
 from steersman.data.formats.mapped_rows import of_messages
-from steersman.data.json_values import scan_json
+from steersman.data.json_values import ASSIGNED, scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
 from steersman.data.speakers import name_key, speakers_of
@@ -48,7 +49,7 @@ BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), tables.scan_csv),
     **dict.fromkeys((".md", ".markdown", ".mdx"), markdown.scan_markdown),
     **dict.fromkeys((".jsonl", ".json", ".ndjson", ".jsonlines"), scan_json),
-    **dict.fromkeys((".html", ".htm"), messengers.scan_html),
+    **dict.fromkeys((".html", ".htm", *chat_pages.ARCHIVE), messengers.scan_html),
 }
 PLAIN = (".txt", ".log", ".text", ".vtt", ".srt", "")
 KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES))) - {".docx"}
@@ -56,7 +57,8 @@ KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for s
 ENDINGS = frozenset((*KNOWN, ".docx", ".xlsm", ".zstd"))
 """Suffixes that are removed from a data set's default name."""
 JSON_START = re.compile(r'\{|\[\s*(?:[\[{"\]]|\Z)')
-PEEK = 80
+PEEK, LOG = 80, 0.3
+"""First lines that are looked at, and the share of a Markdown file's that begin messages where it is a chat's log."""
 NEVER = (".yml", ".yaml", ".xml", ".toml", ".ini", ".py", ".sql")
 """Suffixes of text formats that are refused, since they cannot be recognised from their lines."""
 
@@ -157,6 +159,8 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def scan_part(part: Part, reading: Reading) -> Iterator[Record]:
+    if chat_pages.is_archive(part):
+        part = chat_pages.page_of(part)
     if mail.looks_like(part):
         return mail.scan_mail(part, reading)
     found = (BINARY[part.kind] if part.kind in BINARY else _text_scan(part, reading))(part, reading)
@@ -180,12 +184,13 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
     first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
     if reading.format in FILE_FORMATS and not (reading.format == "text" and JSON_START.match(first)):
         return FILE_FORMATS[reading.format]
-    if JSON_START.match(first) or not first:
+    if JSON_START.match(first) or ASSIGNED.match(first) or not first:
         return scan_json
     if re.match(r"<(?:!doctype\s+)?html\b", first, re.I):
         return messengers.scan_html
     if part.suffix in BY_SUFFIX:
-        return BY_SUFFIX[part.suffix]
+        log = BY_SUFFIX[part.suffix] is markdown.scan_markdown and chatlog.looks_like(head, LOG)
+        return chatlog.scan_chatlog if log else BY_SUFFIX[part.suffix]
     if part.suffix in NEVER:
         raise ValueError(
             f"{part.name}: expected records, found {part.suffix[1:].upper()}; write it as JSON lines or CSV"

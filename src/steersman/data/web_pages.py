@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.data import markdown
-from steersman.data.containers import Part
 from steersman.data.formats.exports import body_of
-from steersman.data.readers import SHOWN, Line, Record, lines_of
+from steersman.data.readers import SHOWN, Line, Record
 from steersman.data.reading import Reading
 
 _NOTHING = "script style noscript template nav header footer aside form svg select"
@@ -71,6 +70,8 @@ class _Page(html.parser.HTMLParser):
     """The texts of schema.org's JSON."""
     left: int = 0
     """Elements of navigation and the like that were left out."""
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    """Questions and answers that the page says for machines."""
 
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -124,26 +125,26 @@ class _Page(html.parser.HTMLParser):
     def close(self) -> None:
         super().close()
         self._flush()
+        self.answers = [pair for text in self.data for pair in _of_schema(text)]
+
+    def records(self, name: str, reading: Reading) -> Iterator[Record]:
+        """The questions and answers of the page. ValueError where it has none."""
+        pairs = [(1, q, a) for q, a in self.answers] or markdown.pairs_in(self.lines) or folded_pairs(self.lines)
+        if not pairs:
+            raise ValueError(
+                f"{name}: expected an export of chats or a list of questions and answers, found a web page without "
+                "messages and without questions; save its text"
+            )
+        reading.changed["parts of web pages without content (menus, scripts, forms) left out"] += self.left
+        for number, question, answer in pairs:
+            yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
 
 
-def scan_page(part: Part, reading: Reading) -> Iterator[Record]:
-    """The questions and answers of a page. ValueError where it has none."""
+def read(text: str) -> _Page:
     page = _Page()
-    for line in lines_of(part, reading):
-        if line.error:
-            raise ValueError(f"{part.name}:{line.number}: {line.error}")
-        page.feed(line.text)
+    page.feed(text)
     page.close()
-    pairs = [(1, q, a) for text in page.data for q, a in _of_schema(text)] or markdown.pairs_in(page.lines)
-    pairs = pairs or folded_pairs(page.lines)
-    if not pairs:
-        raise ValueError(
-            f"{part.name}: expected an export of chats or a list of questions and answers, found a web page without "
-            "messages and without questions; save its text"
-        )
-    reading.changed["parts of web pages without content (menus, scripts, forms) left out"] += page.left
-    for number, question, answer in pairs:
-        yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
+    return page
 
 
 def _of_schema(text: str) -> Iterator[tuple[str, str]]:

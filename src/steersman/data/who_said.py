@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _WHO = """
-    u sendername username nickname from user sender author creator displayname name personemail senderid fromaccount
+    u sendername sendernick username nickname from user sender author creator displayname name personemail senderid
+    fromaccount
     发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
 """
 _WHEN = """
@@ -96,7 +97,7 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     """The messages of an exported object; None where it holds none."""
     within = [value, *(inner for inner in value.values() if isinstance(inner, Mapping))]
     lists = (of[k] for of in within for k in LISTS if isinstance(of.get(k), list) and of[k])
-    items: list[Any] = next(lists, [])
+    items: list[Any] = list(map(_inner, next(lists, [])))
     known = next((keys for item in items if (keys := keys_of(item)) is not None), None)
     if known is None:
         return None
@@ -106,6 +107,12 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
         for m in items
     ]
     return items if all(keys_of(item) is not None for item in items) else None
+
+
+def _inner(item: Any) -> Any:
+    """A message itself, where a field that says of what kind it is holds it alone: {"messageCreate": {...}}."""
+    only = [*item.values()] if isinstance(item, Mapping) and len(item) == 1 else []
+    return only[0] if only and isinstance(only[0], Mapping) else item
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,23 @@ class _Places(Sequence[Said]):
     def __getitem__(self, i: slice) -> _Places: ...
     def __getitem__(self, i: int | slice) -> Said | _Places:
         return _Places(self._shelf, self._places[i]) if isinstance(i, slice) else self._shelf[int(self._places[i])]
+
+
+class Together:
+    """Chats of several values, with their messages on one shelf."""
+
+    def __init__(self) -> None:
+        self.chats: list[Chat] = []
+        self._shelf = Shelf[Said]()
+
+    def add(self, chats: Iterable[Chat]) -> None:
+        import numpy as np
+
+        for chat in chats:
+            first = len(self._shelf)
+            for message in chat.messages:
+                self._shelf.append(message)
+            self.chats.append(Chat(chat.partner, _Places(self._shelf, np.arange(first, len(self._shelf)))))
 
 
 class Gathered(Sequence[Chat]):

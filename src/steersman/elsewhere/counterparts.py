@@ -245,15 +245,23 @@ LENGTHS = ("cutoff_len", "max_length", "max_seq_length", "max_seq_len", "model_m
 def lengths(t: Taken) -> None:
     entry = t.find(*LENGTHS)
     value = t.number(*LENGTHS, otherwise=USUAL[t.program]["length"])
-    rows = f"{t.stage}.rows"
-    if t.stage == "sft":
-        settings: dict[str, Any] = {f"{rows}.row_tokens": int(value or 0), f"{rows}.long_dialogues": "keep_end"}
-        how = "a longer dialogue keeps its end"
+    rows, mode = f"{t.stage}.rows", t.find("truncation_mode")
+    settings: dict[str, Any] = {f"{rows}.row_tokens": int(value or 0)}
+    if t.stage == "reward" and t.program == TRL:
+        settings[f"{rows}.long"], how = "skip", "a longer record is left out, as there"
+    elif t.stage == "sft":
+        settings[f"{rows}.long_dialogues"], how = "keep_end", "a longer dialogue keeps its end"
     else:
-        settings = {f"{rows}.row_tokens": int(value or 0), f"{rows}.long": "cut"}
-        how = "a longer prompt loses its beginning"
+        settings[f"{rows}.long"], how = "cut", "a longer prompt loses its beginning"
+    if mode and str(mode.value) == "keep_end":
+        t.tell(mode, {}, "so here")
+    elif t.stage in ("sft", "dpo", "kto"):
+        how = f"{how}; there the end of all is cut off"
+        t.tell(mode, {}, how)
     if entry and value:
         t.tell(entry, settings, how)
+    elif (none := next((e for n in LENGTHS if (e := t.entries.get(n))), None)) and none.value is None:
+        t.tell(none, {}, f"no limit there; set {rows}.row_tokens to hold your longest")
     elif value and t.stage != "ppo":
         t.assume("the longest record", settings, how)
     checkpointing = t.find("gradient_checkpointing", "disable_gradient_checkpointing")
@@ -329,6 +337,8 @@ def saving(t: Taken) -> None:
 
 def preference(t: Taken) -> None:
     """Losses of DPO, KTO and the reward model."""
+    if t.stage == "sft" and (loss := t.find("loss_type")):
+        t.tell(loss, {}, LOSS if str(loss.value) in ("nll", "chunked_nll") else f"{LOST}; nll is computed")
     if t.stage in ("dpo", "kto"):
         t.plain(("pref_beta", "beta", "dpo_beta", "kto_beta"), f"{t.stage}.beta")
         loss = t.find("pref_loss", "loss_type")

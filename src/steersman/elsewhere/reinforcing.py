@@ -44,7 +44,7 @@ def ppo(t: Taken, prompts: int) -> None:
     steps = t.find("ppo_buffer_size", "num_mini_batches")
     parts = buffer if factory else int(t.number("num_mini_batches", otherwise=1) or 1)
     _or_assumed(t, steps, {"ppo.minibatches": max(1, parts)}, "steps an inner epoch")
-    iterations = _iterations(t, count)
+    iterations = _iterations(t, count, count)
     _answers(t)
     _kl(t)
     _scores(t)
@@ -56,7 +56,8 @@ GROUPS: dict[str, dict[str, Any]] = {
     "grpo": {"answers": 8, "beta": 0.0, "paid_in": "loss", "loss_type": "dapo"},
     "rloo": {"answers": 2, "beta": 0.05, "paid_in": "reward", "loss_type": ""},
 }
-"""What TRL's GRPO and RLOO take where the file says nothing; `paid_in`: where they pay the KL."""
+"""What TRL's GRPO and RLOO (1.16) take where the file says nothing; `paid_in`: where they pay the KL."""
+LONGEST, OLDER = 512, "TRL up to 1.8 had answers of 256 tokens"
 SAME_LOSS = ("grpo", "bnpo", "dapo")
 """Losses of TRL's GRPO that differ in how answers of different lengths are averaged alone."""
 
@@ -66,10 +67,10 @@ def group(t: Taken, count: int) -> None:
     usual, at = GROUPS[t.method], t.method
     names = ("num_generations", "rloo_k")
     each = max(2, int(t.number(*names, otherwise=usual["answers"]) or usual["answers"]))
-    steps = max(1, int(t.number("steps_per_generation", otherwise=0) or 0))
+    steps = int(t.number("steps_per_generation", otherwise=0) or 0)
     every = int(t.number("generation_batch_size", otherwise=0) or 0) or count
     held = max(1, int(t.number("gradient_accumulation_steps", otherwise=1) or 1))
-    if t.find("steps_per_generation"):
+    if steps and not t.find("generation_batch_size"):
         every = every * steps // held
     prompts = max(1, every // each)
     sizes = {f"{at}.rollouts.prompts_per_iteration": prompts, f"{at}.rollouts.answers_per_prompt": each}
@@ -79,7 +80,7 @@ def group(t: Taken, count: int) -> None:
     ]
     for entry in entries or [None]:
         _or_assumed(t, entry, sizes, how)
-    parts = max(1, steps // held) if t.find("steps_per_generation") else 1
+    parts = max(1, every // count)
     t.assume("optimizer steps an inner epoch", {"ppo.minibatches": parts}, "")
     t.plain(("num_iterations", "num_ppo_epochs"), "ppo.epochs", convert=int)
     t.plain(("epsilon", "cliprange"), "ppo.loss.clip_range")
@@ -93,15 +94,17 @@ def group(t: Taken, count: int) -> None:
         {f"{at}.kl.coef": beta, f"{at}.kl.paid_in": usual["paid_in"], "ppo.kl.target": 0.0},
     )
     _group_told(t)
-    _rates(t, _iterations(t, prompts))
+    each_time = parts * int(t.settings.get("ppo.epochs", 1))
+    _rates(t, _iterations(t, every, prompts, each_time), each_time)
     rest = {
         "ppo.epochs": 1,
         "ppo.rollouts.temperature": 1.0,
-        "ppo.rollouts.max_tokens": 256,
+        "ppo.rollouts.max_tokens": LONGEST,
         "ppo.score.normalise": False,
     }
     rest |= {n: v for n, v in USUAL.items() if n.startswith("ppo.optimizer.")}
-    t.assume(f"the rest of {at.upper()}", {n: v for n, v in rest.items() if n not in t.settings}, "")
+    made = {n: v for n, v in rest.items() if n not in t.settings}
+    t.assume(f"the rest of {at.upper()}", made, OLDER if "ppo.rollouts.max_tokens" in made else "")
 
 
 def _group_told(t: Taken) -> None:
@@ -136,17 +139,18 @@ def _or_assumed(t: Taken, entry: Entry | None, settings: dict[str, Any], how: st
         t.assume("the batch", settings, how)
 
 
-def _iterations(t: Taken, count: int) -> int:
+def _iterations(t: Taken, count: int, prompts: int, each: int = 1) -> int:
+    """`count` and `prompts`: answers and prompts an iteration; `each`: the other program's steps an iteration."""
     episodes, steps = t.number("total_episodes"), t.number("max_steps")
     epochs = t.find("num_train_epochs")
     if episodes and (entry := t.find("total_episodes")):
         found = max(1, math.ceil(episodes / count))
         t.tell(entry, {"ppo.iterations": found}, f"{episodes:g} episodes / {count} an iteration")
     elif steps and steps > 0 and (entry := t.find("max_steps")):
-        found = int(steps)
-        t.tell(entry, {"ppo.iterations": found}, "")
+        found = max(1, math.ceil(steps / each))
+        t.tell(entry, {"ppo.iterations": found}, f"{steps:g} steps / {each} an iteration" if each > 1 else "")
     else:
-        t.tell(epochs, {}, f"iterations here: passes x prompts / {count}; set ppo.iterations")
+        t.tell(epochs, {}, f"iterations here: passes x prompts / {prompts}; set ppo.iterations")
         return 0
     t.tell(epochs, {}, f"{found} iterations are said elsewhere in the file")
     return found
@@ -161,8 +165,9 @@ def _answers(t: Taken) -> None:
     else:
         t.assume("the longest answer", {"ppo.rollouts.max_tokens": usual}, "")
     if "ppo.rollouts.temperature" not in t.settings:
-        heat = 0.95 if t.program == FACTORY else 0.7
-        t.assume("temperature", {"ppo.rollouts.temperature": heat}, "")
+        factory = t.program == FACTORY
+        how = "beside top_p 0.7 and top_k 50; here answers are sampled from the whole distribution" if factory else ""
+        t.assume("temperature", {"ppo.rollouts.temperature": 0.95 if factory else 0.7}, how)
     for name in ("top_p", "top_k"):
         if entry := t.find(name):
             t.tell(entry, {}, "answers are sampled from the policy's whole distribution here")
@@ -205,17 +210,19 @@ def _scores(t: Taken) -> None:
             t.tell(entry, {}, "the round's own reward model and SFT model are taken (`steersman reward`, `sft`)")
 
 
-def _rates(t: Taken, iterations: int) -> None:
+def _rates(t: Taken, iterations: int, each: int = 1) -> None:
+    """`each`: the other program's steps an iteration."""
     entry = t.find("lr_scheduler_type")
     kind = str(entry.value) if entry else "linear"
     name = next((n for n in ("cosine", "constant", "linear") if kind.startswith(n)), "")
     if entry:
         t.tell(entry, {"ppo.optimizer.lr_schedule": name or "linear"}, "" if name else "no such schedule; linear")
-    ratio, warm = t.find("warmup_ratio"), t.find("warmup_steps")
-    share, steps = t.number("warmup_ratio"), t.number("warmup_steps")
-    if ratio and share is not None:
-        many = round(share * iterations)
-        how = f"{share:g} of {iterations} iterations" if iterations else "iterations here, whose number is not said"
-        t.tell(ratio, {"ppo.optimizer.warmup_iterations": many} if iterations else {}, how)
-    elif warm and steps is not None:
-        t.tell(warm, {"ppo.optimizer.warmup_iterations": int(steps)}, "")
+    warm = t.find("warmup_ratio", "warmup_steps")
+    count = t.number("warmup_ratio", "warmup_steps")
+    if warm and count is not None and (warm is t.find("warmup_ratio") or 0 < count < 1):  # steps below 1: a share too
+        made = {"ppo.optimizer.warmup_iterations": round(count * iterations)} if iterations else {}
+        how = f"{count:g} of {iterations} iterations" if iterations else "iterations here, whose number is not said"
+        t.tell(warm, made, how)
+    elif warm and count is not None:
+        how = f"{count:g} steps / {each} an iteration" if each > 1 else ""
+        t.tell(warm, {"ppo.optimizer.warmup_iterations": math.ceil(count / each)}, how)

@@ -21,6 +21,8 @@ Record = Mapping[str, Any]
 Said = tuple[str, Any, Any, Any]
 """Side, text, time and conversation of a message."""
 USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
+OF_FILE = "of_file"
+"""Beside a message of a system that exports a file a chat."""
 FIRST = "by "
 """Before the name of an author of whom nothing says on which side: who speaks first is the customer."""
 _SIDES = {
@@ -268,6 +270,19 @@ def _journal(m: Record) -> Said:
     return side, m["value"], m.get("syscreatedon"), m["elementid"]
 
 
+def _dynamics(m: Record) -> Said:
+    """Dynamics 365's mails; of status 1 is a draft."""
+    side = SYSTEM if str(m.get("statuscode")) == "1" else ANSWER if _yes(m["directioncode"]) else USER
+    return side, m["description"], m.get("senton") or m.get("createdon"), m["regardingobjectidvalue"]
+
+
+def _line_account(m: Record) -> Said:
+    """LINE's official accounts: a table a customer."""
+    kinds = {"user": USER, "account": ANSWER}
+    side = kinds.get(str(m["送信者タイプ"]).casefold(), SYSTEM)
+    return side, m["内容"], f"{m.get('送信日', '')} {m.get('送信時刻', '')}".strip(), None
+
+
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
@@ -296,13 +311,15 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("incoming textbody parentid", _mail),
     ("commentbody ispublished", _comment),
     ("direction summary author createdtime", _zoho),
-    ("commentedtime commenterid content ispublic", _zoho_comment),
+    ("commentedtime content ispublic", _zoho_comment),
     ("type createdby createdat", _helpscout),
     ("from type content timestamp fingerprint", _crisp),
     ("from type content timestamp sessionid", _crisp),
     ("from type content timestamp", _meiqia),
     ("msgid chattype payload from to", _easemob),
     ("elementid element value syscreatedby", _journal),
+    ("directioncode description regardingobjectidvalue", _dynamics),
+    ("送信者タイプ 送信者名 内容", _line_account),
 )
 """Fields by which a system's messages are known, and their reader."""
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
@@ -338,4 +355,5 @@ def usual(record: Any) -> Record | None:
     words = text if isinstance(text, str) else ""
     at = int(at) if isinstance(at, float) else at
     key = "contact_id" if read in SESSIONS else "conversation_id"
-    return {"side": side, "body": words, "created_at": at} | ({key: str(group)} if group is not None else {})
+    place = {key: str(group)} if group is not None else {OF_FILE: True} if read is _line_account else {}
+    return {"side": side, "body": words, "created_at": at} | place

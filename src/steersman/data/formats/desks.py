@@ -1,7 +1,7 @@
 """Exports of help desks that name things in their own way -> the form that `exports` reads: a ticket with `comments`.
 
 Jira Service Management (issues of its API or export, rows of its CSV), Freshdesk's account export, osTicket's table of
-thread entries.
+thread entries, ServiceNow's journal in a field of an incident.
 """
 
 from __future__ import annotations
@@ -10,17 +10,30 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from steersman.data.formats.fields import plain
+
 Record = Mapping[str, Any]
 ENTRY = {"M": "user", "R": "assistant", "N": "note"}
 """osTicket's types of thread entries."""
 STAMPED = re.compile(r"(?P<at>[^;\n]{6,40});(?P<who>[^;\n]{1,80});(?P<text>.*)", re.S)
 """Pattern of a comment in a cell of Jira's CSV: time, author, text."""
 COMMENT = re.compile(r"Comment(?: \(\d+\))?")
+JOURNAL = re.compile(
+    r"^(?P<at>\d[\d/.-]{7,9}[ T]\d{1,2}:\d{2}(?::\d{2})?(?: [AP]M)?) - "
+    r"(?P<who>[^\n]{1,80}?) \((?P<kind>[^()\n]{1,40})\)[ \t\r]*$",
+    re.M,
+)
+"""Pattern of the line above an entry of ServiceNow's journal."""
+JOURNALS = ("comments_and_work_notes", "comments", "additional_comments")
+ASKERS = ("caller_id", "caller", "opened_by", "requested_for", "requested_by", "customer", "contact", "consumer")
+INTERNAL = re.compile(r"work|arbeit|travail|trabajo|trabalho|lavoro|工作|作業", re.I)
+"""Pattern of what a kind of entries is called that customers do not see."""
 
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    return _jira(record) or _request(record) or _jira_row(record) or _freshdesk(record) or _salesforce(record)
+    known = _jira(record) or _request(record) or _jira_row(record) or _freshdesk(record) or _salesforce(record)
+    return known or _journal(record)
 
 
 def _jira(record: Record) -> Record | None:
@@ -76,6 +89,35 @@ def _salesforce(record: Record) -> Record | None:
     return {"id": record["CaseNumber"], "comments": items} | ({} if mails else {"description": asked})
 
 
+def _journal(record: Record) -> Record | None:
+    """An incident of ServiceNow whose comments and work notes stand in one text, the newest first."""
+    fields = {plain(str(key)): value for key, value in record.items()}
+    text = next((str(fields[k] or "").strip() for k in JOURNALS if JOURNAL.match(str(fields.get(k) or "").strip())), "")
+    who = {_shown(fields.get(k)) for k in ASKERS} - {""}
+    if not text or not who:
+        return None
+    found = [*JOURNAL.finditer(text)]
+    ends = [*(m.start() for m in found[1:]), len(text)]
+    items = [
+        {"body": text[m.end() : end].strip(), "incoming": m["who"].strip() in who, "created_at": m["at"]}
+        | {"public": INTERNAL.search(m["kind"]) is None}
+        for m, end in zip(found, ends, strict=True)
+    ]
+    asked = _shown(fields.get("description")) or _shown(fields.get("short_description"))
+    return {
+        "id": _shown(fields.get("number")) or fields.get("sys_id"),
+        "description": asked,
+        "comments": items if len(items) > 1 and found[0]["at"] < found[-1]["at"] else items[::-1],
+    }
+
+
+def _shown(value: Any) -> str:
+    value = (
+        next((value[k] for k in ("display_value", "name") if value.get(k)), "") if isinstance(value, Mapping) else value
+    )
+    return str(value or "").strip()
+
+
 def _account(person: Any) -> str:
     if not isinstance(person, Mapping):
         return str(person or "")
@@ -107,13 +149,16 @@ def _nodes(node: Any) -> Iterator[str]:
 
 
 def has_comments(record: Record) -> bool:
-    """Whether the columns are those of Jira's CSV with comments."""
+    """Whether the columns are those of Jira's CSV with comments, or of ServiceNow's with its journal."""
+    names = {plain(str(key)) for key in record}
+    if JOURNALS[0] in names and names & {*ASKERS}:
+        return True
     return {"Issue key", "Summary"} <= record.keys() and any(COMMENT.fullmatch(str(key)) for key in record)
 
 
 def _jira_row(record: Record) -> Record | None:
     """A row of Jira's CSV, in which every comment is a column called Comment."""
-    if not has_comments(record):
+    if not has_comments(record) or "Issue key" not in record:
         return None
     asked = {str(record.get(k, "")).strip() for k in ("Reporter", "Reporter Id", "Creator", "Creator Id")} - {""}
     found = [m for k, v in record.items() if COMMENT.fullmatch(str(k)) and (m := STAMPED.fullmatch(str(v or "")))]

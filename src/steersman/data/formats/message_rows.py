@@ -12,7 +12,7 @@ from typing import Any
 from steersman.data import stamps
 from steersman.data.formats import desks, guessed_rows, mapped_rows
 from steersman.data.formats.batches import Batches, is_batch_line
-from steersman.data.formats.desk_messages import FIRST, SYSTEM, is_side, usual
+from steersman.data.formats.desk_messages import FIRST, OF_FILE, SYSTEM, is_side, usual
 from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of, with_team
 from steersman.data.formats.field_names import NAMES
@@ -22,14 +22,15 @@ from steersman.data.formats.said_rows import Said, by_time, parted
 from steersman.data.formats.shapes import exchange, is_notice, words_alone
 from steersman.data.formats.sides import SPOKEN_AS, flagged, is_flag, named_side
 from steersman.data.formats.turns import ROLES
+from steersman.data.formats.webhooks import delivered
 from steersman.data.partners import settle
 from steersman.data.readers import Record as Row
 from steersman.data.shelves import Numbers, Shelf, database, in_order
 
 Record = Mapping[str, Any]
 _GROUPS = """
-    conversation_id conv_id dialogue_id dialog_id chat_id session_id thread_id ticket_id conversationid chatid sessionid
-    threadid ticketid case_number channel_url csid convo_id dialogueid dialogid convid
+    conversation_id conv_id dialogue_id dialog_id chat_id session_id ticket_id thread_id conversationid chatid sessionid
+    ticketid threadid case_number channel_url csid convo_id dialogueid dialogid convid
     会话id 会话编号 工单号 工单编号 对话id 咨询id 会话标识
     ticket_nr ticket_nr_ ticketnr ticketnummer ticket_nummer vorgangsnummer vorgangs_nr_ gesprächs_id chat_nr_
 """
@@ -110,11 +111,19 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
         found = [key or like.get(i) for i, key in enumerate(found)] if told else found
     if found[1] is None and SPOKEN_AS.fullmatch(str(record.get(keys.get("type"), ""))):
         found[1] = keys["type"]
+    way = str(record.get(keys.get("direction"), "")).casefold()
+    if found[1] is not None and way in DIRECTIONS and not is_side(record[found[1]]):
+        found[1] = keys["direction"]
     if found[1] is None or (
         plain(str(found[1])) in ("author", "author_id", "sender") and not is_side(record[found[1]])
     ):
         found[1] = next((key for key in record if is_flag(str(key)) and not empty(record[key])), found[1])
-    alone = "side" not in record and found[0] is None and found[1] is not None and any(name in keys for name in TIMES)
+    alone = (
+        ("side" not in record or OF_FILE in record)
+        and found[0] is None
+        and found[1] is not None
+        and any(name in keys for name in TIMES)
+    )
     if alone and is_side(record[found[1]]) and not any(n in keys for n in (*NAMES["question"], *NAMES["id"])):
         found[0] = found[1]  # of one chat, whose messages name none
     if None in found or not isinstance(record[found[2]], str) or isinstance(record[found[1]], Mapping | list):
@@ -214,7 +223,8 @@ def _gathered(value: Any, notes: Counter[str]) -> tuple[type[Trees] | type[Rows]
     tree = tree_row(value)
     if tree is not None and tree is value:
         return Trees, [value]
-    if (said := exchange(value)) is not None:
+    if (said := delivered(value)) is not None or (said := exchange(value)) is not None:
+        notes["deliveries without a message (received, read) left out"] += not said
         return Rows, said
     if (row := _row(value)) is not None:
         return Rows, [row]

@@ -156,7 +156,8 @@ def is_internal(item: Record) -> bool:
     hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")
     hidden = hidden or marks.get("is_private") in yes or marks.get("internal") in yes
     hidden = hidden or any(isinstance(of, Mapping) and _is_note(of) for of in item.values())
-    return hidden or any((v in yes and NOTES.fullmatch(k)) or v in INTERNAL for k, v in marks.items())
+    told = (*yes, "internal", "private", "intern", "内部")
+    return hidden or any((v in told and NOTES.fullmatch(k)) or v in INTERNAL for k, v in marks.items())
 
 
 def _is_note(of: Record) -> bool:
