@@ -22,6 +22,8 @@ from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
 from steersman.store import NotFound, Store
 
+GONE = "erased"
+"""In the metrics of a round's rankings: ids of those that people deleted since."""
 Entry = Mapping[str, Any]
 """An entry of `Workspace.history`."""
 
@@ -96,6 +98,8 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
         known = {one["id"] for one in source.records}
         rows = (r for r in read_lines(folder / RANKINGS_FILE) if r["id"] not in known)
         source.records += [{"id": r["id"], "rule": RANKING, "by": r.get("labeler", "")} for r in rows]
+        gone = (id_ for id_ in manifest.metrics.get(GONE, ()) if id_ not in known)
+        source.records += [{"id": id_, "rule": RANKING, "by": "", "deleted": True} for id_ in gone]
     for name, recorded in renamed_keys(manifest.inputs).items():
         if name.startswith("data:"):
             source.datasets[name] = recorded
