@@ -368,3 +368,5 @@ def test_who_learned_in_a_round_by_hand_is_said_after_its_files_lost_the_records
     (found,) = rounds_of(space, ranking)
     assert (found["round"], found["learned"], found["records"][0]["by"]) == (1, True, "")
     verify(space.stage_dir("rankings", 1))
+    told = CliRunner().invoke(build(), ["lineage", ranking, "-w", str(workspace)]).stdout
+    assert f"{ranking}  ranking  used; deleted since" in told
