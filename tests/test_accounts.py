@@ -20,7 +20,7 @@ from steersman.server.app import create_app
 from steersman.server.quotas import by_role
 from steersman.server.reach import Reach
 from steersman.server.team import Team
-from steersman.store import Store
+from steersman.store import Store, Unreachable
 from steersman.store.roles import Role
 from steersman.store.schema import Base, utc_now
 
@@ -83,6 +83,13 @@ def key_of(made: Any, name: str, *scopes: str) -> TestClient:
     _, secret = store.credentials.add_key(store.accounts.named(name).id, "program", scopes)
     client.headers = {"authorization": f"Bearer {secret}"}  # type: ignore[assignment]
     return client
+
+
+def raising(error: Exception) -> Any:
+    def fail(*_given: object) -> None:
+        raise error
+
+    return fail
 
 
 def code_of(answer: Any) -> tuple[int, str]:
@@ -192,6 +199,21 @@ def test_sessions_end(made: Any, store: Store, monkeypatch: pytest.MonkeyPatch) 
     later = door.time.monotonic() + door.FRESH_SECONDS + 1
     monkeypatch.setattr(door.time, "monotonic", lambda: later)
     assert other.get("/api/config").status_code == 401
+
+
+def test_a_store_that_is_gone_while_somebody_is_looked_up(
+    made: Any, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can be found then; it was answered without a reason, and logged with whatever the error quotes."""
+    client = as_person(made, "ada")
+    for error, status, told in ((Unreachable("gone"), 503, "store_unreachable"), (ValueError("WORDS"), 500, None)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store.credentials, "session", raising(error))
+            answer = client.get("/api/conversations")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, told)
+        assert answer.headers["x-frame-options"] == "DENY"
+    assert "WORDS" not in caplog.text
+    assert client.get("/api/conversations").status_code == 200
 
 
 def test_an_expired_session_in_the_store_is_none(store: Store) -> None:

@@ -28,7 +28,7 @@ from steersman.families import encoder as family
 from steersman.families.known import family_of
 from steersman.text.marked import Marks
 from steersman.train import encoding, head_start
-from steersman.train.label_task import PROBLEMS, LabelTask
+from steersman.train.label_task import PROBLEMS, LabelTask, labels_of
 from steersman.train.span_task import SpanTask
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import load_causal, read_tokenizer
@@ -210,6 +210,15 @@ def test_long_passages_are_read_in_windows(bert: Path) -> None:
         assert start is not None
         assert end is not None
         assert passage[start[0] : end[1]] == "北京"
+    long = Example("2", "where", passage, answers=((0, passage[:300]),))
+    items = [item, *task.items([long], True)]
+    assert not item.parted
+    assert items[1].parted
+    task.weigh(items)
+    assert not task.unanswered, "a question with an answer, whole in no window, is none without an answer"
+    kept, said = task.learnable(items)
+    assert kept == [item]
+    assert said[0].startswith("1 of 2 answers stand whole in no window and are not learned")
 
 
 def intents(count: int = 60) -> Examples:
@@ -282,6 +291,18 @@ def test_the_test_is_not_learned_and_strange_labels_are_said(bert: Path, tmp_pat
     report = learn(bert, tmp_path / "out", examples, epochs=1)
     assert any("1 examples stand in the held-out ones or the test too" in text for text in report["cautions"])
     assert any("1 of 13 test examples have labels that no learned one has" in text for text in report["cautions"])
+
+
+def test_labels_are_in_the_order_of_numbers_where_all_are(bert: Path) -> None:
+    def order(*labels: str) -> list[str]:
+        return labels_of([Example(str(i), "a", labels=(label,)) for i, label in enumerate(labels)])
+
+    assert order("10", "9", "-1") == ["-1", "9", "10"]
+    assert order("②", "①") == ["①", "②"]
+    assert order("10", "9", "x") == ["10", "9", "x"]
+    parts = encoding.Parts([], [], [Example("1", "a", labels=("x", "y")), Example("2", "b", labels=("x",))])
+    told = encoding.learnable(parts, LabelTask("multi_label", ["x"], Marks(read_tokenizer(bert), 40), CONFIG)).said
+    assert told == ["1 of 2 test examples have a label that no learned one has; it counts as missed in `exact` alone"]
 
 
 def test_vectors_are_saved_as_sentence_transformers_reads_them(bert: Path, tmp_path: Path) -> None:

@@ -115,6 +115,21 @@ def test_records_may_name_their_split(tmp_path: Path) -> None:
         tmp_path, "s.jsonl", lines(*({"text": f"t{i}", "label": "x", "split": s} for i, s in enumerate(splits)))
     )
     assert [r.split for r in found.records] == ["train", "validation", "test", "validation"]
+    table = "文本,标签,划分\na,x,训练集\nb,x,验证集\nc,y,测试集\nd,y,甲组\n"
+    found = read(tmp_path, "zh.csv", table)
+    assert [r.split for r in found.records] == ["train", "validation", "test", ""]
+    assert "a split that is not known is none: 甲组 (1 records)" in "; ".join(found.notes)
+
+
+def test_none_is_a_label_where_many_have_it(tmp_path: Path) -> None:
+    """Sentiment of -1, 0 and 1 has three classes; of 100 records that SNLI has, one may have no label."""
+    moods = [{"text": f"t{i}", "label": str(i % 3 - 1)} for i in range(9)]
+    found = read(tmp_path, "mood.jsonl", lines(*moods))
+    assert sorted({r.labels[0] for r in found.records}) == ["-1", "0", "1"]
+    assert "'-1' is a label of its own (3 of 9 records)" in "; ".join(found.notes)
+    snli = [{"text": f"t{i}", "label": -1 if i == 7 else i % 3} for i in range(100)]
+    found = read(tmp_path, "snli.jsonl", lines(*snli))
+    assert found.left_out == {"without a label": 1}
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,15 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType, GGUFReader, quants
+from tokenizers import processors
 from typer.testing import CliRunner
 
 import tiny as small
 from round_space import allow_judges
 from steersman.cli.framework import build
 from steersman.corpus import tokenizer as making
+from steersman.families.fresh import decoder_config, new_decoder
+from steersman.text.bases import CHATML
 from steersman.text.ollama import modelfile, turned
 from steersman.text.template import Template
 from steersman.weights import hubs
@@ -94,6 +97,24 @@ def test_gemmas_attention_is_scaled_by_the_heads_size(kind: str, tmp_path: Path)
     torch.testing.assert_close(theirs[..., :350], own, atol=1e-4, rtol=1e-3)  # transformers' Gemma adds a <mask>
 
 
+@pytest.mark.parametrize("theta", [10_000.0, 500_000.0])
+def test_a_gemma_without_windows_is_written_and_read_back(theta: float, tmp_path: Path) -> None:
+    """As `steersman pretrain` makes it: every layer attends to all. With a window in the first layer it is refused."""
+    sizes: dict[str, Any] = {"vocab_size": 350, "max_position_embeddings": 512, "theta": theta}
+    sizes |= {"tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    model = new_decoder(decoder_config("gemma3_text", 2, 64, 128, 4, **sizes), 0, torch.float32)
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    save_model(model.to(torch.bfloat16), small.tokenizer(), tmp_path / "m")
+    done = write_gguf(tmp_path / "m", tmp_path / "m.gguf", "f32")
+    assert "every layer attends to all" in done.notes[0]
+    assert GGUFReader(done.path).get_field("gemma3.attention.sliding_window") is None
+    convert_gguf(done.path, tmp_path / "back")
+    own, theirs = (load_causal(tmp_path / name, "float32")(IDS).logits for name in ("m", "back"))
+    torch.testing.assert_close(theirs[..., :350], own, atol=1e-4, rtol=1e-3)
+
+
 def test_gpt2_is_turned_and_read_back(tmp_path: Path) -> None:
     config = transformers.GPT2Config(
         n_embd=64, n_layer=2, n_head=2, vocab_size=350, n_positions=128, bos_token_id=1, eos_token_id=2
@@ -163,6 +184,11 @@ def test_the_modelfile_renders_as_the_template(tiny: Path) -> None:
     assert not missing
     assert '{{ if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n' in text
     assert 'PARAMETER stop "<|im_end|>"' in text
+    tokenizer.chat_template = "{{ bos_token + 'Be kind.' }}" + CHATML
+    assert 'TEMPLATE """<|im_start|>Be kind.{{ range' in modelfile(tokenizer, "m.gguf", 512, {})[0]
+    begin = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+    tokenizer.backend_tokenizer.post_processor = begin
+    assert 'TEMPLATE """Be kind.{{ range' in modelfile(tokenizer, "m.gguf", 512, {})[0], "Ollama begins so by itself"
     tokenizer.chat_template = "{% for m in messages %}{{ loop.index }}{{ m['content'] }}{% endfor %}"
     assert turned(tokenizer) is None
 

@@ -75,6 +75,18 @@ def test_numbers_too_large_to_be_ones(http: TestClient) -> None:
     assert refused.json()["error"]["param"] == "tools[0].function.parameters.properties.a.maximum"
 
 
+@pytest.mark.parametrize("fill", ["", "x" * 20_000])
+def test_a_name_that_is_there_twice(http: TestClient, fill: str) -> None:
+    """Python keeps the last one, what stands in front of the server may look at the first."""
+    body = '{"title": "a", "settings": {"seed": 1, "temperature": 1, "seed": 2}}'
+    refused = http.post(
+        "/api/conversations", content=body + " " * len(fill), headers={"content-type": "application/json"}
+    )
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "seed: expected once in an object, got it twice"
+    assert http.get("/api/conversations").json() == []
+
+
 @pytest.mark.parametrize("said", [1, 1e308, True, "x", {"a": 1}, [[1]], [{"role": "assistant", "content": 5}]])
 def test_a_demonstration_that_is_no_list_of_turns(http: TestClient, said: Any) -> None:
     task = in_hand(http, {"prompt": "Q"}, "demonstration")

@@ -235,11 +235,13 @@ def test_by_an_admin_and_by_oneself(store: Store, workspace: Path) -> None:
     ada, ben = known["ada"].id, known["ben"].id
     records = store.owned.records(ben)
     learned(workspace, *store.standing(records)[:2])
+    (workspace / "backups").mkdir()
+    (workspace / "backups/old.db").write_text("")
     app = app_of(store, workspace)
     admin, himself = signed_in(store, app, ada), signed_in(store, app, ben)
     told = admin.get(f"/api/people/{ben}/owned").json()
     assert told["held"]["chats"] == 1
-    assert told["rounds"] == [1]
+    assert (told["rounds"], told["unseen"]) == ([1], ["backups/old.db"])
     assert told["not_learned"] == len(store.standing(records)) - 2 > 0
     assert himself.get("/api/me/owned").json() == told
     assert SECRET not in json.dumps(told)
@@ -293,6 +295,47 @@ def test_a_person_who_is_deleted_while_an_answer_is_written(store: Store, caplog
         store.messages(chat)
     assert SECRET not in caplog.text
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def every_row(store: Store) -> dict[str, list[list[str]]]:
+    with store._db.read() as session:
+        tables = Base.metadata.sorted_tables
+        return {one.name: [[str(value) for value in row] for row in session.execute(one.select())] for one in tables}
+
+
+def test_another_web_process_that_still_knows_a_deleted_person(store: Store, tmp_path: Path) -> None:
+    """What it let in within those seconds would be words that nobody owns, and that nobody could delete."""
+    known = live_of(store)
+    ben = known["ben"].id
+    app = create_app(
+        FakeEngine(), store, name="S", language="en", team=Team(store, AccountsConfig()), workspace=tmp_path
+    )
+    himself = signed_in(store, app, ben)
+    store.desk.add([NewTask("vote", {"messages": [{"role": "user", "content": "Another"}], "answer": "A"})])
+    task = himself.post("/api/desk/next", json={"kind": "vote"}).json()["task"]["id"]
+    (ranking,) = (one.id for one in store.tasks())
+    keys = store.task(ranking, ben).keys
+    store.owned.delete(ben)
+    before = every_row(store)
+    asked = {"model": "tiny", "input": SECRET}
+    for method, path, body in (
+        ("POST", "/api/conversations", {"title": SECRET}),
+        ("POST", f"/api/rank/{ranking}", {"labeler": "x", "ranks": dict(zip(keys, (1, 2), strict=True))}),
+        ("POST", f"/api/rank/{ranking}", {"labeler": "x", "skip": True, "reason": SECRET}),
+        ("POST", "/api/desk/next", {"kind": "vote"}),
+        ("PUT", f"/api/desk/tasks/{task}/draft", {"value": {"text": SECRET}}),
+        ("POST", f"/api/desk/tasks/{task}/label", {"value": {"vote": "good"}, "comment": SECRET}),
+        ("POST", "/api/me/keys", {"name": SECRET, "scopes": ["chat"]}),
+        ("POST", "/v1/responses", asked),
+        ("POST", "/v1/responses", asked | {"stream": True}),
+        ("DELETE", "/api/session", None),
+    ):
+        answer = himself.request(method, path, json=body)
+        assert answer.status_code in (401, 403, 404) or path in ("/api/session", "/v1/responses"), (path, answer.text)
+        assert answer.status_code < 500, (path, answer.text)
+    after = every_row(store)
+    assert {name for name in after if after[name] != before[name]} <= {"audit"}
+    assert ben not in json.dumps(after)
 
 
 def store_record(root: Path) -> str:

@@ -16,6 +16,7 @@ from steersman.config import Config
 from steersman.corpus.folder import Corpus, tokenizer_sha256
 from steersman.weights import published
 from steersman.weights.folders import read_tokenizer
+from steersman.weights.gguf_words import words_of
 
 
 def test_gpt2_out_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +81,11 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
             assert type(found).__name__ == wanted
             for said in (*tiny.CORPUS, "Where is it?", "订单 3"):
                 assert found(said, add_special_tokens=False)["input_ids"] == pieces.encode(said)
+        words = words_of(found, len(found))  # as llama.cpp needs it: 30 of 40 texts were other tokens without
+        assert (words.prefix, bool(words.charsmap), words.trims) == (True, how is t5, True if how is t5 else None)
+        found.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}"
+        words = words_of(found, len(found))
+        assert (words.prefix, words.at_first) == (how is t5, how is not t5)
         file.write_bytes(file.read_bytes() + b"\0")
         assert tokenizer_sha256(file.parent) != before, "its shards would be taken for those of another"
     (tmp_path / "0" / "spiece.model").write_bytes(b"\0 no model")

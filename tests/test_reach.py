@@ -201,6 +201,15 @@ def test_below_a_path(store: Store) -> None:
     assert "Path=/assistant;" in cookie_of(entered)
 
 
+def test_a_slash_at_the_end_leads_to_no_address_of_this_machine(store: Store) -> None:
+    app = create_app(FakeEngine(), store, name="S", language="en", root_path="/assistant")
+    client = TestClient(app, base_url="http://127.0.0.1:8000", follow_redirects=False)
+    for path in ("/healthz/", "/assistant/metrics/", "/assistant/rank/", "/assistant/"):
+        assert client.get(path).status_code == 200, path
+    nothing = client.get("/assistant/report/")
+    assert (nothing.status_code, "No report yet" in nothing.text) == (404, True)
+
+
 @pytest.mark.parametrize("root", ["", "/assistant"])
 def test_the_page_finds_its_files(store: Store, root: str) -> None:
     client = TestClient(served(store, root_path=root), base_url="http://127.0.0.1:8000")

@@ -243,6 +243,36 @@ def test_ties_both_bad_and_no_choice(client: TestClient, store: Store, choice: s
         assert (rankings[0].ranks, rankings[0].all_bad, rankings[0].pairs()) == (order, choice == "bad", ())
 
 
+def test_a_vote_is_changed_and_taken_back(client: TestClient, store: Store) -> None:
+    chat = made(client)
+    begun = duel(client, chat)
+    url = f"/api/messages/{begun['question']['id']}/vote"
+
+    def vote(choice: str | None, before: str | None, labeler: str = "梅") -> tuple[int, list[tuple[str, Any]]]:
+        body = {"choice": choice, "instead_of": before, "labeler": labeler}
+        status = client.post(url, json=body).status_code
+        (task,) = store.tasks()
+        learned = apply_rules(list(store.feedback()), store.rankings(), {task.id: task.policy_versions})
+        assert [one.id for one in learned] == [one.id for one in store.rankings()] == store.standing(store.records())
+        return status, [(one.labeler, one.ranks) for one in store.rankings()]
+
+    assert vote("left", None) == (200, [("梅", (1, 2))])
+    assert vote("right", "left") == (200, [("梅", (2, 1))])
+    assert vote("tie", "left") == (409, [("梅", (2, 1))]), "another window changed it meanwhile"
+    assert vote(None, None)[0] == 409
+    # on a server without accounts somebody else may sit there: what was said before is theirs, and taken back
+    assert vote("tie", "right", "兰") == (200, [("兰", (1, 1))])
+    assert store.said_by_day(1)[0]["ranking"] == 3
+    assert vote(None, "tie") == (200, [])
+    stored = client.get(f"/api/conversations/{chat}").json()
+    assert stored["duels"][0]["choice"] == "off"
+    assert {m["policy_version"] for m in stored["messages"][1:]} == {"base", "ppo-7"}
+    assert vote("left", None)[0] == 409, "the names are known"
+    # taken back is not deleted: nobody loses anything without being asked, and the chat takes it along
+    assert client.delete(f"/api/conversations/{chat}").status_code == 200
+    assert store.records() == []
+
+
 def test_sides_are_in_random_order(client: TestClient) -> None:
     chat, seen = made(client), set()
     for _ in range(40):

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from server_double import FakeEngine
 from steersman.server import desk_manage
 from steersman.server.app import create_app
-from steersman.store import Store
+from steersman.store import Store, desk
 from steersman.types import Candidates, Completion, Conversation, Message
 
 
@@ -53,7 +53,9 @@ def test_a_ranking_by_keys_and_its_history(client: TestClient) -> None:
     done = call(client, "POST", f"{at}/label", labeler="ann", value={"ranks": ranks}, comment="clear", seconds=3)
     assert done["label"]["value"] == {"ranks": ranks, "all_bad": False}
     assert done["queues"]["ranking"]["waiting"] == 0
-    (kept,) = call(client, "GET", "/history", labeler="ann")
+    told = call(client, "GET", "/history", labeler="ann")
+    (kept,) = told["labels"]
+    assert told["all"] == 1
     assert (kept["task"], kept["said"], kept["comment"], kept["prompt"]) == (task["id"], "label", "clear", "问题")
     again = call(client, "GET", at, labeler="ann")["task"]
     assert (again["mine"]["value"]["ranks"], again["draft"]) == (ranks, {})
@@ -61,6 +63,25 @@ def test_a_ranking_by_keys_and_its_history(client: TestClient) -> None:
     again = call(client, "POST", f"{at}/label", labeler="ann", value={"ranks": ranks})
     assert (done["replaced"], again["replaced"]) == (False, True)
     assert call(client, "GET", at, labeler="ann")["task"]["mine"]["value"]["ranks"] == ranks
+
+
+def test_a_ranking_is_reopened_with_its_flags_and_the_history_says_its_limit(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = call(client, "POST", "/next", labeler="ann", kind="ranking")["task"]
+    first, second, _ = (one["key"] for one in task["answers"])
+    at = f"/tasks/{task['id']}"
+    value: dict[str, Any] = {"all_bad": True, "flags": {first: ["private", "wrong"], second: []}}
+    call(client, "POST", f"{at}/label", labeler="ann", value=value)
+    assert call(client, "GET", at, labeler="ann")["task"]["flags"] == {first: ["wrong", "private"]}
+    value["flags"] = {first: [], second: ["harmful"]}
+    call(client, "POST", f"{at}/label", labeler="ann", value=value)
+    assert call(client, "GET", at, labeler="ann")["task"]["flags"] == {second: ["harmful"]}
+    # nobody sees another's
+    assert "flags" not in call(client, "POST", "/next", labeler="ben", kind="ranking")["task"]
+    monkeypatch.setattr(desk, "HISTORY", 2)
+    told = call(client, "GET", "/history", labeler="ann")
+    assert (len(told["labels"]), told["all"]) == (2, 3)  # the ranking, and a label of each flagged answer
 
 
 def test_what_is_not_in_ones_hands_is_refused(client: TestClient) -> None:

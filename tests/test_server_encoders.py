@@ -119,6 +119,8 @@ def test_a_question_goes_where_its_label_leads(folders: dict[str, Path], tmp_pat
     [
         ({"embeddings": "router"}, "serve.embeddings: router gives no vectors"),
         ({"moderation": "vectors"}, "serve.moderation: vectors gives vectors; expected a classifier"),
+        ({"moderation": "router"}, r"no label of router \(invoice, order, refund\) is known to mean that nothing is"),
+        ({"moderation": "rude", "moderation_fine": ["sage"]}, "'sage' is no label of rude; expected some of insult, s"),
         ({"routes": ROUTES}, "there is no serve.router"),
         ({"router": "router", "routes": [RouteConfig("refnd")]}, "'refnd' is no label of router; expected some of inv"),
         ({"router": "router", "routes": [RouteConfig("refund", model="x")]}, "leads to 'x', which is not served"),
@@ -152,6 +154,7 @@ def test_what_gives_labels_writes_nothing(folders: dict[str, Path]) -> None:
     assert not isinstance(engine, Embeds)
     assert about(engine).abilities == ("classify",)
     assert about(engine).facts["labels"] == ["invoice", "order", "refund"]
+    assert about(engine).facts["exclusive"]
     (found,) = engine.classify(["我要退款 9"])
     assert max(found, key=lambda name: found[name]) == "refund"
     assert sum(found.values()) == pytest.approx(1, abs=1e-2)

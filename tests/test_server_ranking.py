@@ -68,6 +68,19 @@ def test_a_labeler_ranks_blind_until_nothing_is_left(client: TestClient, store: 
     assert client.get("/api/config").json()["ranking"] == {"tasks": 8, "ranked": 8}
 
 
+def test_a_round_that_is_opened_while_the_server_runs(store: Store) -> None:
+    """Its tasks came to nobody until the server began again."""
+    now = [1]
+    app = create_app(FakeEngine(), store, name="Shop", language="en", round=lambda: now[0])
+    client = TestClient(app, base_url="http://127.0.0.1:8000")
+    assert client.get("/api/config").json()["ranking"] == {"tasks": 8, "ranked": 0}
+    now[0] = 2
+    told = client.get("/api/config").json()
+    assert (told["round"], told["ranking"]) == (2, {"tasks": 1, "ranked": 0})
+    assert next_task(client, "安")["task"]["messages"][1]["content"] == "问题 9"
+    assert client.get("/api/desk?labeler=ben").json()["queues"]["ranking"]["waiting"] == 1
+
+
 def test_grades_ties_all_bad_and_skip(client: TestClient, store: Store) -> None:
     def submit(**said: Any) -> None:
         task = next_task(client, "ann")["task"]

@@ -372,6 +372,8 @@ def test_a_set_is_a_suite_of_eval_tasks(tmp_path: Path) -> None:
     assert (constrained.choices, constrained.allowed) == ((), ("bad", "good"))
     reasoned = suite_of(f"{path},cot=1").items[0]
     assert reasoned.score([f"It is late. Answer: {reasoned.expected}"]) == 1
+    assert reasoned.score([f"It is late, so the answer is {reasoned.expected}."]) == 1
+    assert reasoned.score([f"Answer: {reasoned.expected}\nI hope that the answer is right."]) == 1
 
 
 def test_a_model_beside_its_baseline(tmp_path: Path) -> None:

@@ -104,10 +104,11 @@ def test_what_people_wrote_at_the_desk_is_forgotten_in_files_too(space: Workspac
     (space.data / "mixed.cleaning.json").write_text("an example: Ann's own words")
     (space.root / "backups").mkdir()
     (space.root / "backups/store.db").write_text("")
+    (space.root / "store.schema-0004.db").write_text("")  # before its migration
     assert ask(space, "forget", written.id, "mistyped-1")["error"].count("mistyped-1") == 1
     told = ask(space, "forget", "--person", "ann", code=0)
     assert set(told["records"]) == {written.id, edit.id}
-    assert told["unseen"] == ["backups/store.db"]
+    assert told["unseen"] == ["backups/store.db", "store.schema-0004.db"]
     words = "".join(p.read_text() for p in space.root.rglob("*.json*"))
     assert not [gone for gone in ("Ann's own words", "Here.") if gone in words]
     verify(space.stage_dir("gathered"))

@@ -155,6 +155,19 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
     if choice in ("left", "right"):
         better = ranking.answers[0 if ranking.order[0] == 1 else 1]
         expect(page.locator("article.better")).to_contain_text("plain words" if better == "plain words" else "kinds")
+    button(page, "Change or take back" if en else "更改或撤回").click()
+    if choice == "left":  # it was the wrong key
+        button(page, "B is better" if en else "B 更好").click()
+        expect(page.get_by_text("You chose B" if en else "您选了 B")).to_be_visible()
+        expect(page.locator("article.better")).not_to_contain_text(
+            "plain words" if better == "plain words" else "kinds"
+        )
+        assert [one.ranks for one in shop.store.rankings()] == [(2, 1)]
+    else:
+        assert violations(page) == []
+        button(page, "Take the choice back" if en else "撤回选择").click()
+        expect(page.get_by_text("Taken back" if en else "已撤回")).to_be_visible()
+        assert list(shop.store.rankings()) == []
     page.locator("#composer").press("Enter")
     expect(page.locator("section .sides")).to_have_count(0)
     expect(button(page, "Good answer" if en else "回答得好")).to_have_count(2)

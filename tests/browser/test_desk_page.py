@@ -153,6 +153,14 @@ def test_what_waits_for_somebody_is_given_back_by_one_button(site: Site) -> None
     waits.get_by_role("button", name="Give back to all").click()
     expect(waits).to_have_count(0)
     assert site.store.desk.assigned() == {}
+    site.refusals = True
+    given = json.dumps([{"prompt": "A lamp?", "answer": "到了", "kind": "vote"}, "Write to Ann"], indent=1)
+    for text, told in ((given[:-2] + ",]", "is no JSON"), (given, "2 added, 0 were there already")):
+        page.locator("#pasted").fill(text)
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("alert").or_(page.get_by_role("status")).filter(has_text=told)).to_be_visible()
+    tasks = {one.prompt: one.kind for one in site.store.desk.overview()}
+    assert (tasks["A lamp?"], tasks["Write to Ann"]) == ("vote", "demonstration")
 
 
 SLOWLY = """() => {

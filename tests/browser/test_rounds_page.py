@@ -160,10 +160,15 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
         pass
     page.unroute_all(behavior="ignoreErrors")  # one may be under way
     expect(rate).to_have_value("0.002")  # what is looked at again takes nothing away that was typed
+    page.get_by_role("combobox", name="Stage").select_option("ppo")
+    page.reload()  # as where the session ends and somebody signs in again
+    page.get_by_role("combobox", name="Stage").select_option("reward")
+    expect(rate).to_have_value("0.002")
     button(page, "Save 1 change").click()
     expect(page.get_by_text("Saved in steersman.toml.")).to_be_visible()
     assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
     expect(button(page, "Save 0 changes")).to_be_disabled()
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
     rate.fill("-1")
     rounds.refusals = True
     button(page, "Save 1 change").click()

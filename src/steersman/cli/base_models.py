@@ -40,7 +40,10 @@ ContextOption = Annotated[
     int, typer.Option("--context", min=0, help="Tokens of a row; default: pretrain.context (512).")
 ]
 KindOption = Annotated[
-    str, typer.Option("--kind", help="qwen3, llama, t5, bart, bert or modernbert; default: pretrain.shape.kind.")
+    str,
+    typer.Option(
+        "--kind", help="qwen3, llama, gemma3_text, t5, bart, bert or modernbert; default: pretrain.shape.kind."
+    ),
 ]
 RopeOption = Annotated[
     str, typer.Option("--rope", help="With --from: extend the model to --context by linear, ntk or yarn.")

@@ -5,6 +5,7 @@ Why so: decisions 18, 19, 24, 48 and 59 in docs/LOG.md.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,7 +171,7 @@ def demo(
     from steersman.cli.talk import run_server
 
     run_server(
-        space,
+        dataclasses.replace(space, pinned=0),  # people open the next rounds from the page
         "",
         "",
         0,

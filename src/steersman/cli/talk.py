@@ -333,7 +333,7 @@ def _serve(
             greeting=config.greeting,
             examples=lambda: openers(space),
             report=report,
-            round=space.round,
+            round=lambda: space.round,
             overlap=space.config.rank.overlap,
             workspace=space.root,
             team=users.team_of(space.config, store, reach, buckets),

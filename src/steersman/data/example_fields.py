@@ -6,7 +6,8 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -41,7 +42,15 @@ PAIRS = (
 """Names that are two texts where both are there, though each alone may be something else."""
 NOTHING = ("", "-", "-1", "none", "null", "nan", "n/a")
 """Labels that say that there is none: CLUE's tests have -1, SNLI's and OCNLI's '-'."""
-SPLITS = {"train": "train", "dev": "validation", "val": "validation", "validation": "validation", "test": "test"}
+MAY_NAME = ("-1", "none")
+"""Of NOTHING what is a label where many records have it: sentiment is -1, 0 or 1, a stance for, against or none."""
+MANY = 0.05
+"""Share of the records from which it is one; that of records that nobody could label is lower (SNLI: 0.001)."""
+SPLITS = {
+    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
+    **dict.fromkeys(("dev", "devel", "val", "valid", "validation", "eval", "验证", "验证集", "开发集"), "validation"),
+    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
+}
 
 
 def plain(name: Any) -> str:
@@ -137,15 +146,23 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def labels_of(value: Any, several: bool) -> tuple[str, ...] | None:
-    """The labels in a cell; None where it says that there is none. With `several` a list, or text with separators."""
+def named_nothing(values: Iterable[Any]) -> dict[str, int]:
+    """The words of MAY_NAME that are labels of their own among these cells -> how often they are."""
+    counts = Counter(_label(value).lower() for value in values if not isinstance(value, list))
+    others = sum(n for label, n in counts.items() if label not in NOTHING)
+    return {w: counts[w] for w in MAY_NAME if others and counts[w] >= max(2, MANY * counts.total())}
+
+
+def labels_of(value: Any, several: bool, names: Container[str] = ()) -> tuple[str, ...] | None:
+    """The labels in a cell; None where it says that there is none. With `several` a list, or text with separators.
+    `names`: words of NOTHING that are labels here."""
     if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
         value = _list_in(value.strip())
     if isinstance(value, list):
         return tuple(dict.fromkeys(filter(None, (_label(x) for x in value))))
     label = _label(value)
     if not several:
-        return None if label.lower() in NOTHING else (label,)
+        return None if label.lower() in NOTHING and label.lower() not in names else (label,)
     parts = [part.strip() for part in re.split(r"[,;|、，；]", label)]
     return tuple(dict.fromkeys(p for p in parts if p.lower() not in NOTHING))
 

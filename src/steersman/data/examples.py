@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman.data.example_fields import ROLES, Row, labels_of, number_of, roles_in, split_of, text_of
+from steersman.data.example_fields import (
+    ROLES,
+    Row,
+    labels_of,
+    named_nothing,
+    number_of,
+    roles_in,
+    split_of,
+    text_of,
+)
 from steersman.data.example_files import rows_in
 from steersman.data.reading import Reading
 
@@ -87,8 +96,13 @@ def _of_file(path: Path, reading: Reading, columns: Mapping[str, str], kind: str
     roles = roles_in(good, columns, str(path), out.notes)
     out.kind = kind if kind != "auto" else _kind(good, roles)
     _check(out.kind, roles, good, path)
+    names = named_nothing(row.get(roles["label"]) for row in good) if out.kind == "single_label" else {}
+    for word, n in names.items():
+        out.notes.append(f"{path}: '{word}' is a label of its own ({n} of {len(good)} records)")
+    if strange := _strange_splits(good, roles):
+        out.notes.append(f"{path}: a split that is not known is none: {strange}")
     for number, row in enumerate(good, 1):
-        made = _example(row, roles, out.kind, f"{path.name}:{number}")
+        made = _example(row, roles, out.kind, f"{path.name}:{number}", names)
         if isinstance(made, Example):
             out.records.append(made)
         else:
@@ -141,8 +155,15 @@ def _check(kind: str, roles: Mapping[str, Any], rows: Sequence[Row], path: Path)
         )
 
 
-def _example(row: Row, roles: Mapping[str, Any], kind: str, id_: str) -> Example | str:
-    """The record, or why it is left out."""
+def _strange_splits(rows: Sequence[Row], roles: Mapping[str, Any]) -> str:
+    """What records name as their split and is none that is known, with counts; '' where nothing is."""
+    said = Counter(text_of(row.get(roles["split"])) for row in rows) if "split" in roles else Counter[str]()
+    strange = [f"{name[:30]} ({n} records)" for name, n in said.most_common() if name and not split_of(name)]
+    return ", ".join(strange[:5])
+
+
+def _example(row: Row, roles: Mapping[str, Any], kind: str, id_: str, names: Container[str] = ()) -> Example | str:
+    """The record, or why it is left out; `names`: as `labels_of` takes them."""
     given = text_of(row.get(roles["id"])) if "id" in roles else ""
     text, second = (text_of(row.get(roles[role])) if role in roles else "" for role in ("text", "second"))
     made = Example(given or id_, text, second, split=split_of(row.get(roles["split"])) if "split" in roles else "")
@@ -159,7 +180,7 @@ def _example(row: Row, roles: Mapping[str, Any], kind: str, id_: str) -> Example
         return "without a score" if score is None else dataclasses.replace(made, score=score)
     if "flags" in roles and kind == "multi_label":
         return dataclasses.replace(made, labels=tuple(n for n in roles["flags"] if str(row.get(n)) in ("1", "1.0")))
-    labels = labels_of(row.get(roles["label"]), kind == "multi_label")
+    labels = labels_of(row.get(roles["label"]), kind == "multi_label", names)
     if labels is None:
         return "without a label"
     if kind == "single_label" and len(labels) != 1:

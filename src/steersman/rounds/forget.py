@@ -83,7 +83,8 @@ def forget(space: Workspace, records: Collection[str]) -> Forgotten:
 
 def unseen(space: Workspace) -> tuple[str, ...]:
     """Files and folders that may hold what people said and that nothing is taken out of."""
-    places = ("backups/*", "exports/*.jsonl", "exports/*.zip", "data/*.damaged-*", "rounds/*/*.damaged-*")
+    aside = ("data/*.damaged-*", "rounds/*/*.damaged-*", "*.schema-*")  # the last: a store before its migration
+    places = ("backups/*", "exports/*.jsonl", "exports/*.zip", *aside)
     found = (path for place in places for path in space.root.glob(place))
     return tuple(str(path.relative_to(space.root)) for path in sorted(found))
 

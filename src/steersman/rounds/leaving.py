@@ -14,7 +14,7 @@ from typing import Any
 
 from steersman.artifact.media import Media
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.rounds.forget import erase
+from steersman.rounds.forget import erase, unseen
 from steersman.rounds.provenance import holders, learned_in, unlearned
 from steersman.store import NotLearned, Store
 
@@ -36,6 +36,8 @@ class Left:
     """Tasks of the desk that were for this person alone, and are for all without them."""
     reopened: int = 0
     """Tasks that only this person has decided, and that wait for labels without the decision."""
+    unseen: tuple[str, ...] = ()
+    """Files that may hold what they said and that nothing is taken out of: backups, exports, what was put aside."""
 
     def noted(self) -> dict[str, int]:
         """What the audit log keeps of it: numbers alone."""
@@ -56,7 +58,9 @@ class Left:
         lines += [f"{self.reopened} tasks that they decided wait for labels again"] if self.reopened else []
         lines += [f"learned by rounds {', '.join(map(str, self.rounds))}"] if self.rounds else []
         lines += [f"known to {name}" for name in self.models]
-        return "\n".join([*lines, *(f"no longer in {name}" for name in self.files)])
+        lines += [f"no longer in {name}" for name in self.files]
+        lines += [f"not looked into, may still hold it: {', '.join(self.unseen)}"] if self.unseen else []
+        return "\n".join(lines)
 
 
 def space_at(folder: Path | None) -> Workspace | None:
@@ -81,7 +85,8 @@ def look(space: Workspace | None, store: Store, user_id: str) -> Left:
     lost = len(not_learned(space, store, records))
     handed_back, reopened = store.owned.handed_back(user_id)
     counts = store.owned.counts(user_id)
-    return Left(counts, lost, rounds, tuple(models), handed_back=handed_back, reopened=reopened)
+    aside = unseen(space) if space is not None else ()
+    return Left(counts, lost, rounds, tuple(models), handed_back=handed_back, reopened=reopened, unseen=aside)
 
 
 def leave(space: Workspace | None, store: Store, user_id: str, *, anyway: bool) -> Left:

@@ -112,6 +112,7 @@ def create_app(
         app.include_router(router, dependencies=[Depends(allowed), Depends(plain)])
     app.state.routes = [route for router in _ROUTERS for route in router.routes]
     app.router.default = pages.fallback
+    app.router.redirect_slashes = False  # to an address as this machine has it, which is not the proxy's
     install_handlers(app)
     describe(app)
     limit = IMAGES_LIMIT if getattr(models.current, "takes_images", False) else BODY_LIMIT

@@ -37,14 +37,14 @@ router = APIRouter(prefix="/api")
 
 @router.get("/config")
 def config(ctx: Ctx, who: Who) -> dict[str, Any]:
-    progress = ctx.store.ranking_progress(ctx.round)
+    progress = ctx.store.ranking_progress(ctx.open_round)
     return {
         "name": ctx.name,
         "language": ctx.language,
         "model": ctx.engine.model_name,
         "policy_version": ctx.engine.policy_version,
         "version": __version__,
-        "round": ctx.round,
+        "round": ctx.open_round,
         "report": ctx.report() is not None,
         "max_context": ctx.engine.max_context,
         "auth": ctx.team is not None,

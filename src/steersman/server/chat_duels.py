@@ -35,6 +35,8 @@ class VoteOn(BaseModel):
 
     choice: Choice | None
     """null: the answers are no longer to be compared, and nothing is learned."""
+    instead_of: Choice | None = None
+    """The choice that was made before, which this one replaces, or null takes back; 409 where another one holds."""
     labeler: Annotated[Said, Field(max_length=60)] | None = None
     """Who says it; with accounts that is who is signed in."""
     seconds: Annotated[Number, Field(ge=0, le=1e6)] | None = None
@@ -84,9 +86,11 @@ async def vote(ctx: Ctx, id: str, body: VoteOn, who: Who) -> dict[str, Any]:
 
 def _vote(ctx: Context, id_: str, body: VoteOn, person: str) -> Duel:
     if body.choice is None:
-        return ctx.store.duels.give_up(id_)
-    labeler = person or body.labeler or ANYBODY
-    return ctx.store.duels.vote(id_, body.choice, labeler=labeler, round=ctx.round, seconds=body.seconds)
+        return ctx.store.duels.give_up(id_, body.instead_of)
+    labeler, instead = person or body.labeler or ANYBODY, body.instead_of
+    return ctx.store.duels.vote(
+        id_, body.choice, labeler=labeler, round=ctx.open_round, seconds=body.seconds, instead=instead
+    )
 
 
 def duel_json(duel: Duel) -> dict[str, Any]:

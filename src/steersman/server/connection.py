@@ -75,6 +75,9 @@ class Connection(H11Protocol):
         """Answer invalid HTTP, or a head that is too large."""
         self._refuse(400, f"{msg} The first line and the headers may have {HEAD_LIMIT} bytes together")
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing is said: such a request is answered as it is, and some clients ask for HTTP/2 in each."""
+
     def _wait_for_head(self) -> None:
         self._head = self.loop.call_later(HEAD_SECONDS, self._late)
 

@@ -50,8 +50,8 @@ class Context:
     """Returns questions that an empty chat offers."""
     report: Callable[[], Path | None] = lambda: None
     """Returns the report's present HTML file, or None."""
-    round: int = 1
-    """The round whose tasks are ranked."""
+    round: int | Callable[[], int] = 1
+    """The round whose tasks are ranked, or what says it at each request: another may be opened meanwhile."""
     overlap: int = 1
     """How many people label each task of the desk."""
     workspace: Path | None = None
@@ -79,6 +79,10 @@ class Context:
     @property
     def metrics(self) -> Metrics:
         return self.generations.metrics
+
+    @property
+    def open_round(self) -> int:
+        return self.round if isinstance(self.round, int) else self.round()
 
     @property
     def engine(self) -> Engine:

@@ -43,7 +43,7 @@ def labeler_of(who: Person, typed: str) -> str:
 
 
 def asker_of(ctx: Context, labeler: str) -> Asker:
-    return Asker(labeler, ctx.overlap, round=ctx.round)
+    return Asker(labeler, ctx.overlap, round=ctx.open_round)
 
 
 def guidelines_file(ctx: Context) -> Path | None:
@@ -180,6 +180,7 @@ def submission(task: DeskTask, labeler: str, body: Label, adjudicated: bool = Fa
 
 @router.get("/history")
 def history(ctx: Ctx, who: Who, labeler: Name = "") -> JSONResponse:
-    """This person's labels, the latest first."""
-    found = ctx.store.desk.history(labeler_of(who, labeler))
-    return JSONResponse([label_json(label) | {"value": None, "prompt": prompt} for label, prompt in found])
+    """This person's labels, the latest first; `all` says how many there are, where these are the newest alone."""
+    found, number = ctx.store.desk.history(labeler_of(who, labeler))
+    labels = [label_json(label) | {"value": None, "prompt": prompt} for label, prompt in found]
+    return JSONResponse({"labels": labels, "all": number})

@@ -53,7 +53,7 @@ def tasks(
 def add_tasks(ctx: Ctx, body: Rows) -> dict[str, Any]:
     """Add tasks, as `steersman desk import` reads them: all of them, or none where one cannot be."""
     rows = ((f"rows[{i}]", row) for i, row in enumerate(body.rows))
-    given = Defaults(body.kind or "", _people(ctx, body.assign), body.overlap, ctx.round)
+    given = Defaults(body.kind or "", _people(ctx, body.assign), body.overlap, ctx.open_round)
     try:
         return import_rows(ctx.store, rows, given).to_json()
     except ValueError as error:

@@ -131,6 +131,7 @@ def task_json(task: DeskTask, objective: str | None) -> dict[str, Any]:
     }
     if task.ranking is not None:
         shown["answers"] = [{"key": key, "text": text} for key, text in task.ranking.presented]
+        shown |= {"flags": task.flags} if task.flags else {}
         return shown | ({"objective": objective} if objective else {})
     return shown | ({"answer": task.answer} if task.answer else {})
 

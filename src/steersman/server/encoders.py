@@ -143,6 +143,9 @@ def open_encoders(config: ServeConfig, load: Callable[[str], Engine], known: Cal
     for setting, engine in (("moderation", moderation), ("router", router)):
         if engine is not None and not isinstance(engine, Classifies):
             raise ValueError(f"serve.{setting}: {getattr(config, setting)} gives vectors; expected a classifier")
+    fine = frozenset(name.casefold() for name in (config.moderation_fine or FINE))
+    if moderation is not None:
+        _check_fine(moderation, config, fine)
     routes = {route.label: route for route in config.routes}
     if len(routes) < len(config.routes):
         raise ValueError("serve.routes: a label stands there twice; expected one entry for each")
@@ -158,8 +161,24 @@ def open_encoders(config: ServeConfig, load: Callable[[str], Engine], known: Cal
         embeddings,
         moderation if isinstance(moderation, Classifies) else None,
         moderation.model_name if moderation else "",
-        frozenset(name.casefold() for name in (config.moderation_fine or FINE)),
+        fine,
         config.moderation_least,
         router if isinstance(router, Classifies) else None,
         routes,
     )
+
+
+def _check_fine(moderation: Engine, config: ServeConfig, fine: frozenset[str]) -> None:
+    """ValueError where a label that means nothing is wrong is none of the classifier's, or the classifier has no such
+    label and must say one of the others of every text."""
+    labels = [str(label) for label in getattr(moderation, "labels", ())]
+    folded, shown = {label.casefold() for label in labels}, ", ".join(labels[:20])
+    if strange := [name for name in config.moderation_fine if name.casefold() not in folded]:
+        raise ValueError(
+            f"serve.moderation_fine: '{strange[0]}' is no label of {config.moderation}; expected some of {shown}"
+        )
+    if getattr(moderation, "exclusive", False) and not folded & fine:
+        raise ValueError(
+            f"serve.moderation: no label of {config.moderation} ({shown}) is known to mean that nothing is wrong, so "
+            "every text would be flagged; expected it in serve.moderation_fine"
+        )

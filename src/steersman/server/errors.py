@@ -20,7 +20,7 @@ from steersman.engine.protocol import EndpointError, PromptTooLong, Refused
 from steersman.parts import CannotTake
 from steersman.server import logs
 from steersman.server.validation import first_problem
-from steersman.store import DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
+from steersman.store import Deleted, DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)
 _CODES = {
@@ -78,7 +78,7 @@ def error_response(
 
 
 def _store_status(error: Exception) -> int:
-    codes = ((NotFound, 404), (NotYours, 403), (Outdated, 409), (NotLearned, 409))
+    codes = ((Deleted, 401), (NotFound, 404), (NotYours, 403), (Outdated, 409), (NotLearned, 409))
     return next((code for kind, code in codes if isinstance(error, kind)), 400)
 
 
@@ -109,6 +109,16 @@ def shown_error(error: Exception) -> dict[str, Any]:
     if lacks := installed.lacking(error):
         return error_body(501, lacks, code="not_installed")
     return error_body(500, INTERNAL)
+
+
+def outage(error: Exception) -> JSONResponse | None:
+    """The answer where the store cannot be read or written; None of other errors."""
+    if isinstance(error, DiskError):
+        return JSONResponse(shown_error(error), 507)
+    if isinstance(error, Unreachable):
+        logger.error("%s", error)
+        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
+    return None
 
 
 def failed_answer(error: Exception) -> dict[str, Any]:
@@ -193,10 +203,8 @@ def install_handlers(app: FastAPI) -> None:
         return JSONResponse(shown_error(error), 501)
 
     @app.exception_handler(DiskError)
-    async def on_disk_error(_request: Request, error: DiskError) -> JSONResponse:
-        return JSONResponse(shown_error(error), 507)
-
     @app.exception_handler(Unreachable)
-    async def on_unreachable(_request: Request, error: Unreachable) -> JSONResponse:
-        logger.error("%s", error)
-        return JSONResponse(shown_error(error), 503, {"Retry-After": str(RESTART_SECONDS)})
+    async def on_outage(_request: Request, error: Exception) -> JSONResponse:
+        answer = outage(error)
+        assert answer is not None
+        return answer

@@ -23,7 +23,7 @@ from steersman.server.body import BODY_LIMIT, LARGER, BodyRefused, read_body, re
 from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import Door
-from steersman.server.errors import INTERNAL, error_response
+from steersman.server.errors import INTERNAL, error_response, outage
 from steersman.server.key import HEALTH, Key
 from steersman.server.people import EVERYBODY, SCOPE
 from steersman.server.reach import HERE, Reach, is_loopback
@@ -116,7 +116,7 @@ class Guard:
         preflight = _preflight(scope, headers, bool(shared))
         answer = self._refusal(scope, headers, bool(shared)) or preflight
         if answer is None and self._door is not None:
-            answer = await self._door.admit(scope, headers)
+            answer = await self._admitted(self._door, scope, headers)
         if answer is None or answer is not preflight:  # a preflight is no request of its own
             answer = self._too_often(scope) or answer
         if answer is None:
@@ -141,6 +141,16 @@ class Guard:
             await error_response(500, INTERNAL)(scope, receive, send_with_headers)
         finally:
             scope.get("seen", {})["route"] = _route(scope)
+
+    @staticmethod
+    async def _admitted(door: Door, scope: Scope, headers: Headers) -> Response | None:
+        """The door's refusal; also where the store, which it asks, is gone."""
+        try:
+            return await door.admit(scope, headers)
+        except Exception as error:
+            if (told := outage(error)) is None:
+                logs.failed("finding out who asks failed", error)
+            return told or error_response(500, INTERNAL)
 
     def _too_often(self, scope: Scope) -> Response | None:
         """Counts what this machine does not ask itself, and who has no limit of their own."""
@@ -197,9 +207,10 @@ def _is_api(path: str) -> bool:
 
 
 def _plain(path: str) -> str:
-    """An API's path without doubled slashes and one at its end, which result from base URLs that end in a slash."""
+    """A path without a slash at its end, an API's also without doubled ones, which result from base URLs that end in a
+    slash."""
     plain = re.sub(r"//+", "/", path)
-    return (plain.rstrip("/") or "/") if _is_api(plain) else path
+    return (plain if _is_api(plain) else path).rstrip("/") or "/"
 
 
 def _preflight(scope: Scope, headers: Headers, shared: bool) -> Response | None:

@@ -138,6 +138,7 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         lifespan="off",
         backlog=_ACCEPTED,
         http=Connection,
+        ws="none",  # whatever is installed: no route takes one, and no check here sees it
         h11_max_incomplete_event_size=HEAD_LIMIT,
         **app.state.reach.options(),
     )

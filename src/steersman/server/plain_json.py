@@ -8,6 +8,7 @@ Why so: decision 112 in docs/LOG.md.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -26,16 +27,29 @@ _Place = tuple[Any, str | int] | None
 
 async def plain(request: Request) -> None:
     """A dependency of every route: ApiError 400 where the body has numbers that are none (NaN, 1e999), halves of
-    characters, or more depth than anybody needs."""
+    characters, more depth than anybody needs, or a name twice, of which Python keeps the last and others the first."""
     body = getattr(request, "_json", None)  # as FastAPI has just read it; bodies that are no JSON have none
     if not isinstance(body, dict | list):
         return
     text = await request.body()
     halves = b"\\u" in text  # they cannot be written otherwise
     if len(text) > AT_ONCE:
-        await run_in_threadpool(_check, body, halves)
+        await run_in_threadpool(_look, text, body, halves)
     else:
-        _check(body, halves)
+        _look(text, body, halves)
+
+
+def _look(text: bytes, body: Any, halves: bool) -> None:
+    _check(body, halves)
+    json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs if len(pairs) > 1 else ():
+        if name in seen:
+            raise ApiError(400, f"{name[:100]}: expected once in an object, got it twice", param=name[:100])
+        seen.add(name)
 
 
 def _check(body: Any, halves: bool) -> None:

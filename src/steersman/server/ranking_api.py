@@ -41,7 +41,7 @@ class Submission(BaseModel):
 
 
 def _progress(ctx: Context, labeler: str) -> dict[str, int]:
-    progress = ctx.store.ranking_progress(ctx.round)
+    progress = ctx.store.ranking_progress(ctx.open_round)
     mine = progress["by_labeler"].get(labeler.strip(), 0)
     return {"tasks": progress["tasks"], "ranked": progress["ranked"], "mine": mine}
 
@@ -56,7 +56,7 @@ def shown_message(message: Message) -> dict[str, Any]:
 def next_task(ctx: Ctx, who: Who, labeler: Annotated[Labeler, Query()]) -> dict[str, Any]:
     """With accounts the labeler is who is signed in, whatever name is sent; `submit` too."""
     labeler = who.id or labeler
-    task = ctx.store.next_task(labeler, ctx.round)
+    task = ctx.store.next_task(labeler, ctx.open_round)
     shown = None
     if task is not None:
         messages = [shown_message(message) for message in task.prompt.messages]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from steersman.server.errors import ApiError
 from steersman.store import RankingTask
-from steersman.store.desk_labels import Flagged
+from steersman.store.desk_labels import Flagged, answer_of
 from steersman.store.desk_tasks import NewTask
-from steersman.store.desk_values import FLAG, FLAGS, clean_content, clean_value
+from steersman.store.desk_values import FLAG, FLAGS, clean_value
 
 
 def flagged(task: RankingTask, flags: object) -> list[Flagged]:
@@ -21,13 +21,9 @@ def flagged(task: RankingTask, flags: object) -> list[Flagged]:
     if not good:
         raise ApiError(400, f"flags: expected lists of {', '.join(FLAGS)} by the answers' keys", param="flags")
     assert isinstance(flags, Mapping)
-    turns = [{"role": turn.role, "content": turn.text} for turn in task.prompt.messages]
     found: dict[tuple[str, str], tuple[NewTask, list[str]]] = {}
     for key, of in flags.items():
         at = task.keys.index(key)
-        content = {"messages": turns, "answer": task.answers[at], "policy_version": task.policy_versions[at]}
-        _, said = found.setdefault(
-            (task.answers[at], task.policy_versions[at]), (NewTask(FLAG, clean_content(FLAG, content)), [])
-        )
+        _, said = found.setdefault((task.answers[at], task.policy_versions[at]), (answer_of(task, at), []))
         said += [flag for flag in clean_value(FLAG, {"flags": of})["flags"] if flag not in said]
     return list(found.values())

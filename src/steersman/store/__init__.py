@@ -35,7 +35,16 @@ from steersman.store.duels import Duels
 from steersman.store.kept_chats import Shelf
 from steersman.store.owned import Owned
 from steersman.store.ranking_tasks import RankingSubmission, RankingTask
-from steersman.store.refusals import DiskError, NotFound, NotLearned, NotYours, Outdated, StoreError, Unreachable
+from steersman.store.refusals import (
+    Deleted,
+    DiskError,
+    NotFound,
+    NotLearned,
+    NotYours,
+    Outdated,
+    StoreError,
+    Unreachable,
+)
 from steersman.store.responses import Responses
 from steersman.store.said import without_named
 from steersman.store.votes import Vote
@@ -44,6 +53,7 @@ from steersman.types import Candidates, Completion, Conversation, Feedback, Grad
 __all__ = [
     "Chat",
     "ChatMessage",
+    "Deleted",
     "DiskError",
     "NotFound",
     "NotLearned",

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from steersman.store.database import Database
 from steersman.store.schema import iso, utc_now
-from steersman.store.schema_accounts import AuditRow
+from steersman.store.schema_accounts import USER_ID, AuditRow, UserRow
 
 _MINUTE = dt.timedelta(minutes=1)
 _LOOKED = 200
@@ -45,7 +45,10 @@ class AuditLog:
 
     def add(self, who: str, action: str, about: str = "", **details: str | int | bool) -> None:
         row = AuditRow(at=utc_now(), who=who, action=action, about=about[:200], details=details)
+        known = select(UserRow.seq).where(UserRow.id == who)
         with self._db.write() as session:
+            if USER_ID.fullmatch(who) and session.scalar(known) is None:  # deleted while they did it
+                row.who = ""
             session.add(row)
 
     def refused(self, who: str, **details: str) -> None:

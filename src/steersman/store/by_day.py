@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from steersman.store.ranking_tasks import says_something
 from steersman.store.schema import ConversationRow, FeedbackRow, RankingRow, utc_now
 
 COUNTED = ("like", "dislike", "edit", "flag")
@@ -26,9 +27,8 @@ def said_by_day(session: Session, days: int, east: int) -> list[dict[str, Any]]:
     said = sa.select(FeedbackRow.created, FeedbackRow.kind).where(FeedbackRow.created >= since)
     for created, kind in session.execute(said):
         counts[created.astimezone(zone).date(), kind] += 1
-    ranked = sa.select(RankingRow.created, RankingRow.simulated).where(RankingRow.created >= since)
-    for created, simulated in session.execute(ranked):
-        counts[created.astimezone(zone).date(), "simulated" if simulated else "ranking"] += 1
+    for row in filter(says_something, session.scalars(sa.select(RankingRow).where(RankingRow.created >= since))):
+        counts[row.created.astimezone(zone).date(), "simulated" if row.simulated else "ranking"] += 1
     every = [first + dt.timedelta(days=i) for i in range(days)]
     kinds = (*COUNTED, "ranking", "simulated")
     return [{"day": day.isoformat(), **{kind: counts[day, kind] for kind in kinds}} for day in every]

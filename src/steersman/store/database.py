@@ -68,6 +68,10 @@ def _not_opened(shown: str, error: Exception) -> ValueError:
     return ValueError(f"store: {shown} cannot be opened: {reason}{hint}")
 
 
+class Writing(Session):
+    """A session of a transaction that writes; what is asked of every row is asked of these sessions."""
+
+
 class Database:
     """A pool of connections to a migrated database. Thread-safe; a child process must open its own.
 
@@ -169,7 +173,7 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that is committed at the end and rolled back on any error. Keep it short: others wait."""
-        with self.telling(), Session(self.writer, expire_on_commit=False) as session, session.begin():
+        with self.telling(), Writing(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def _outage(self, error: Exception) -> OSError | None:

@@ -40,6 +40,9 @@ from steersman.store.schema_desk import (
 )
 from steersman.types import Candidates, Conversation, Feedback, Message
 
+HISTORY = 200
+"""Most of a person's labels that are shown to change."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeskTask:
@@ -56,6 +59,8 @@ class DeskTask:
     mine: DeskLabel | None = None
     """What the labeler said of it before."""
     expires: str = ""
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of a ranking that the labeler reopens: what they said is wrong with single answers, by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,8 @@ class Desk:
         until = iso(expires) if expires else ""
         if row.kind == RANKING:
             ranking = ranking_tasks.get_task(session, row.id, labeler)
-            return DeskTask(row.id, row.kind, ranking.prompt.messages, "", "", ranking, draft, mine, until)
+            flags = desk_labels.flags_of(session, ranking, labeler) if mine is not None else {}
+            return DeskTask(row.id, row.kind, ranking.prompt.messages, "", "", ranking, draft, mine, until, flags)
         content = row.content or {}
         messages, answer = to_messages(content["messages"]), content.get("answer", "")
         return DeskTask(row.id, row.kind, messages, content.get("brief", ""), answer, None, draft, mine, until)
@@ -258,11 +264,13 @@ class Desk:
         with self._db.read() as session:
             return desk_labels.labels(session, labeler=labeler, tasks=tasks, kinds=kinds)
 
-    def history(self, labeler: str) -> list[tuple[DeskLabel, str]]:
-        """A person's newest labels, 200 at most, with the prompts in short, the latest first."""
+    def history(self, labeler: str) -> tuple[list[tuple[DeskLabel, str]], int]:
+        """(a person's newest labels, `HISTORY` at most, with the prompts in short, the latest first; how many there
+        are)"""
         with self._db.read() as session:
             found = desk_labels.labels(session, labeler=labeler)[::-1]
-            return [(one, _prompt(session, desk_tasks.row_of(session, one.task))) for one in found[:200]]
+            shown = found[:HISTORY]
+            return [(one, _prompt(session, desk_tasks.row_of(session, one.task))) for one in shown], len(found)
 
     def gold(self) -> dict[str, Mapping[str, Any]]:
         """Task -> the label that is right, of items that measure labelers."""

@@ -6,6 +6,7 @@ and names those that it overrules. Labels of gold items measure labelers and are
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -37,11 +38,12 @@ from steersman.store.desk_values import (
     RANKING,
     SUGGESTED,
     VOTE,
+    clean_content,
     clean_value,
     to_messages,
 )
-from steersman.store.ranking_tasks import RankingSubmission
-from steersman.store.refusals import clean_text, expect
+from steersman.store.ranking_tasks import RankingSubmission, RankingTask
+from steersman.store.refusals import StoreError, clean_text, expect
 from steersman.store.schema import RankingRow, SkipRow, iso, utc_now
 from steersman.store.schema_desk import DeskDraftRow, DeskGuidelinesRow, DeskLabelRow, DeskLeaseRow, DeskTaskRow
 from steersman.types import Conversation, Feedback, Message
@@ -83,6 +85,24 @@ class Submission:
     adjudicated: bool = False
     flags: Sequence[Flagged] = ()
     """Problems of a ranking's single answers, kept with it or not at all."""
+
+
+def answer_of(task: RankingTask, at: int) -> NewTask:
+    """An answer of a ranking as a task of the queue "find problems". StoreError where it can be none."""
+    turns = [{"role": turn.role, "content": turn.text} for turn in task.prompt.messages]
+    content = {"messages": turns, "answer": task.answers[at], "policy_version": task.policy_versions[at]}
+    return NewTask(FLAG, clean_content(FLAG, content))
+
+
+def flags_of(session: Session, task: RankingTask, labeler: str) -> dict[str, list[str]]:
+    """What the labeler says is wrong with single answers of a ranking, by the answers' keys."""
+    found: dict[str, list[str]] = {}
+    for i, key in enumerate(task.keys):
+        with contextlib.suppress(StoreError):
+            said = latest(session, id_of(FLAG, answer_of(task, i).content), labeler, None)
+            if said is not None and said.value and said.value["flags"]:
+                found[key] = list(said.value["flags"])
+    return found
 
 
 def add_flags(session: Session, ranking: str, labeler: str, flags: Sequence[Flagged], guidelines: str = "") -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, delete, or_, select
 from sqlalchemy.orm import Session
 
 from steersman.store import desk_labels, desk_tasks
+from steersman.store.ranking_tasks import says_something
 from steersman.store.schema import FeedbackRow, MessageRow, RankingRow, TaskRow
 
 REPLACING: tuple[tuple[str, ...], ...] = (("edit",), ("like", "dislike", "clear"))
@@ -50,7 +51,7 @@ def standing(session: Session, ids: Collection[str]) -> list[str]:
             slot = _SLOTS.get(said.kind, said.kind)
             latest["said", of, said.user, slot] = (f"{of}-{number}", said.kind not in _NOTHING)
         if ranked is not None:
-            latest["ranked", of, ranked.labeler, ranked.objective] = (f"{of}-{number}", True)
+            latest["ranked", of, ranked.labeler, ranked.objective] = (f"{of}-{number}", says_something(ranked))
         if (labeler := desk_labels.labeler_of(session, of, number)) is not None:
             latest["label", of, labeler] = (f"{of}-{number}", True)
     return [id_ for id_, holds in latest.values() if holds]

@@ -14,14 +14,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, event, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from steersman.artifact.files import mode_of
 from steersman.parts import IMAGE_PATH, Image
 from steersman.store import desk_tasks, erasing, schema_desk
 from steersman.store.accounts import keep_one_admin, to_user, user_row
-from steersman.store.database import Database
+from steersman.store.database import Database, Writing
+from steersman.store.refusals import Deleted
 from steersman.store.roles import Role
 from steersman.store.said import images_of, without_named
 from steersman.store.schema import (
@@ -33,7 +34,7 @@ from steersman.store.schema import (
     TaskRow,
     iso,
 )
-from steersman.store.schema_accounts import ApiKeyRow, AuditRow, InvitationRow, SessionRow, UsageRow
+from steersman.store.schema_accounts import USER_ID, ApiKeyRow, AuditRow, InvitationRow, SessionRow, UsageRow, UserRow
 from steersman.store.schema_api import ResponseRow
 from steersman.store.schema_chat import DuelRow, ShareRow
 
@@ -58,6 +59,21 @@ NAMING: dict[str, InstrumentedAttribute[Any]] = {
 """Name in counts and exports -> the column that names the person."""
 _SECRET = frozenset({"seq", "digest", "password"})
 """Columns that no export has."""
+
+
+@event.listens_for(Writing, "before_flush")
+def _of_nobody_gone(session: Session, _context: object, _instances: object) -> None:
+    """Deleted where a new row names a person who was deleted: a request that began before, or one that another web
+    process let in, would leave words that nobody owns and nobody deletes."""
+    new = list(session.new)
+    columns = {column.class_: column.key for name, column in NAMING.items() if name != "audit"}
+    named = {getattr(row, columns[type(row)]) or "" for row in new if type(row) in columns}
+    named = {value for value in named if USER_ID.fullmatch(value)} - {row.id for row in new if isinstance(row, UserRow)}
+    if named:
+        with session.no_autoflush:
+            there = set(session.scalars(select(UserRow.id).where(UserRow.id.in_(named))))
+        if named - there:
+            raise Deleted("This account was deleted; nothing was kept", "not_signed_in")
 
 
 class Owned:

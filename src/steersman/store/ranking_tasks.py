@@ -262,6 +262,20 @@ def add_ranking(session: Session, task_id: str, said: RankingSubmission) -> Rank
     return _to_ranking(task, row)
 
 
+def take_back(session: Session, task_id: str, but: str = "") -> None:
+    """A chat's comparison: what people said of it no longer counts, that of `but` excepted."""
+    latest = select(func.max(RankingRow.seq)).where(RankingRow.task_id == task_id)
+    latest = latest.group_by(RankingRow.labeler, RankingRow.objective)
+    for row in list(session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest), RankingRow.labeler != but))):
+        of = {"task_id": task_id, "labeler": row.labeler, "objective": row.objective, "simulated": row.simulated}
+        session.add(RankingRow(**of, ranks=None, grades=None, all_bad=False, seconds=None, created=utc_now()))
+
+
+def says_something(row: RankingRow) -> bool:
+    """Whether the row is a ranking; else it takes the one before it back."""
+    return row.ranks is not None or row.grades is not None or row.all_bad
+
+
 def _add_label(session: Session, row: RankingRow, note: Note) -> None:
     session.add(
         DeskLabelRow(
@@ -333,7 +347,7 @@ def rankings_of(
     by_id = {task.id: task for task in tasks}
     latest = _latest(None, simulated).where(RankingRow.task_id.in_(by_id))
     rows: dict[str, list[RankingRow]] = {}
-    for row in session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest))):
+    for row in filter(says_something, session.scalars(select(RankingRow).where(RankingRow.seq.in_(latest)))):
         rows.setdefault(row.task_id, []).append(row)
     decided, refused = decisions(session, list(by_id))
     for id_, task in by_id.items():

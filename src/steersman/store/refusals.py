@@ -2,6 +2,7 @@
 
 ValueError
   └── StoreError    the caller asked for something that cannot be: a broken ranking, a wrong parent
+        ├── Deleted     who asks was deleted meanwhile
         ├── NotFound    no such task, conversation or message
         ├── NotLearned  what goes with it holds feedback that no round has learned
         ├── NotYours    the task was given to somebody else
@@ -25,6 +26,10 @@ class StoreError(ValueError):
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Deleted(StoreError):
+    """The account of whoever asks was deleted while they asked."""
 
 
 class NotFound(StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
@@ -13,6 +14,10 @@ from steersman.store.schema import Base
 
 def _of_user() -> Mapped[str]:
     return mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+
+
+USER_ID = re.compile(r"[0-9a-f]{32}")
+"""A user's id; without accounts people are named as they like."""
 
 
 class UserRow(Base):

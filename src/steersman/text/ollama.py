@@ -37,14 +37,14 @@ class Turned:
         kept = {role: text for role, text in self.before.items() if role != "system"}
         return Turned(self.head, kept, self.after, self.start)
 
-    def go(self, keep_head: bool) -> str:
-        """As Go's text/template. Without the head where the program that reads it begins every text so itself."""
+    def go(self, without: str = "") -> str:
+        """As Go's text/template; `without`: what the program that reads it begins every text with itself."""
         roles = [
             f'{{{{ {word} eq .Role "{role}" }}}}{_plain(self.before[role])}{{{{ .Content }}}}{_plain(self.after[role])}'
             for word, role in zip(("if", "else if", "else if"), self.before, strict=False)
         ]
         body = "{{ range .Messages }}" + "".join(roles) + "{{ end }}{{ end }}"
-        return (_plain(self.head) if keep_head else "") + body + _plain(self.start)
+        return _plain(self.head.removeprefix(without)) + body + _plain(self.start)
 
 
 def _plain(text: str) -> str:
@@ -129,7 +129,7 @@ def modelfile(tokenizer: Any, gguf: str, context: int, sampling: Mapping[str, fl
     if found is not None:
         bos = tokenizer.bos_token
         adds = bool(bos) and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-        lines.append(f'TEMPLATE """{found.go(keep_head=not (adds and found.head == bos))}"""')
+        lines.append(f'TEMPLATE """{found.go(without=bos if adds else "")}"""')
         if found.system:
             lines.append(f'SYSTEM """{found.system}"""')
     if tokenizer.chat_template:

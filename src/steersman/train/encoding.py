@@ -111,7 +111,16 @@ def task_for(kind: str, parts: Parts, base: Path, tokenizer: Any, config: Encode
 
 
 def learnable(parts: Parts, task: Task) -> Parts:
-    """Without held-out and test examples of labels that no learned example has, which are counted."""
+    """Without held-out and test examples of the one label that no learned example has; such labels are counted."""
+    if task.kind == "multi_label":
+        known, said = set(task.labels), []
+        for some, what in ((parts.held, "held-out"), (parts.test, "test")):
+            if strange := sum(not known.issuperset(e.labels) for e in some):
+                said.append(
+                    f"{strange} of {len(some)} {what} examples have a label that no learned one has; it counts as "
+                    "missed in `exact` alone"
+                )
+        return Parts(parts.train, parts.held, parts.test, [*parts.said, *said])
     if task.kind != "single_label":
         return parts
     held, test = ([e for e in some if e.labels[0] in task.labels] for some in (parts.held, parts.test))
@@ -201,6 +210,9 @@ def run(
     paired = any(e.second for e in (*parts.train, *parts.test))
     with activity("reading the examples as tokens"):
         items, held = task.items(parts.train, paired), task.items(parts.held, paired)
+    if isinstance(task, SpanTask):
+        items, lost = task.learnable(items)
+        parts.said.extend(lost)
     task.weigh(items)
     texts = [text for e in parts.train[:LOOKED] for text in (e.text, e.second) if text]
     if lacking := unknown_said(tokenizer, tokenizer(texts, add_special_tokens=False, verbose=False).input_ids):

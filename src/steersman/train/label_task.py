@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,5 +139,5 @@ class LabelTask:
 def labels_of(examples: Sequence[Example]) -> list[str]:
     """Every label, numbers in their order, else by the alphabet."""
     found = {label for e in examples for label in e.labels}
-    numbers = all(label.lstrip("-").isdigit() for label in found)
+    numbers = all(re.fullmatch(r"-?\d+", label) for label in found)  # ① is a digit to Python, and no number
     return sorted(found, key=lambda x: (int(x), x)) if numbers else sorted(found)

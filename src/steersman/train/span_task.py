@@ -26,6 +26,13 @@ class Item:
 
     windows: tuple[Window, ...]
     targets: tuple[tuple[int, int], ...]
+    answered: bool = True
+    """Whether the question has an answer."""
+
+    @property
+    def parted(self) -> bool:
+        """Whether its answer stands whole in no window."""
+        return self.answered and all(target == (0, 0) for target in self.targets)
 
 
 class SpanTask:
@@ -43,12 +50,27 @@ class SpanTask:
         out = []
         for e in examples:
             windows = self.marks.windows(e.text, e.second, self.config.rows.stride)
-            out.append(Item(tuple(windows), tuple(_target(w, e.answers[:1]) for w in windows)))
+            targets = tuple(_target(w, e.answers[:1]) for w in windows)
+            out.append(Item(tuple(windows), targets, bool(e.answers)))
             self.cut += len(windows) > 1
         return out
 
     def weigh(self, items: Sequence[Any]) -> None:
-        self.unanswered = any(all(t == (0, 0) for t in item.targets) for item in items)
+        self.unanswered = any(not item.answered for item in items)
+
+    def learnable(self, items: Sequence[Any]) -> tuple[list[Any], list[str]]:
+        """Those that teach no wrong end, and what is said of answers that are out of reach."""
+        whole, said, most = [item for item in items if not item.parted], [], self.config.head.answer_tokens
+        if lost := len(items) - len(whole):
+            said.append(
+                f"{lost} of {len(items)} answers stand whole in no window and are not learned; a larger "
+                f"encoder.rows.stride (now {self.config.rows.stride}) keeps more of them whole"
+            )
+        if not whole:
+            raise ValueError("span: no answer stands whole in a window; expected a larger encoder.rows.stride")
+        if long := sum(max(end - start + 1 for start, end in item.targets) > most for item in whole):
+            said.append(f"{long} of {len(items)} answers have more than encoder.head.answer_tokens = {most} tokens")
+        return whole, said
 
     def learn(self, model: Any, items: Sequence[Item], gather: Any) -> float:
         every = [(w, t) for item in items for w, t in zip(item.windows, item.targets, strict=True)]

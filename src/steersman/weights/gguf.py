@@ -62,6 +62,9 @@ def completed(file: Path, config: Any) -> Any:
         config.head_dim = int(of("attention.key_length"))
     if architecture in GEMMA_27B:  # the scale of attention is in no file: llama.cpp derives it so
         config.query_pre_attn_scalar = attention_scale(config, config.head_dim)
+    if architecture == "gemma3" and not of("attention.sliding_window"):
+        config.layer_types = ["full_attention"] * config.num_hidden_layers
+        config.sliding_window = context_of(config)
     if architecture == "gpt2" and of("context_length"):
         config.n_positions = int(of("context_length"))
     names = {t.name.split(".", 2)[-1] for t in reader.tensors}

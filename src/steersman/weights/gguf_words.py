@@ -7,6 +7,7 @@ tokenizer's own pattern keeps apart. Which name does so is found by trying: PROB
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,13 @@ class Words:
     merges: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
     prefix: bool | None = None
-    """Whether a space is put before a text."""
+    """Whether a space is put before a text and behind every special token."""
+    charsmap: bytes = b""
+    """Of a unigram tokenizer: what characters are changed into, as SentencePiece compiles it."""
+    trims: bool | None = None
+    """Whether white space that is repeated, or at a text's ends, is left out."""
+    at_first: bool = False
+    """Whether this tokenizer puts the space before a text alone, which llama.cpp cannot."""
     differ: int = 0
     """Probes, of `len(PROBES)`, that llama.cpp would cut into other tokens."""
 
@@ -88,15 +95,28 @@ def words_of(tokenizer: Any, rows: int) -> Words:
     tokens, kinds = _entries(parts, tokenizer, rows)
     model = parts["model"]
     steps = [step["type"] for step in _flat(parts.get("pre_tokenizer"))]
-    prefix = _puts_a_space(tokenizer)
+    first, behind = _puts_a_space(tokenizer)
+    prefix = behind if tokenizer.chat_template else first
     if model["type"] == "BPE" and "ByteLevel" in steps:
         pre, differ = _way(tokenizer, parts)
         return Words("gpt2", pre, tokens, kinds, merges=_merges(model), differ=differ)
     if model["type"] == "BPE" and model.get("byte_fallback"):
-        return Words("llama", "default", tokens, kinds, scores=_ranks(model, tokens), prefix=prefix)
+        ranks = _ranks(model, tokens)
+        return Words("llama", "default", tokens, kinds, scores=ranks, prefix=prefix, at_first=first != behind)
     if model["type"] == "Unigram" and "ByteLevel" not in steps:
-        scores = dict(model["vocab"])
-        return Words("t5", "default", tokens, kinds, scores=tuple(scores.get(t, 0.0) for t in tokens), prefix=prefix)
+        scores, changes = dict(model["vocab"]), _flat(parts.get("normalizer"))
+        compiled = next((step["precompiled_charsmap"] for step in changes if step["type"] == "Precompiled"), "")
+        return Words(
+            "t5",
+            "default",
+            tokens,
+            kinds,
+            scores=tuple(scores.get(t, 0.0) for t in tokens),
+            prefix=prefix,
+            charsmap=base64.b64decode(compiled),
+            trims="WhitespaceSplit" in steps or any(step["type"] == "Strip" for step in changes),
+            at_first=first != behind,
+        )
     raise ValueError(
         f"the tokenizer ({model['type']} with {', '.join(steps) or 'no cutting'}): llama.cpp has none like it; "
         "expected byte-level BPE, BPE with bytes, or unigram of characters. A safetensors folder can still be exported"
@@ -136,8 +156,14 @@ def _is_byte(text: str) -> bool:
     return len(text) == 6 and text.startswith("<0x") and text.endswith(">")
 
 
-def _puts_a_space(tokenizer: Any) -> bool:
-    return str(tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False).input_ids[0])).startswith("▁")
+def _puts_a_space(tokenizer: Any) -> tuple[bool, bool]:
+    """Whether it does before a text, and behind a special token."""
+    marks = tokenizer.all_special_tokens[:1]
+    found = []
+    for before in ("", *marks):
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(f"{before}a", add_special_tokens=False).input_ids)
+        found.append(str(tokens[1 if before else 0]).startswith("▁"))
+    return found[0], found[-1]
 
 
 def _merges(model: Json) -> tuple[str, ...]:

@@ -130,6 +130,16 @@ def _notes(done: Written) -> list[str]:
             f"llama.cpp has no way to cut words like this tokenizer's; the nearest, {done.words.pre}, makes other "
             f"tokens of {done.words.differ} of {len(PROBES)} probe texts"
         )
+    if done.words and done.words.at_first:
+        notes.append(
+            "this tokenizer puts a space before a text and none behind special tokens, llama.cpp both or neither: "
+            + (
+                "here both, which changes prompts with"
+                if done.words.prefix
+                else "here neither, which changes texts without"
+            )
+            + " special tokens in them"
+        )
     if done.kind == "q4_k" and (other := {k: n for k, n in done.types.items() if k not in ("Q4_K", "F32")}):
         notes.append("not Q4_K: " + ", ".join(f"{n} tensors {k}" for k, n in sorted(other.items())))
     return notes
@@ -203,8 +213,13 @@ def _write_sizes(writer: Any, config: Any, rows: int, done: Written) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     window = getattr(config, "sliding_window", None)
     if config.model_type.startswith("gemma"):
-        _check_gemma(config, head)
-        writer.add_sliding_window(window)
+        if _windowed(config, head):
+            writer.add_sliding_window(window)
+        else:  # llama.cpp then has no window in any layer
+            done.notes.append(
+                "every layer attends to all: llama.cpp of December 2025 or newer computes that; Ollama's own engine "
+                "for Gemma 3 takes a window in five of six layers for granted"
+            )
         for key, add in (
             ("attn_logit_softcapping", writer.add_attn_logit_softcapping),
             ("final_logit_softcapping", writer.add_final_logit_softcapping),
@@ -219,13 +234,19 @@ def _head_size(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _check_gemma(config: Any, head: int) -> None:
+def _windowed(config: Any, head: int) -> bool:
+    """Whether some layers have a window. ValueError for a Gemma that llama.cpp computes otherwise."""
     every = 2 if config.model_type == "gemma2" else 6
     whole = [kind == "full_attention" for kind in config.layer_types]
-    if whole != [number % every == every - 1 for number in range(len(whole))]:
-        raise ValueError(f"layer_types: llama.cpp's {config.model_type} attends to all in every {every}th layer alone")
+    none = config.model_type != "gemma2" and all(whole)
+    if not none and whole != [number % every == every - 1 for number in range(len(whole))]:
+        raise ValueError(
+            f"layer_types: llama.cpp's {config.model_type} attends to all in every {every}th layer alone"
+            f"{'' if every == 2 else ', or in all layers'}"
+        )
     if config.query_pre_attn_scalar != (scale := attention_scale(config, head)):
         raise ValueError(f"query_pre_attn_scalar = {config.query_pre_attn_scalar}: llama.cpp takes {scale}")
+    return not none
 
 
 def _write_positions(writer: Any, config: Any) -> Tensor | None:
@@ -279,6 +300,10 @@ def _write_words(writer: Any, tokenizer: Any, words: Words) -> None:
         writer.add_token_scores(words.scores)
     if words.prefix is not None:
         writer.add_add_space_prefix(words.prefix)
+    if words.charsmap:
+        writer.add_precompiled_charsmap(words.charsmap)
+    if words.trims is not None:
+        writer.add_remove_extra_whitespaces(words.trims)
     for number, add in (
         (tokenizer.bos_token_id, writer.add_bos_token_id),
         (tokenizer.eos_token_id, writer.add_eos_token_id),
@@ -289,7 +314,7 @@ def _write_words(writer: Any, tokenizer: Any, words: Words) -> None:
             add(number)
     ids = tokenizer("a").input_ids
     writer.add_add_bos_token(ids[0] == tokenizer.bos_token_id)
-    writer.add_add_eos_token(len(ids) > 1 and ids[-1] == tokenizer.eos_token_id)
+    writer.add_add_eos_token(False)  # a text that has ended is not gone on with
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
         writer.add_eot_token_id(Template(tokenizer).end_of_turn)

@@ -25,6 +25,10 @@ export interface Label {
   created: string
   by: string
 }
+export interface History {
+  labels: (Label & { prompt: string })[]
+  all: number
+}
 export interface Task {
   id: string
   kind: Kind
@@ -33,6 +37,8 @@ export interface Task {
   answer?: string
   answers?: { key: string; text: string }[]
   objective?: string
+  /** Of a ranking that is changed: what one said is wrong with single answers, by key. */
+  flags?: Record<string, string[]>
   draft: Value
   mine: Label | null
   expires: string
@@ -126,7 +132,8 @@ export const calls = {
       messages: messages.map(({ role, content }) => ({ role, content })),
     }),
   label: (labeler: string, task: string, given: Given) => json<{ queues: Queues; replaced: boolean }>('POST', at(task, '/label'), { labeler, ...given }),
-  history: (labeler: string) => json<(Label & { prompt: string })[]>('GET', `/api/desk/history${by(labeler)}`),
+  /** The newest labels; `all`: how many there are. */
+  history: (labeler: string) => json<History>('GET', `/api/desk/history${by(labeler)}`),
   team: () => json<Team>('GET', '/api/desk/team'),
   /** A page of tasks from `after` on; `next` is where the next one begins, null at the end. */
   tasks: (kind: Kind | '', after = 0) =>

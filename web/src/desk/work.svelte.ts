@@ -23,7 +23,8 @@ export class Work {
     this.sheet = new Sheet({ id: task.id, messages: task.messages, answers: task.answers ?? [], objective: task.objective })
     this.turns = task.messages.map((turn) => ({ ...turn }))
     this.text = task.answer ?? ''
-    this.#fill(Object.keys(task.draft).length ? task.draft : { ...(task.mine?.value ?? {}), comment: task.mine?.comment ?? '' })
+    const said = { ...(task.mine?.value ?? {}), answer_flags: task.flags, comment: task.mine?.comment ?? '' }
+    this.#fill(Object.keys(task.draft).length ? task.draft : said)
   }
 
   #fill(from: Value) {

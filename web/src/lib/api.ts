@@ -281,8 +281,9 @@ export const api = {
   shared: (token: string) => json<Shared>('GET', `/api/shared/${part(token)}`),
   sideBySide: (id: Id, question: Question, models: string[]) =>
     json<{ question: Message; answers: Message[]; duel: Duel }>('POST', `${at(id)}/side-by-side`, { ...question, models }),
-  vote: (question: Id, choice: Choice | null, labeler: string | null, seconds: number) =>
-    json<{ duel: Duel }>('POST', message(question, 'vote'), { choice, labeler, seconds }),
+  /** `instead`: the choice that this one replaces, or null takes back; 409 where another holds by now. */
+  vote: (question: Id, choice: Choice | null, labeler: string | null, seconds: number | null, instead: Choice | null) =>
+    json<{ duel: Duel }>('POST', message(question, 'vote'), { choice, labeler, seconds, instead_of: instead }),
   /** `anyway`: also with feedback that no round has learned. */
   remove: (id: Id, anyway = false) => json<unknown>('DELETE', `${at(id)}${anyway ? '?feedback=delete' : ''}`),
   say: (id: Id, question: Question, signal: AbortSignal) => stream('POST', `${at(id)}/messages`, question, signal),

@@ -175,10 +175,14 @@ export class Chat {
     if (!abort.signal.aborted) this.#finish()
   }
 
-  /** Chooses between the answers of `duel`; null: neither is chosen, and nothing learned. The better one is gone on with. */
-  async vote(duel: Duel, choice: Vote | null, seconds: number): Promise<boolean> {
+  /**
+   * Chooses between the answers of `duel`, also in the place of an earlier choice; null: neither is chosen, and nothing
+   * learned. The better one is gone on with.
+   */
+  async vote(duel: Duel, choice: Vote | null, seconds: number | null): Promise<boolean> {
+    const instead = duel.choice === 'off' ? null : duel.choice
     try {
-      const told = (await api.vote(duel.question_id, choice, kept.get('labeler'), seconds)).duel
+      const told = (await api.vote(duel.question_id, choice, kept.get('labeler'), seconds, instead)).duel
       this.duels = this.duels.map((one) => (one.question_id === told.question_id ? told : one))
       const side = this.messages.find((m) => m.id === (choice === 'right' ? duel.right_id : duel.left_id))
       if (side) this.show(side)
@@ -381,6 +385,7 @@ export class Chat {
         return false
       case 'done':
         this.#flush()
+        if (event.message?.policy_version && !this.settings.model) ui.wroteBy(event.message.policy_version)
         if (event.message) this.#put(merge([event.message], this.messages).find((m) => m.id === event.message?.id)!)
         else this.messages = this.messages.filter((m) => m.id !== this.writing)
         return true

@@ -68,6 +68,8 @@ class Ui {
   conversations = $state<ConversationInfo[]>([])
   notice = $state<{ id: number; text: string; bad: boolean } | null>(null)
   #notices = 0
+  /** The last model of an answer that made this page look which one is served. */
+  #wrote = ''
 
   constructor() {
     this.#speak(spoken(kept.get('language') ?? navigator.language))
@@ -162,6 +164,23 @@ class Ui {
     } catch (problem) {
       this.configError = this.explain(problem)
     }
+  }
+
+  /** After a promotion: the server answers by the other model once that is loaded. */
+  async awaitModel() {
+    const before = this.config?.policy_version
+    for (const seconds of [0, 1, 2, 3, 5, 10, 20, 30]) {
+      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds))
+      await this.loadConfig()
+      if (this.config?.policy_version !== before) return
+    }
+  }
+
+  /** Which model wrote an answer just now: where it is another than this page knows, one was promoted meanwhile. */
+  wroteBy(version: string) {
+    if (!this.config || version === this.config.policy_version || version === this.#wrote) return
+    this.#wrote = version
+    void this.loadConfig()
   }
 
   async loadConversations() {

@@ -42,6 +42,8 @@ export interface Owned {
   rounds: number[]
   handed_back: number
   reopened: number
+  /** Backups, exports and the like in the workspace, which nothing is taken out of. */
+  unseen: string[]
 }
 export interface Entry {
   number: number

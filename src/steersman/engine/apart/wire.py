@@ -26,7 +26,7 @@ another client told all: (its number, anything), of one that left (its number, N
 
 ABILITIES = ("prompt_logprobs", "embed", "classify", "call_form", "stops_thinking", "load_adapter", "unload_adapter")
 """Methods that some engines have besides `Engine`'s."""
-FACTS = ("labels", "takes_images", "max_slots", "kernel", "room")
+FACTS = ("labels", "exclusive", "takes_images", "max_slots", "kernel", "room")
 """Attributes of some engines."""
 GATHER_SECONDS = 0.004
 """Time for what comes from one step to go in one message."""

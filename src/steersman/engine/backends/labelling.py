@@ -110,6 +110,8 @@ class LabelEngine(HeadedEngine):
     def __init__(self, model: Any, tokenizer: Any, name: str, version: str, several: bool) -> None:
         super().__init__(model, tokenizer, name, version)
         self._several = several
+        self.exclusive = not several
+        """Whether a text has one label alone."""
         self.labels = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:

@@ -51,9 +51,24 @@ def han_number(text: str) -> int | None:
     return total + digit * max(unit // 10, 1)
 
 
+_TEX = re.compile(r"(\d+)?\s*\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
+_PARTS = re.compile(r"(?:(\d+)又)?(\d+)分之(\d+)")
+
+
+def _fractions(text: str) -> str:
+    """Fractions of TeX and of Chinese (\\frac{2}{7}, 7分之2, 一又七分之二) as 2/7."""
+    text = re.sub(rf"[{''.join(_HAN)}十百千万又]+分之[{''.join(_HAN)}十百千万]+", _digits, text)
+    text = _PARTS.sub(lambda m: f"{int(m[1] or 0) * int(m[2]) + int(m[3])}/{m[2]}", text)
+    return _TEX.sub(lambda m: f"{int(m[1] or 0) * int(m[3]) + int(m[2])}/{m[3]}", text)
+
+
+def _digits(match: re.Match[str]) -> str:
+    return _HAN_NUMBER.sub(lambda m: str(han_number(m[0])), match[0])
+
+
 def final_number(answer: str) -> Fraction | None:
     """The number that an answer ends in: after its last 'answer is', 答案是, #### or \\boxed{, else the last one."""
-    text = plain(answer)
+    text = _fractions(plain(answer))
     marks = list(_SAID.finditer(text))
     for part in ([text[marks[-1].end() :]] if marks else []) + [text]:
         found = [m.group() for m in _NUMBER.finditer(part)]
@@ -72,32 +87,46 @@ def same_number(answer: str, gold: str) -> bool:
     return wanted is not None and got is not None and abs(wanted - got) <= Fraction(1, 10**6)
 
 
+_LETTER = r"\s*[:：]?\s*[\(（\[【*\"“]*\s*([A-Ja-j])(?![A-Za-z'’])"
 _LETTER_SAID = re.compile(
-    r"(?:(?:answer|option|choice)\s*(?:is|:|=)?|答案\s*(?:是|为|：|:|应为|应该是)?|选择?|选项|应选|故选)\s*[:：]?\s*"
-    r"[\(（\[【*\"“]*\s*([A-J])(?![a-z])",
-    re.I,
+    r"(?:(?i:answer|option|choice)\s*(?:(?i:is)|:|=)|(?i:answer)"
+    r"|答案\s*(?:应该是|应为|是|为|：|:)?|应选|故选|(?<!不)选择?(?!项))" + _LETTER
 )
+_LETTER_NAMED = re.compile(r"(?:(?i:option|choice)|选项)" + _LETTER)
+"""An option that is spoken of: as the answer, or of why it is none."""
 _LETTER_FIRST = re.compile(r"^\s*[\(（\[【*\"“]*\s*([A-J])\s*(?:[\)）\]】*\"”.。,，:：、]|\s|$|[\u4e00-\u9fff])")
 _LETTER_ALONE = re.compile(r"(?<![A-Za-z])([A-J])(?![A-Za-z'’])")
 
 
 def chosen_letter(answer: str, choices: Sequence[str]) -> int | None:
-    """Which choice an answer names: by its letter at the start, after 'answer is' or 答案是, or alone at the end; or by
-    the text of exactly one choice. None where it names none, or several."""
+    """Which choice an answer names: by its letter after 'answer is' or 答案是, at the start, after 'option', or alone
+    at the end; or by the text of exactly one choice. None where it names none, or several."""
     text, count = plain(answer).strip(), len(choices)
+    said, named = ([m[1].upper() for m in of.finditer(text) if not _article(m, choices)] for of in _SAID_OR_NAMED)
     first = _LETTER_FIRST.match(text)
-    said = [m.group(1).upper() for m in _LETTER_SAID.finditer(text)]
-    alone = [m.group(1) for m in _LETTER_ALONE.finditer(text)]
-    # "A" that begins a sentence is an article: then the last letter said after a word for 'answer' counts first
+    # "A" that begins a sentence is an article
     begins = first is not None and not (first.group(1) in "AI" and re.match(r"[AI] [a-z]", text))
-    found = said[-1] if said else first.group(1) if first is not None and begins else ""
+    found = said[-1] if said else first.group(1) if first is not None and begins else named[-1] if named else ""
+    alone = [m.group(1) for m in _LETTER_ALONE.finditer(text)]
     if not found and len(set(alone) - {"A", "I"}) == 1 and len(alone) <= 2:
         found = next(letter for letter in reversed(alone) if letter not in "AI")
     if found and ord(found) - ord("A") < count:
         return ord(found) - ord("A")
-    named = [i for i, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
-    longest = [i for i in named if not any(normal(choices[i]) in normal(choices[j]) and i != j for j in named)]
+    there = [i for i, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
+    longest = [i for i in there if not any(normal(choices[i]) in normal(choices[j]) and i != j for j in there)]
     return longest[0] if len(longest) == 1 else None
+
+
+_SAID_OR_NAMED = (_LETTER_SAID, _LETTER_NAMED)
+
+
+def _article(match: re.Match[str], choices: Sequence[str]) -> bool:
+    """Whether the letter is a word: 'the answer is a cat', 'Answer: A cat' of a choice 'a cat', 'the answer is I think
+    B'."""
+    rest = match.string[match.start(1) :]
+    if match[1] not in "AaIi" or not re.match(r"\w\s+[A-Za-z]", rest):
+        return False
+    return match[1] != "A" or any(normal(rest).startswith(n) for c in choices if (n := normal(c)))
 
 
 def normal(text: str) -> str:

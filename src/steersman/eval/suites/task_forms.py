@@ -20,8 +20,11 @@ from steersman.eval.suites.questions import Asking, Question, item_of, joint
 from steersman.eval.suites.suite import Item, Spec, last
 from steersman.types import Conversation
 
-ANSWER = re.compile(r"(?:答案\s*(?:是|为)?|answer\s*(?:is)?)\s*[:：]", re.I)
-"""What comes before an answer that follows its reasons."""
+ANSWERS = (
+    re.compile(r"(?:答案\s*(?:是|为)?|answer\s*(?:is)?)\s*[:：]", re.I),
+    re.compile(r"答案\s*(?:应该是|应为|是|为)|\banswer\s+is\b", re.I),
+)
+"""What comes before an answer that follows its reasons, the surer first."""
 
 
 def task_of(prompt: Conversation) -> Mapping[str, Any]:
@@ -90,6 +93,7 @@ def _question(value: Mapping[str, Any], where: str) -> Question:
 
 
 def _score(metric: str, golds: tuple[str, ...], source: str, cot: bool, answer: str) -> float:
-    if cot and (marks := list(ANSWER.finditer(answer))):
+    marks = next((found for of in ANSWERS if (found := list(of.finditer(answer)))), []) if cot else []
+    if marks:
         answer = answer[marks[-1].end() :]
     return best(metric, answer, golds, source)
