@@ -76,7 +76,9 @@ def names_of(lines: Iterable[Line]) -> Counter[str]:
 
 
 def _newest_first(said: Sequence[Said]) -> bool:
-    """Whether the dates of a log go backward throughout."""
+    """Whether the dates of a log go backward throughout, which its beginning can rule out."""
+    if len(said) > 2 * PEEK and not _newest_first(said[:PEEK]):
+        return False
     times = [at for at in stamps.instants(one.when if one.when and one.when.date else None for one in said) if at]
     pairs = [(a, b) for a, b in itertools.pairwise(times) if a != b]
     return len(pairs) > 1 and all(a > b for a, b in pairs)
