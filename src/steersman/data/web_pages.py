@@ -107,7 +107,7 @@ class _Page(html.parser.HTMLParser):
             self.data[-1] += data
         elif not self._out:
             if not self._text.strip():
-                self._begun = self.getpos()[0]
+                self._begun, self._text = self.getpos()[0], ""
             self._text += data
 
     def _flush(self) -> None:

@@ -37,7 +37,7 @@ INITIAL = re.compile(
 )
 OPTION = re.compile(r"(?<![A-Za-z.])([A-E])\.\s")
 """What begins an answer of a choice."""
-NOBLE = re.compile(rf"(?P<name>{PART}\sv\.\s?(?:d\.\s?)?{PART})")
+NOBLE = re.compile(rf"(?<![A-Za-zÄÖÜäöüß-])(?P<name>{PART}\sv\.\s?(?:d\.\s?)?{PART})")
 OFTEN = "".join(sorted(ZH_OFTEN))
 ZH_FAMILY = re.compile(rf"(?<![百贵同复])姓(?P<name>[{ZH_SINGLE}])(?=[，,。；;！!、\s的]|\Z)")
 ZH_SHORT = re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
 from collections.abc import Iterable
@@ -28,9 +29,10 @@ def settled(spans: Iterable[Span]) -> list[Span]:
     """The spans of the best score, the longest first, without those that overlap a better one; in the text's order."""
     kept: list[Span] = []
     for span in sorted(spans, key=lambda s: (-s.score, s.start - s.end, s.start)):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept, key=lambda s: s.start)
+        at = bisect.bisect_left(kept, span.end, key=lambda s: s.start)  # those before it begin before this one ends
+        if not at or kept[at - 1].end <= span.start:
+            kept.insert(at, span)
+    return kept
 
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff"
