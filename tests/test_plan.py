@@ -139,6 +139,18 @@ def test_a_plan_changes_as_little_as_it_must(config: budget.Stage, tiny: Path) -
         pytest.fail("something fits into nothing")
 
 
+def test_a_long_document_costs_a_block_of_scores(tiny: Path) -> None:
+    """Without kernels: four tensors of 2^26 scores in float32, measured at 16,384 tokens as 1.2 GiB."""
+    s = memory.Setting("sft", 16_384, False, itemsize=4, longest=16_384)
+    shape = budget.shape_in(tiny)
+    long, short, tiled = (
+        memory.predict(shape, x) for x in (s, dataclasses.replace(s, longest=64), dataclasses.replace(s, kernels=True))
+    )
+    assert long["backward pass"] >= 4 * 4 * 2**26
+    assert short["backward pass"] < 2**26
+    assert tiled["backward pass"] < 2**28
+
+
 def test_without_a_critic_less_is_needed(tiny: Path) -> None:
     """RLOO and GRPO keep and train one model less than PPO."""
     shape, lengths = budget.shape_in(tiny), budget.Lengths(total=1000, longest=20, documents=50)

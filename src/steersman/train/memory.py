@@ -163,12 +163,23 @@ def _vocabulary(shape: Shape, s: Setting) -> int:
     return logits + (embedding_parameters(shape) * (FLOAT + s.itemsize) if learned else 0)
 
 
+def _attention_backward(shape: Shape, s: Setting) -> int:
+    """Bytes of a block of scores, its softmax, both gradients and its mask, where PyTorch computes attention on a CPU
+    (`compute/attention.py`): little for short documents, over a gigabyte for one of 16,384 tokens."""
+    if s.on_gpu or s.kernels:
+        return 0
+    longest = min(s.longest or s.row_tokens, s.row_tokens)
+    scores = min(shape.heads * longest * longest, MOST_SCORES)
+    return (4 * scores + scores // shape.heads) * s.itemsize
+
+
 def _layer_backward(shape: Shape, s: Setting) -> int:
-    """Bytes that the backward pass of one layer takes for a moment: gradients in the MLP, or a norm in float32."""
+    """Bytes that the backward pass of one layer takes for a moment: gradients in the MLP, a norm in float32, or
+    attention."""
     product = 2 * shape.intermediate * s.itemsize
     if _summed(s) and not s.kernels:  # both sides of a weight's gradient are widened
         product += (shape.intermediate + shape.hidden) * FLOAT
-    return s.row_tokens * max(product, 5 * shape.hidden * FLOAT)
+    return max(s.row_tokens * max(product, 5 * shape.hidden * FLOAT), _attention_backward(shape, s))
 
 
 def predict(shape: Shape, s: Setting) -> dict[str, int]:
