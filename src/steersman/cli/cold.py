@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,13 +14,14 @@ from steersman.cli import cold_options as options
 from steersman.cli import import_options as given
 from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.data import importing
 from steersman.data.clean import Known, by_reason, cleaned
-from steersman.data.formats.exports import MAILS
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
 from steersman.data.split import planned
 from steersman.types import Conversation
+
+if TYPE_CHECKING:
+    from steersman.data import importing
 
 OldSources = Annotated[
     list[Path],
@@ -56,6 +57,8 @@ def legacy(
     Internal notes, quoted mails, signatures, greetings and repeated text blocks are taken out, each counted and shown.
     """
     from steersman.cold.legacy import stripped
+    from steersman.data import importing
+    from steersman.data.formats.exports import MAILS
 
     if kind not in ("demonstrations", "prompts"):
         raise ValueError(f"--kind {kind}: expected demonstrations or prompts")
