@@ -307,8 +307,12 @@ def test_labels_are_in_the_order_of_numbers_where_all_are(bert: Path) -> None:
 
 def test_vectors_are_saved_as_sentence_transformers_reads_them(bert: Path, tmp_path: Path) -> None:
     pairs = Examples("embedding", [Example(str(i), f"where {i}", f"order {i}") for i in range(24)])
-    report = learn(bert, tmp_path / "out", pairs, epochs=2, pooling="cls")
+    base = shutil.copytree(bert, tmp_path / "base")
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
+    (base / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    report = learn(base, tmp_path / "out", pairs, epochs=2, pooling="cls")
     assert report["held_out"] == 2
+    assert any("'query: ' before questions and 'passage: ' before" in told for told in report["cautions"])
     out = tmp_path / "out"
     assert pooling_of(out) == "cls"
     most = json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"]

@@ -22,7 +22,7 @@ from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
 from steersman.eval import context_measure, context_page, context_texts, context_verdict
-from steersman.eval.needles import Haystack, haystack, ids_of, sentences
+from steersman.eval.needles import Haystack, haystack, ids_of, least, sentences
 from steersman.eval.suites import needle_suite
 from steersman.families.longer import METHODS, extend, lengthen
 from steersman.families.outputs import response_logprobs
@@ -209,6 +209,8 @@ def test_a_haystack_has_its_length_its_needles_and_its_depths(language: str) -> 
         haystack(tokenizer, pieces[:20], language, 2000, random.Random(3))
     with pytest.raises(ValueError, match="expected room for 10 needles"):
         haystack(tokenizer, pieces, language, 300, random.Random(3))
+    for seed in range(9):
+        haystack(tokenizer, pieces, language, least(tokenizer, language), random.Random(seed))
 
 
 def test_needles_and_losses_are_those_of_plain_transformers(short: Path) -> None:
@@ -288,6 +290,8 @@ def test_a_decoder_is_extended_and_measured_by_the_verbs(
     measure = ["context", f"plain={short}", f"untrained={short}@yarn", "long", "-o", "seen", "--windows", 2]
     said, _ = verb(*measure, "--length", 1024, "--length", 512, "--haystacks", 1, "--text", "../t.jsonl")
     assert "long (context 1024)" in said
+    assert "ten needles and a question may take" in verb(*measure, "--length", 256, "--text", "../t.jsonl", code=2)[1]
+    assert [path.name for path in Path().glob("seen*")] == ["seen"], "no window is read before that is known"
     assert "en needles found, by length: 512: " in said
     result = json.loads(Path("seen/context.json").read_text(encoding="utf-8"))
     assert sorted(result["models"]) == ["long", "plain", "untrained"]

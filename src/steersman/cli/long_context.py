@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,9 @@ def context(
     page = "zh" if config.project.language == "zh" else "en"
     seed = config.project.seed
     texts = context_texts.of_files(text, page) if text else context_texts.bundled(seed, page)
-    manner = context_measure.Manner(tuple(sorted(set(length or _lengths(asked)))), haystacks, windows, seed)
+    manner = context_measure.Manner(
+        tuple(sorted(set(length or _lengths(asked, tuple(texts.documents))))), haystacks, windows, seed
+    )
     inputs = {f"model {one.name}": model_hash(one.folder) for one in asked}
     for path in text or []:
         for file in files_of(path)[0]:
@@ -95,15 +98,17 @@ def _asked(given: str, space: Workspace | None) -> Asked:
     return Asked(name if equals else f"{Path(model).name}{f'@{rope}' if rope else ''}", folder, rope)
 
 
-def _lengths(asked: list[Asked]) -> list[int]:
-    """The longest context of all, and an eighth, a quarter and a half of it."""
+def _lengths(asked: list[Asked], languages: Sequence[str]) -> list[int]:
+    """The longest context of all, and an eighth, a quarter and a half of it where the needles find room in that."""
+    from steersman.eval.context_measure import least_of
     from steersman.families.outputs import context_of
     from steersman.weights.folders import read_config, text_config
 
     longest = max(context_of(text_config(read_config(one.folder))) for one in asked)
-    if longest < SHORTEST:
-        raise ValueError(f"the longest context is {longest} tokens; expected --length, {SHORTEST} or more")
-    return [longest >> k for k in (3, 2, 1, 0) if longest >> k >= SHORTEST]
+    shortest = max(SHORTEST, least_of([one.folder for one in asked], languages))
+    if longest < shortest:
+        raise ValueError(f"the longest context is {longest} tokens; expected --length, {shortest} or more")
+    return [longest >> k for k in (3, 2, 1, 0) if longest >> k >= shortest]
 
 
 def register(app: typer.Typer) -> None:

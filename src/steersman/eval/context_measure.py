@@ -29,7 +29,7 @@ from steersman.distributed import parallel
 from steersman.eval import context_page
 from steersman.eval.context_texts import Texts, window
 from steersman.eval.context_verdict import results
-from steersman.eval.needles import Haystack, haystack, ids_of, sentences
+from steersman.eval.needles import Haystack, haystack, ids_of, least, sentences
 from steersman.families.known import family_of
 from steersman.families.longer import extend, lengthen
 from steersman.families.outputs import context_of, response_logprobs
@@ -91,10 +91,20 @@ def edges(longest: int) -> list[int]:
     return [0, *(longest >> k for k in range(6, -1, -1))]
 
 
-def check(asked: Sequence[Asked], manner: Manner) -> dict[str, int]:
-    """Each model's own context. ValueError where one cannot be read so far."""
+def least_of(folders: Sequence[Path], languages: Sequence[str]) -> int:
+    """Tokens that a text must have, so that all needles and a question find room by every model's tokenizer."""
+    return max(least(load_tokenizer(folder), language) for folder in folders for language in languages)
+
+
+def check(asked: Sequence[Asked], manner: Manner, languages: Sequence[str] = ()) -> dict[str, int]:
+    """Each model's own context. ValueError where one cannot be read so far, or ten needles find no room."""
     found = {}
     for model in asked:
+        if languages and manner.lengths[0] < (room := least_of([model.folder], languages)):
+            raise ValueError(
+                f"{model.name}: ten needles and a question may take {room} tokens of its tokenizer; expected --length "
+                f"from that on, got {manner.lengths[0]}"
+            )
         config = text_config(read_config(model.folder))
         found[model.name] = context_of(config)
         rotary = getattr(config, "rope_parameters", None)
@@ -117,7 +127,7 @@ def run(
     asked: Sequence[Asked], texts: Texts, manner: Manner, model: ModelConfig, output: Path, inputs: Mapping[str, str]
 ) -> dict[str, Any]:
     """Measure all, into the folder `output`; returns the result. The same call goes on where it was interrupted."""
-    contexts = check(asked, manner)
+    contexts = check(asked, manner, tuple(texts.documents))
     recorded = dataclasses.asdict(manner) | {
         "models": [f"{a.name}@{a.rope}" for a in asked],
         "text": texts.name,

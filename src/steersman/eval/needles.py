@@ -106,6 +106,14 @@ def haystack(
     return Haystack(trunk, branches, tuple(n / len(trunk) for n in before))
 
 
+def least(tokenizer: Any, language: str, count: int = DEPTHS) -> int:
+    """Tokens of the shortest haystack, whichever places its needles have."""
+    every = [Needle(place, "70391") for place in PLACES[language]]
+    facts = sorted((len(ids_of(tokenizer, set_in(n.fact(language), language))) for n in every), reverse=True)
+    asked = max(len(q) + len(a) for q, a in (_branch(tokenizer, n, language) for n in every))
+    return sum(facts[:count]) + asked + 5 * count  # of four, and one for a code that takes more tokens than this
+
+
 def hide(pieces: Sequence[T], facts: Sequence[T], room: int) -> tuple[list[T], list[int]]:
     """The first pieces, `room` long in all, with the facts between them at even depths; and what is before each fact.
 

@@ -38,7 +38,7 @@ from steersman.train.update import Rule
 from steersman.train.vector_task import VectorTask
 from steersman.weights.folders import pick_device, read_config, read_tokenizer, set_pad_token, text_config
 from steersman.weights.headed import load_headed, saved_names
-from steersman.weights.sentence_files import behind, pooling_of, save_pooling
+from steersman.weights.sentence_files import behind, pooling_of, prompts_of, save_pooling
 
 Task = LabelTask | SpanTask | VectorTask
 FEW = 20
@@ -215,6 +215,11 @@ def run(
         parts.said.extend(lost)
     task.weigh(items)
     texts = [text for e in parts.train[:LOOKED] for text in (e.text, e.second) if text]
+    if task.kind == "embedding" and any(prompts := prompts_of(base)):
+        parts.said.append(
+            f"the base was made with {prompts[0]!r} before questions and {prompts[1]!r} before passages; the examples "
+            "are learned as they are, and what is made of them wants none"
+        )
     if lacking := unknown_said(tokenizer, tokenizer(texts, add_special_tokens=False, verbose=False).input_ids):
         parts.said.append(f"of the first {min(LOOKED, len(parts.train))} examples {lacking}")
     tell(examples, parts, task)

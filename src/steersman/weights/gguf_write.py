@@ -2,6 +2,8 @@
 
 Tensors are read, converted and written one by one, so that memory holds one of them. What llama.cpp computes otherwise
 than the model was trained is refused, never written.
+
+Why so: decision 125 in docs/LOG.md.
 """
 
 from __future__ import annotations
