@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from steersman.cli import import_options as given
 from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
 from steersman.data.clean import Known, by_reason, cleaned
+from steersman.data.formats import Parsed
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
 from steersman.data.split import planned
@@ -80,9 +81,8 @@ def legacy(
     data |= {"dropped": dropped, "kept": len(records), "datasets": []}
     if not records:
         raise ValueError(f"{sources[0]}: nothing is left; {'; '.join(line.strip() for line in lines)}")
-    shown = [r for r in records[:show] if isinstance(r, Conversation)]
-    data["shown"] = [r.to_json() for r in shown]
-    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    data["shown"], texts = _shown(records[:show])
+    lines += texts
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
@@ -94,6 +94,13 @@ def legacy(
         data["datasets"] = [info.to_json() for info in infos]
         lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
     emit(as_json, data, "\n".join(lines))
+
+
+def _shown(records: Sequence[Parsed]) -> tuple[list[Any], list[str]]:
+    """The dialogues as JSON, and as lines."""
+    shown = [r for r in records if isinstance(r, Conversation)]
+    lines = [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    return [r.to_json() for r in shown], lines
 
 
 def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[str, int]) -> list[str]:
