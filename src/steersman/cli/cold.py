@@ -81,8 +81,7 @@ def legacy(
     data |= {"dropped": dropped, "kept": len(records), "datasets": []}
     if not records:
         raise ValueError(f"{sources[0]}: nothing is left; {'; '.join(line.strip() for line in lines)}")
-    data["shown"], texts = _shown(records[:show])
-    lines += texts
+    data["shown"] = _shown(records[:show], lines)
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
@@ -96,11 +95,11 @@ def legacy(
     emit(as_json, data, "\n".join(lines))
 
 
-def _shown(records: Sequence[Parsed]) -> tuple[list[Any], list[str]]:
-    """The dialogues as JSON, and as lines."""
+def _shown(records: Sequence[Parsed], lines: list[str]) -> list[Any]:
+    """The dialogues as JSON; as text they are added to `lines`."""
     shown = [r for r in records if isinstance(r, Conversation)]
-    lines = [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
-    return [r.to_json() for r in shown], lines
+    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    return [r.to_json() for r in shown]
 
 
 def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[str, int]) -> list[str]:
