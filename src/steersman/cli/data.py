@@ -144,13 +144,11 @@ def data_import(
         return
     check_kind(kind)
     shares, paths = parse_split(split), [Path(source) for source in sources]
-    stem, label = name or default_name(paths[0]), ", ".join(sources)
-    dataset.check_name(stem)
+    stem, label = dataset.check_name(name or default_name(paths[0])), ", ".join(sources)
     say(f"reading {label}")
-    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     with pictures_of(space, paths[0]) as pictures:
-        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
-        reading, by = _read_by(importer, reading, space)
+        way = {"encoding": encoding, "speakers": speakers, "sheet": sheet, "tell": say, "pictures": pictures}
+        reading, by = _read_by(importer, space, way)
         with activity("import: reading", sum(size_of(path) for path in paths) // MB or None, "MB") as shown:
             found = importing.parse_file(
                 paths,
@@ -190,8 +188,10 @@ def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[She
     return records, summary
 
 
-def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
-    """`reading` with a user's function, and the manifest's record of it; unchanged without one."""
+def _read_by(importer: str, space: Workspace, way: Mapping[str, Any]) -> tuple[Reading, dict[str, Any]]:
+    """How files are read, by a user's function if one is named, and the manifest's record of it."""
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
+    reading = Reading(**way, **limits)
     if not importer:
         return reading, {}
     plugins.admit_named([importer], space.root)

@@ -105,14 +105,15 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
         return None
 
 
-def check_name(name: str, by: str = "--name") -> None:
-    """ValueError where `name` is not allowed for a data set; `by`: the option that gave it."""
+def check_name(name: str, by: str = "--name") -> str:
+    """The name; ValueError where it is not allowed for a data set. `by`: the option that gave it."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{by} {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
         raise ValueError(
             f"{by} {name}: expected a name that does not end in '{ending}', which is for files beside data"
         )
+    return name
 
 
 def remove_dataset(info: DatasetInfo) -> None:
