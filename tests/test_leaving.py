@@ -137,6 +137,10 @@ def test_deletion(store: Store, tmp_path: Path) -> None:
             for value in row
         ]
     assert not any(ben.id in value for value in rows)
+    if store._db.path is not None:  # nor do SQLite's files, while the server runs
+        assert store._db.pragma("secure_delete") == 1
+        kept = b"".join(file.read_bytes() for file in store._db.path.parent.glob("*"))
+        assert (kept.count(ben.id.encode()), kept.count(SECRET.encode())) == (0, 2)  # a chat of ada's, and its question
     log = store.audit.page()
     assert [entry.action for entry in log] == ["key revoked", "role changed", "signed in"]
     assert log[2].who.startswith("deleted-")
