@@ -11,11 +11,14 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 WORKSPACE="${WORKSPACE:-$ROOT/from-scratch}"
 DATA="${DATA:-$ROOT/../shared/data}"
 STEERSMAN="${STEERSMAN:-$ROOT/.venv/bin/steersman}"
-TEXTS="${TEXTS:?sizes come from from-scratch-tiny.sh, -small.sh or -speedrun.sh}"   # files of DATA/pretrain, with spaces between
+TEXTS="${TEXTS:?sizes come from from-scratch-tiny.sh, -small.sh or -speedrun.sh}"   # files of DATA/pretrain, or whole paths, with spaces between
 SETTINGS="${SETTINGS:-}"              # further --set of the workspace, with spaces between
 PROCESSES="${PROCESSES:-1}"           # of the stages after pretraining
 
 command -v "$STEERSMAN" >/dev/null || { echo "error: $STEERSMAN: not there; run 'make test' in $ROOT first, or set STEERSMAN" >&2; exit 2; }
+# what was given from here must be found from the workspace too
+[ -d "$DATA" ] && DATA="$(cd "$DATA" && pwd)"
+case "$STEERSMAN" in */*) STEERSMAN="$(cd "$(dirname "$STEERSMAN")" && pwd)/$(basename "$STEERSMAN")";; esac
 began=$SECONDS
 clock="$(mktemp)"
 trap 'rm -f "$clock"' EXIT
@@ -32,7 +35,10 @@ fi
 cd "$WORKSPACE"
 
 sources=()
-for name in $TEXTS; do sources+=("${name%%.*}=$DATA/pretrain/$name"); done
+for text in $TEXTS; do
+    name="$(basename "$text")"; case "$text" in /*) ;; *) text="$DATA/pretrain/$text";; esac
+    sources+=("${name%%.*}=$text")
+done
 step "1 of 5, corpus" "raw text of $TEXTS is cleaned ($STEPS) and kept by documents, with a report"
 "$STEERSMAN" corpus build "${sources[@]}" --into text --steps "$STEPS"
 step "2 of 5, tokenizer" "$VOCABULARY entries are learned from that text, and measured in bytes per token"

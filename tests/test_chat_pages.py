@@ -131,7 +131,7 @@ def test_stamps_on_lines_above_the_names(tmp_path: Path) -> None:
 
 def test_a_log_in_markdown_and_one_that_begins_with_the_newest(tmp_path: Path) -> None:
     lines = [f"[2024-06-03 {at}:00] {who}: {text}\n" for (who, text), at in zip(SAID, TIMES, strict=True)]
-    lines[2] += "![photo](./media/a.jpg)\n"
+    lines[2] += "![photo](./media/a.jpg)\n~/Library/Messages/Attachments/1f/IMG_1.heic\n"
     assert turns(read(tmp_path, "chat.md", "".join(lines))) == [TURNS]
     told: list[str] = []
     found = read(tmp_path, "chat.txt", "".join(reversed(lines)), tell=told.append)
@@ -229,3 +229,25 @@ def test_the_journal_of_an_incident(tmp_path: Path) -> None:
     found = read(tmp_path, "incident.csv", f'{head}INC1,Ann Lee,Lab,{ASKED},"{"".join(reversed(journal))}"\n', "")
     assert turns(found) == [TURNS]
     assert found.changed["internal notes left out of tickets"] == 1
+
+
+def test_chats_of_meetings_and_captions_without_an_arrow(tmp_path: Path) -> None:
+    """Zoom says whom a message was for, which was part of the writer's name; the times of SBV's captions were words."""
+    turns_of = [*zip(SAID, TIMES, strict=True)]
+    zoom = "".join(f"{at}:05\t From {who} to Everyone : {text}\n" for (who, text), at in turns_of)
+    assert turns(read(tmp_path, "chat.txt", zoom)) == [TURNS]
+    newer = "".join(f"{at}:05 From {who} to Ann Lee(Direct Message):\n\t{text}\n" for (who, text), at in turns_of)
+    assert turns(read(tmp_path, "newer.txt", newer)) == [TURNS]
+    flat = [[(role, text.replace("\n", " ")) for role, text in TURNS]]
+    captions = "".join(f"0:{at}.123,0:{at}.900\n{who}: {text}\n\n" for (who, text), at in turns_of)
+    assert turns(read(tmp_path, "call.sbv.txt", captions)) == flat
+
+
+def test_speakers_that_nothing_uses_are_no_texts(tmp_path: Path) -> None:
+    rows = "Date,Who,Text\n" + "".join(
+        f'2024-06-03 {at},{who},"{text}"\n' for (who, text), at in zip(SAID, TIMES, strict=True)
+    )
+    assert turns(read(tmp_path, "rows.csv", rows)) == [TURNS]
+    with pytest.raises(ValueError, match="no messages with their writers were found"):
+        read(tmp_path, "texts.csv", rows.replace("Who", "Thing"))
+    assert len(read(tmp_path, "texts.csv", rows.replace("Who", "Thing"), kind="texts").records) == 4

@@ -22,6 +22,7 @@ from steersman.rounds.export import EDITS, feedback_for, feedback_identity
 from steersman.rounds.gate import word_for
 from steersman.rounds.opened import open_round
 from steersman.store import Store
+from steersman.store.roles import Role
 from steersman.types import Candidates, Completion, Conversation, Manifest, Message
 
 runner = CliRunner()
@@ -266,14 +267,14 @@ def test_status_tells_of_feedback_that_came_since(space: Workspace) -> None:
         assert states() == {"kto": ["feedback is new"]}
         store.add_feedback(answer.id, "edit", edited="On its way.")
         assert states() == {"dpo": ["feedback is new"], "kto": ["feedback is new"]}
-        assert run_json(space, "status")["feedback"] == {"like": 0, "dislike": 1, "edit": 1}
+        assert run_json(space, "status")["feedback"] == {"like": 0, "dislike": 1, "edit": 1, "flag": 0}
         train()
         assert states() == {}
         store.add_feedback(answer.id, "like")
         assert states() == {"kto": ["feedback"]}
         shown = run(space, "status").stdout
         assert "stale: feedback changed" in shown
-        assert "feedback: like 1, dislike 0, edit 1" in shown
+        assert "feedback: like 1, dislike 0, edit 1, flag 0" in shown
         store.delete_conversation(chat.id)
         assert states() == {"dpo": ["feedback is gone"], "kto": ["feedback is gone"]}
     artifact(space, "rankings")
@@ -385,8 +386,18 @@ def test_status_counts_people_and_the_judge_apart(space: Workspace) -> None:
     with Store.open(space.store) as store:
         store.add_ranking(task.id, ranks=[1, 2], labeler="simulated", simulated=True)
     assert stages(space)["rankings"]["changed_inputs"] == ["store"]
-    text = run(space, "status").stdout
+    served = {"round": 1, "stage": "sft", "path": "promoted/001-sft-aa", "time": "now"}
+    artifact(space, "sft", open_round(space, served, served, ()), inputs={"base": "whatever"})
+    assert stages(space)["sft"]["inputs"] == {"promoted/001-sft-aa": "whatever"}  # was called the base model
+    text = run(space, "status", "--round", "1").stdout
     assert "people ranked 1 (ann 1), the rule judge 1 (simulated)" in text
+    with Store.open(space.store) as store:  # who has an account is shown by name, not by id
+        bo = store.accounts.add("bo", Role.LABELER).id
+        store.add_ranking(task.id, ranks=[2, 1], labeler=bo)
+    counts = run_json(space, "status", "--round", "1")["rankings"]
+    assert counts["by_labeler"] == {"ann": 1, "bo": 1}
+    told = run(space, "rank", "--agreement").stdout
+    assert ("bo and " in told or " and bo" in told, bo in told) == (True, False)
 
 
 def test_status_shows_a_damaged_artifact_and_who_makes_it_again(space: Workspace) -> None:

@@ -20,9 +20,10 @@ from steersman.artifact.manifest import identity, read_manifest, verify, write_m
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import AccountsConfig
+from steersman.rounds.export import RANKINGS_FILE
 from steersman.rounds.feedback_rules import apply_rules
 from steersman.rounds.gather import COUNTS, GATHERED, INDEX, Material, read_lines, write_gathered
-from steersman.rounds.leaving import leave
+from steersman.rounds.leaving import leave, look
 from steersman.rounds.provenance import deleted, rounds_of
 from steersman.server.app import create_app
 from steersman.server.team import Team
@@ -136,6 +137,10 @@ def test_deletion(store: Store, tmp_path: Path) -> None:
             for value in row
         ]
     assert not any(ben.id in value for value in rows)
+    if store._db.path is not None:  # nor do SQLite's files, while the server runs
+        assert store._db.pragma("secure_delete") == 1
+        kept = b"".join(file.read_bytes() for file in store._db.path.parent.glob("*"))
+        assert (kept.count(ben.id.encode()), kept.count(SECRET.encode())) == (0, 2)  # a chat of ada's, and its question
     log = store.audit.page()
     assert [entry.action for entry in log] == ["key revoked", "role changed", "signed in"]
     assert log[2].who.startswith("deleted-")
@@ -390,3 +395,25 @@ def test_what_a_round_gathered_is_learned_only_where_something_was_made_of_it(st
     assert [one["learned"] for one in rounds_of(space, records[1][1])] == [True]
     assert deleted(space, entry) == 1
     assert people[1] not in (gathered / INDEX).read_text()
+
+
+def test_who_learned_in_a_round_by_hand_is_said_after_its_files_lost_the_records(store: Store, workspace: Path) -> None:
+    """Its rounds were read from the files when the records were gone: a ranking that a reward model had learned was
+    one that nothing had learned."""
+    known = live_of(store)
+    space = Workspace.open(workspace)
+    folder = space.stage_dir("rankings", 1)
+    folder.mkdir(parents=True)
+    rows = [json.dumps({"id": one.id, "labeler": one.labeler}) for one in store.rankings()]
+    (folder / RANKINGS_FILE).write_text("\n".join(rows) + "\n")
+    write_manifest(folder, "rankings", {}, {"store": "0"})
+    before = look(space, store, known["ben"].id)
+    left = leave(space, store, known["ben"].id, anyway=True)
+    assert (left.rounds, left.not_learned) == (before.rounds, before.not_learned)
+    assert (left.rounds, left.files) == ((1,), ("rounds/001/rankings/rankings.jsonl",))
+    (ranking,) = (row["id"] for row in map(json.loads, rows) if row["labeler"] == known["ben"].id)
+    (found,) = rounds_of(space, ranking)
+    assert (found["round"], found["learned"], found["records"][0]["by"]) == (1, True, "")
+    verify(space.stage_dir("rankings", 1))
+    told = CliRunner().invoke(build(), ["lineage", ranking, "-w", str(workspace)]).stdout
+    assert f"{ranking}  ranking  used; deleted since" in told

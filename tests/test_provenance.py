@@ -60,6 +60,11 @@ def test_the_records_behind_a_promoted_model_are_found_through_its_inputs(space:
     }
     assert source.unknown == []
     assert about(space, answer)["sources"] == [source.to_json()]
+    with Store.open(space.store) as store:  # side by side: nobody may know it yet
+        question = store.add_question(store.create_conversation("x").id, "Which?")
+        blind = store.add_answer(question.id, Completion("This", (1,), (0.0,), "stop", "001/sft"), {"blind": True}).id
+    with pytest.raises(ValueError, match="once somebody has chosen"):
+        about(space, blind)
     assert [one["round"] for one in rounds_of(space, ranking.id)] == [1]
     assert [one["path"] for one in holders(space, ["message"])] == [entry["path"]]
     assert learned(space, None) == set()
@@ -80,3 +85,23 @@ def test_what_cannot_be_named_any_more_is_said(space: Workspace) -> None:
     assert json.loads(json.dumps(about(space, "message-7")))["stored"] is False
     with pytest.raises(ValueError, match="none of that id is stored or was learned"):
         about(space, "nobody-1")
+
+
+def test_a_record_that_only_unpromoted_models_of_a_round_learned(space: Workspace) -> None:
+    """The round was said to be promoted with it, and a record that two policies learned was there twice."""
+    with Store.open(space.store) as store:
+        question = store.add_question(store.create_conversation().id, "Hi", None)
+        answer = store.add_answer(question.id, Completion("Ho", (1,), (-0.1,), "stop", "001/ppo")).id
+        store.add_feedback(answer, "dislike", user="bo")
+    for stage in ("dpo", "kto"):
+        folder = space.stage_dir(stage)
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(stage)
+        made = write_manifest(folder, stage, {}, {"feedback": "0"})
+        kept = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**kept, "created": "2999-01-01T00:00:00Z"}))
+        assert made.stage == stage
+    (found,) = rounds_of(space, answer)
+    assert (len(found["records"]), found["learned"], found["promoted"]) == (1, True, False)
+    (record,) = about(space, "message-7")["learned_by"]
+    assert record["promoted"] is True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,11 @@ def test_two_models_side_by_side_and_a_blind_vote(shop: Site, size: dict[str, in
         page.reload()
     assert violations(page) == []
     button(page, "Side by side" if en else "并排比较").click()
+    other = shop.engine.turn = threading.Event()
     shop.ask(page, f"Which? {SCRIPT}")
     pair = page.locator("section .sides article")
+    expect(pair.get_by_text("plain words")).to_be_visible()  # while the other one is not begun
+    other.set()
     expect(pair.locator(".markdown")).to_have_count(2)
     names = {"left": ("A is better", "A 更好"), "right": ("B is better", "B 更好")}
     names |= {"tie": ("As good", "一样好"), "bad": ("Both are bad", "都不好")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,8 +95,8 @@ def interview(store: Store, round_: int, labeler: str, console: Console, limit: 
     return counts | {"ranked": len(ranked)}
 
 
-def agreement_text(found: Reliability) -> str:
-    """The labelers, the most reliable first, and each two of them who judged the same answers."""
+def agreement_text(found: Reliability, names: Mapping[str, str]) -> str:
+    """The labelers, the most reliable first, and each two of them who judged the same answers; `names` of accounts."""
     from steersman.eval.wording import aligned
 
     if not found.labelers:
@@ -103,7 +104,7 @@ def agreement_text(found: Reliability) -> str:
     head = ["labeler", "weight", "agrees with the others", "95 %", "labels", "of these overlapping"]
     rows = [
         [
-            (one.name or "(no name)") + (" (simulated)" if one.simulated else ""),
+            (names.get(one.name, one.name) or "(no name)") + (" (simulated)" if one.simulated else ""),
             f"{one.weight:.2f}",
             f"{100 * one.accuracy:.0f} %" if one.overlapping else "unknown",
             f"{100 * one.low:.0f} to {100 * one.high:.0f}" if one.overlapping else "",
@@ -114,7 +115,8 @@ def agreement_text(found: Reliability) -> str:
     ]
     if not found.overlapping:
         return "\n".join([*aligned([head, *rows]), "nobody judged what another did, so every label counts alike"])
-    pairs = [[f"{of.a} and {of.b}", f"{of.agreed} of {of.pairs} pairs alike"] for of in found.agreements]
+    called = [(names.get(of.a, of.a), names.get(of.b, of.b), of) for of in found.agreements]
+    pairs = [[f"{a} and {b}", f"{of.agreed} of {of.pairs} pairs alike"] for a, b, of in called]
     return "\n".join([*aligned([head, *rows]), "", *aligned(pairs)])
 
 
@@ -122,8 +124,8 @@ def show_agreement(space: Workspace, as_json: bool) -> None:
     from steersman.rounds.export import open_store, reliability_of
 
     with open_store(space) as store:
-        found = reliability_of(store)
-    emit(as_json, found.to_json(), agreement_text(found))
+        found, names = reliability_of(store), store.accounts.names()
+    emit(as_json, found.to_json(), agreement_text(found, names))
 
 
 def rank(

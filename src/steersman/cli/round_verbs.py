@@ -89,7 +89,11 @@ def _told(found: dict[str, Any]) -> str:
     for one in found["learned_by"]:
         word = "learned it" if one["learned"] else "left it out"
         lines.append(f"round {one['round']} {word}{', and was promoted' if one['promoted'] else ''}")
-        lines += [f"    {row['id']}  {row['rule']}  {row.get('why') or 'used'}" for row in one["records"]]
+        since = ("", "; deleted since")
+        lines += [
+            f"    {row['id']}  {row['rule']}  {row.get('why') or 'used'}{since[row.get('deleted', False)]}"
+            for row in one["records"]
+        ]
     if not found["learned_by"]:
         lines.append("no round has learned it")
     lines += [f"known to {path}" for path in found["models"]]

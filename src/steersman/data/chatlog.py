@@ -27,6 +27,11 @@ NAMED = re.compile(r"(?P<who>[^:：\t]{1,60}?)\s*(?:[:：]\s*|\t)(?P<rest>.*)", 
 BRACKETS, AGAIN = re.compile(r"\[[^\[\]\n]{1,40}\]|<[^<>\n]{1,60}>"), 3
 SHOP = re.compile(r"[^\s:：]{1,20}[:：][^\s:：]{1,12}[:：]")
 BOLD = re.compile(r"\A\s*(\*\*|__)(?P<who>[^*_:：\n]{1,40}?)\s*(?:[:：]\s*\1|\1\s*[:：])\s*")
+TO_ALL = re.compile(
+    r"\A\s*(?P<at>\d{1,2}:\d{2}(?::\d{2})?)\s{1,4}(?:from|von)\s+(?P<who>[^:：]{1,60}?)\s+(?:to|an)\s+[^:：]{1,60}[:：]\s*",
+    re.I,
+)
+"""Pattern of the beginning of a message in a meeting's chat (Zoom), which names whom it was for."""
 BARE_NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W\d_][\w.'’-]*){0,2}|[\u4e00-\u9fff]{1,6}")
 """Pattern of a possible name at the start of a line without a stamp."""
 
@@ -71,7 +76,9 @@ def names_of(lines: Iterable[Line]) -> Counter[str]:
 
 
 def _newest_first(said: Sequence[Said]) -> bool:
-    """Whether the dates of a log go backward throughout."""
+    """Whether the dates of a log go backward throughout, which its beginning can rule out."""
+    if len(said) > 2 * PEEK and not _newest_first(said[:PEEK]):
+        return False
     times = [at for at in stamps.instants(one.when if one.when and one.when.date else None for one in said) if at]
     pairs = [(a, b) for a, b in itertools.pairwise(times) if a != b]
     return len(pairs) > 1 and all(a > b for a, b in pairs)
@@ -98,7 +105,7 @@ def _cleaned(lines: Iterable[Line]) -> Iterator[Line]:
     """Lines without marks of direction and other spaces; a name in bold as a plain one."""
     for line in lines:
         text = stamps.MARKS.sub("", line.text).replace("\u202f", " ").replace("\xa0", " ").rstrip()
-        yield replace(line, text=BOLD.sub(r"\g<who>: ", text))
+        yield replace(line, text=BOLD.sub(r"\g<who>: ", TO_ALL.sub(r"\g<at> \g<who>: ", text)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from steersman.data.published_tasks import is_document
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import MakePile, Pile, in_order
-from steersman.data.speakers import speakers_of
+from steersman.data.speakers import speakers_of, with_writers
 from steersman.data.unused import Content, check_content, check_mapping
 from steersman.types import Conversation, Ranking
 
@@ -201,7 +201,7 @@ def parse_file(
     check_mapping(path, {} if of_messages(mapping) else mapping, got.seen)
     check_content(path, got.content, _most_frequent(got.taken))
     _group(got)
-    kind = kind or _settle_kind(path, got, taking.skip_bad)
+    kind = kind or with_writers(path, _settle_kind(path, got, taking.skip_bad), reading.speakers)
     if kind not in got.kinds:
         raise ValueError(f"{path}: expected at least one good record, found none{_why(got)}")
     return Imported(

@@ -19,7 +19,10 @@ ASKED, ANSWERED = re.compile(r"\s*用户\s?[:：]"), re.compile(r"(?:^|\\n)\s*�
 """Patterns of the beginnings of turns as ChatYuan's texts have them, with newlines or with \\n between turns."""
 MOST = 0.8
 """Share of lines that must have a form for the file to have it."""
-CUE = re.compile(r"\s*(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2})[.,]\d{1,3}\s+-->\s.*")
+CUE = re.compile(
+    r"\s*(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2})[.,]\d{1,3}(?:\s+-->\s.*|,(?:\d{1,2}:){1,2}\d{2}\.\d{1,3}\s*)"
+)
+"""Pattern of the times above what is said, in WebVTT, SubRip and SBV."""
 VOICE = re.compile(r"<v(?:\.[\w.]+)?\s+(?P<who>[^>]{1,60})>\s*(?P<rest>.*?)\s*(?:</v>)?\s*", re.S)
 TAG = re.compile(r"</?(?:v|c|i|b|u|lang|ruby|rt|font)\b[^>]*>")
 

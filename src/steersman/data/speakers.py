@@ -66,6 +66,17 @@ def speakers_of(text: str) -> Speakers | None:
     return Speakers(sides[0], sides[1])
 
 
+def with_writers(path: object, kind: str, speakers: str) -> str:
+    """The kind of records that was found. ValueError where --speakers would have named nobody."""
+    if speakers and kind == "texts":
+        raise ValueError(
+            f"{path}: --speakers was given, but no messages with their writers were found, and all would be read as "
+            "texts; say which columns they are: --map conversation=COLUMN,sender=COLUMN,message=COLUMN,time=COLUMN, "
+            "or --kind texts"
+        )
+    return kind
+
+
 def role_called(name: str) -> str:
     """'user' or 'assistant' of a speaker who is called so, alone or with a name beside it (客服小美, Agent Smith)."""
     key = name_key(name)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _WHO = """
     u sendername sendernick username nickname from user sender author creator displayname name personemail senderid
-    fromaccount
+    fromaccount who wer von absender verfasser
     发送人 发送者 发言人 发送人昵称 发送者昵称 昵称
 """
 _WHEN = """

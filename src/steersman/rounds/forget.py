@@ -8,6 +8,7 @@ Why so: decision 69 in docs/LOG.md.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from steersman.data import dataset
 from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.feedback_rules import message_of, record_of
 from steersman.rounds.gather import COUNTS, DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
-from steersman.rounds.provenance import holders, learned_in, read_from
+from steersman.rounds.provenance import GONE, holders, learned_in, read_from
 
 DELETED = "deleted before it was learned"
 ERASED = "records that people deleted are no longer in it"
@@ -153,6 +154,8 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str], lear
                 write_lines(path, (json.dumps(row, ensure_ascii=False) for row in kept))
             notes = tuple(dict.fromkeys((*old.notes, ERASED)))
             counts = old.metrics
+            if old.stage == "rankings":  # which has no index that keeps the ids
+                counts = {**counts, GONE: sorted({*counts.get(GONE, ()), *itertools.chain(*lost.values())})}
             if not learned and (folder / INDEX) in changed:
                 counts = _recounted(old.metrics, changed[folder / INDEX], gone, lost)
                 write_json(folder / COUNTS, counts)

@@ -15,18 +15,19 @@ PROMOTE = "steersman promote"
 
 
 def ranking_counts(space: Workspace, round_: int) -> dict[str, Any]:
-    """{tasks, ranked, by_labeler, simulated} of the round; zeros where nothing was stored."""
+    """{tasks, ranked, by_labeler, simulated} of the round, people by name; zeros where nothing was stored."""
     if not space.has_store:
         return {"tasks": 0, "ranked": 0, "by_labeler": {}, "simulated": 0}
     from steersman.store import Store
 
     with Store.open(space.store) as store:
-        return store.ranking_progress(round_)
+        found, names = store.ranking_progress(round_), store.accounts.names()
+    return {**found, "by_labeler": {names.get(who, who): n for who, n in found["by_labeler"].items()}}
 
 
 def feedback_counts(space: Workspace) -> dict[str, int]:
-    """{like, dislike, edit}: counts of the chat feedback that DPO and KTO learn from."""
-    counts = dict.fromkeys(("like", "dislike", "edit"), 0)
+    """{like, dislike, edit, flag}: counts of what people said of answers in chats."""
+    counts = dict.fromkeys(("like", "dislike", "edit", "flag"), 0)
     if space.has_store:
         from steersman.store import Store
 
@@ -80,11 +81,13 @@ def collect(space: Workspace, round_: int) -> dict[str, Any]:
     gone = dataset.superseded(infos)
     states = round_states(space, round_)
     history, damage = promotions(space)
+    found = opened(space, round_)
+    begun = str(found.start["path"]) if found and found.start else "base"
     return {
         "workspace": str(space.root),
         "round": round_,
         "rounds": space.rounds(),
-        "stages": [_stage_json(state) for state in states],
+        "stages": [_stage_json(state, begun) for state in states],
         "current": history[-1] if history else None,
         "damage": damage,
         "datasets": [
@@ -98,7 +101,8 @@ def collect(space: Workspace, round_: int) -> dict[str, Any]:
     }
 
 
-def _stage_json(state: StageState) -> dict[str, Any]:
+def _stage_json(state: StageState, begun: str) -> dict[str, Any]:
+    """`begun`: the model that the round started from, which stages take as their base."""
     made = state.manifest
     return {
         "stage": state.stage,
@@ -108,7 +112,7 @@ def _stage_json(state: StageState) -> dict[str, Any]:
         "resume": state.resume,
         "damage": state.damage,
         "put_aside": list(state.aside),
-        "inputs": renamed_keys(made.inputs) if made else {},
+        "inputs": {begun if k == "base" else k: v for k, v in renamed_keys(made.inputs).items()} if made else {},
         "created": made.created if made else None,
         "metrics": dict(made.metrics) if made else {},
         "notes": list(made.notes) if made else [],

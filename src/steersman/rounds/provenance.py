@@ -22,6 +22,8 @@ from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
 from steersman.store import NotFound, Store
 
+GONE = "erased"
+"""In the metrics of a round's rankings: ids of those that people deleted since."""
 Entry = Mapping[str, Any]
 """An entry of `Workspace.history`."""
 
@@ -96,6 +98,8 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
         known = {one["id"] for one in source.records}
         rows = (r for r in read_lines(folder / RANKINGS_FILE) if r["id"] not in known)
         source.records += [{"id": r["id"], "rule": RANKING, "by": r.get("labeler", "")} for r in rows]
+        gone = (id_ for id_ in manifest.metrics.get(GONE, ()) if id_ not in known)
+        source.records += [{"id": id_, "rule": RANKING, "by": "", "deleted": True} for id_ in gone]
     for name, recorded in renamed_keys(manifest.inputs).items():
         if name.startswith("data:"):
             source.datasets[name] = recorded
@@ -129,7 +133,8 @@ def _add_said_before(space: Workspace, source: Source, time: str) -> None:
     source.unknown.append("feedback: the manifest holds a hash; named is what the store has from before it")
     if space.has_store:
         with Store.open(space.store) as store:
-            said = [f for f in store.feedback() if f.created < time]
+            known = {one["id"] for one in source.records}  # by the round's other policies
+            said = [f for f in store.feedback() if f.created < time and f.id not in known]
         source.records += [{"id": f.id, "rule": EDIT if f.kind == "edit" else LABEL, "by": f.user} for f in said]
 
 
@@ -149,7 +154,7 @@ def rounds_of(space: Workspace, record: str) -> list[dict[str, Any]]:
                     "round": number,
                     "learned": bool(learned_in),
                     "records": mine,
-                    "promoted": _promoted(space, number),
+                    "promoted": _promoted(space, number, record),
                     "start": began.start["path"] if began and began.start else None,
                 }
             )
@@ -204,11 +209,12 @@ def read_from(space: Workspace, round_: int) -> bool:
     return any(GATHERED in renamed_keys(read_manifest(path.parent).inputs) for path in places)
 
 
-def _promoted(space: Workspace, round_: int) -> bool:
+def _promoted(space: Workspace, round_: int, record: str) -> bool:
+    """Whether what the round decided on was promoted; of a round by hand, whether a model that learned it was."""
     path = round_folder(space, round_) / DECISION
     if path.is_file():
         return bool(read_object(path, "a decision").get("promoted"))
-    return any(entry["round"] == round_ for entry in space.history())
+    return any(entry["round"] == round_ for entry in holders(space, [record]))
 
 
 def about(space: Workspace, id_: str) -> dict[str, Any]:
@@ -223,10 +229,14 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
         with Store.open(space.store) as store:
             for answer in (id_, message_of(id_)):
                 try:
-                    version = store.message(answer).policy_version
+                    found = store.message(answer)
                 except NotFound:
                     continue
-                return out | {"answer": answer, **_made_by(space, version)}
+                if found.blind:
+                    raise ValueError(
+                        f"{id_}: which model wrote it is told once somebody has chosen between the answers"
+                    )
+                return out | {"answer": answer, **_made_by(space, found.policy_version)}
             if _is_task(store, id_):
                 return out | {"stored": True}
     if not out["learned_by"]:

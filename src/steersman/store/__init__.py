@@ -240,7 +240,9 @@ class Store:
         Returns the images that nothing else in the store names; their files are not the store's (`artifact.media`).
         """
         with self._db.write() as session:
-            return chats.remove(session, id)
+            images = chats.remove(session, id)
+        self._db.deleted()
+        return images
 
     def shows(self, path: str, owners: Collection[str], *, tasks: bool) -> bool:
         """Whether a message in a chat of these users, or with `tasks` a ranking task, names the image."""
@@ -334,7 +336,9 @@ class Store:
         """Delete feedback and rankings for good, with what the same person said before of the same, which would hold
         again; returns how many rows. Unknown ids are no error."""
         with self._db.write() as session:
-            return erasing.erase(session, records)
+            gone = erasing.erase(session, records)
+        self._db.deleted()
+        return gone
 
     def feedback(self, kinds: Collection[str] | None = None) -> Iterator[Feedback]:
         """Valid feedback in order: per user and answer the last like or dislike, the last edit, and every regeneration.

@@ -191,6 +191,11 @@ class Database:
                 raise told from None
             raise
 
+    def deleted(self) -> None:
+        """Call after words were deleted for good: the file's log has none of them any more."""
+        if self.path is not None:
+            sqlite.empty_log(self.path)
+
     def close(self) -> None:
         self.engine.dispose()
         if self._copy:

@@ -143,7 +143,9 @@ class Owned:
             if row.role == Role.ADMIN.word:
                 keep_one_admin(session, row)
             session.delete(row)
-            return counts, without_named(session, images)
+            unnamed = without_named(session, images)
+        self._db.deleted()
+        return counts, unnamed
 
 
 def _chats(user_id: str) -> Any:

@@ -36,6 +36,8 @@ def configure(engine: Engine) -> None:
             "foreign_keys=ON",
             # With WAL this survives a killed process; only a power cut can lose the last moments.
             "synchronous=NORMAL",
+            # Deleted words are written over; some builds of SQLite leave them in the file.
+            "secure_delete=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -61,6 +63,16 @@ def enable_wal(path: Path) -> None:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+
+
+def empty_log(path: Path) -> None:
+    """Take what was deleted out of the log beside the file, where it would stay until that is written over; it does
+    stay where somebody reads for longer than a moment."""
+    with (
+        contextlib.closing(sqlite3.connect(path, timeout=1)) as connection,
+        contextlib.suppress(sqlite3.OperationalError),
+    ):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def keep_private(path: Path) -> None:

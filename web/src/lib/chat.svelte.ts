@@ -161,15 +161,25 @@ export class Chat {
           if (wait) await sleep(wait)
           if (abort.signal.aborted) return
           for await (const event of api.readAlong(id, abort.signal)) {
+            if (this.failure?.text === ui.t('reconnecting')) this.failure = null
             if (event.type === 'start') this.#put(event.answer, false)
             else if (event.type === 'delta') this.#grow(event.text, id)
-            else if (event.type === 'done') return
+            else if (event.type === 'done') {
+              this.#flush()
+              // of one that was whole before this page asked, its end is all that comes
+              if (event.message) this.#put(merge([event.message], this.messages).find((m) => m.id === id)!, false)
+              return
+            }
             else return void (this.failure = { text: ui.explain(new ApiError(event.message, 500, event.code)) })
           }
         } catch (problem) {
           if (!away(problem)) return
         }
+        if (abort.signal.aborted) return
+        this.#flush()
+        this.failure = { text: ui.t('reconnecting') }
       }
+      this.failure = { text: ui.t('broken_stream'), offer: { label: 'retry', act: () => void this.#again() } }
     }
     await Promise.all([one(duel.left_id), one(duel.right_id)])
     if (!abort.signal.aborted) this.#finish()
