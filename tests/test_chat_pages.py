@@ -131,7 +131,7 @@ def test_stamps_on_lines_above_the_names(tmp_path: Path) -> None:
 
 def test_a_log_in_markdown_and_one_that_begins_with_the_newest(tmp_path: Path) -> None:
     lines = [f"[2024-06-03 {at}:00] {who}: {text}\n" for (who, text), at in zip(SAID, TIMES, strict=True)]
-    lines[2] += "![photo](./media/a.jpg)\n"
+    lines[2] += "![photo](./media/a.jpg)\n~/Library/Messages/Attachments/1f/IMG_1.heic\n"
     assert turns(read(tmp_path, "chat.md", "".join(lines))) == [TURNS]
     told: list[str] = []
     found = read(tmp_path, "chat.txt", "".join(reversed(lines)), tell=told.append)

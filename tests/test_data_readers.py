@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from steersman.data.json_values import read_jsonl, scan_jsonl
+from steersman.data.written import read_jsonl, scan_jsonl
 
 
 def write(path: Path, data: bytes) -> Path:

@@ -60,6 +60,11 @@ def test_the_records_behind_a_promoted_model_are_found_through_its_inputs(space:
     }
     assert source.unknown == []
     assert about(space, answer)["sources"] == [source.to_json()]
+    with Store.open(space.store) as store:  # side by side: nobody may know it yet
+        question = store.add_question(store.create_conversation("x").id, "Which?")
+        blind = store.add_answer(question.id, Completion("This", (1,), (0.0,), "stop", "001/sft"), {"blind": True}).id
+    with pytest.raises(ValueError, match="once somebody has chosen"):
+        about(space, blind)
     assert [one["round"] for one in rounds_of(space, ranking.id)] == [1]
     assert [one["path"] for one in holders(space, ["message"])] == [entry["path"]]
     assert learned(space, None) == set()

@@ -275,7 +275,8 @@ def test_errors_word_for_word(http: TestClient, changes: dict[str, Any], message
             400,
             "The body is not valid JSON: expected UTF-8, integers",
         ),
-        (b"[" * 9000 + b"]" * 9000, {}, 400, "The body is not valid JSON: expected UTF-8, integers"),
+        # Python 3.13 reads as deep as that
+        (b"[" * 9000 + b"]" * 9000, {}, 400, ("The body is not valid JSON: expected UTF-8, integers", "[0][0][0]: ")),
         (b"{", {}, 400, "The body is not valid JSON: "),
         (b"", {}, 400, "The body: expected a JSON object"),
         (b"[]", {}, 400, "The body: expected a JSON object"),
@@ -284,7 +285,7 @@ def test_errors_word_for_word(http: TestClient, changes: dict[str, Any], message
     ],
 )
 def test_bodies_that_are_no_json(
-    http: TestClient, body: bytes, headers: dict[str, str], status: int, message: str
+    http: TestClient, body: bytes, headers: dict[str, str], status: int, message: str | tuple[str, str]
 ) -> None:
     given = {"content-type": "application/json"} | headers
     response = http.post("/v1/chat/completions", content=body, headers=given)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,13 +14,15 @@ from steersman.cli import cold_options as options
 from steersman.cli import import_options as given
 from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
 from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
-from steersman.data import importing
 from steersman.data.clean import Known, by_reason, cleaned
-from steersman.data.formats.exports import MAILS
+from steersman.data.formats import Parsed
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Shelf
 from steersman.data.split import planned
 from steersman.types import Conversation
+
+if TYPE_CHECKING:
+    from steersman.data import importing
 
 OldSources = Annotated[
     list[Path],
@@ -56,6 +58,8 @@ def legacy(
     Internal notes, quoted mails, signatures, greetings and repeated text blocks are taken out, each counted and shown.
     """
     from steersman.cold.legacy import stripped
+    from steersman.data import importing
+    from steersman.data.formats.exports import MAILS
 
     if kind not in ("demonstrations", "prompts"):
         raise ValueError(f"--kind {kind}: expected demonstrations or prompts")
@@ -77,9 +81,7 @@ def legacy(
     data |= {"dropped": dropped, "kept": len(records), "datasets": []}
     if not records:
         raise ValueError(f"{sources[0]}: nothing is left; {'; '.join(line.strip() for line in lines)}")
-    shown = [r for r in records[:show] if isinstance(r, Conversation)]
-    data["shown"] = [r.to_json() for r in shown]
-    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    data["shown"] = _shown(records[:show], lines)
     if dry_run:
         lines.append("nothing written (--dry-run)")
     else:
@@ -91,6 +93,13 @@ def legacy(
         data["datasets"] = [info.to_json() for info in infos]
         lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
     emit(as_json, data, "\n".join(lines))
+
+
+def _shown(records: Sequence[Parsed], lines: list[str]) -> list[Any]:
+    """The dialogues as JSON; as text they are added to `lines`."""
+    shown = [r for r in records if isinstance(r, Conversation)]
+    lines += [line for r in shown for line in ("", *(f"  {m.role}: {m.text}" for m in r.messages))]
+    return [r.to_json() for r in shown]
 
 
 def _read(found: importing.Imported, changed: Mapping[str, int], left: Mapping[str, int]) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -49,16 +49,18 @@ from steersman.cli.import_options import (
 )
 from steersman.cli.import_summary import Summary
 from steersman.cli.kept_images import pictures_of
-from steersman.data import bundled, dataset, importing
+from steersman.data import bundled, dataset
 from steersman.data.clean import Known, by_reason, cleaned
 from steersman.data.dataset import DatasetInfo
 from steersman.data.formats import Parsed
 from steersman.data.reading import Reading
 from steersman.data.shelves import Numbers, Pile, Shelf
-from steersman.data.sources import ENDINGS, files_in
 from steersman.data.split import SPLITS, Plan, planned
 from steersman.progress import activity, progress
 from steersman.types import Ranking, to_objective
+
+if TYPE_CHECKING:
+    from steersman.data import importing
 
 SEVERAL = ("ignore", "context", "system", "sender")
 """Roles to which --map may give several fields."""
@@ -99,6 +101,8 @@ def parse_columns(settings: list[str] | None) -> dict[str, str]:
 
 def default_name(source: Path) -> str:
     """The file's name without its endings, other characters replaced by '-'."""
+    from steersman.data.sources import ENDINGS
+
     stem = source.resolve().name if source.name in ("", ".", "..") else source.name
     while not source.is_dir() and (suffix := Path(stem).suffix).lower() in ENDINGS and stem != suffix:
         stem = stem.removesuffix(suffix)
@@ -132,19 +136,19 @@ def data_import(
 ) -> None:
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
     asked = given(locals())
+    from steersman.data import importing
+
     space = open_workspace(workspace, settings)
     if sources == ["shop"]:
         emit(as_json, *_shown(_import_shop(space, replace, asked), None))
         return
     check_kind(kind)
     shares, paths = parse_split(split), [Path(source) for source in sources]
-    stem, label = name or default_name(paths[0]), ", ".join(sources)
-    dataset.check_name(stem)
+    stem, label = dataset.check_name(name or default_name(paths[0])), ", ".join(sources)
     say(f"reading {label}")
-    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     with pictures_of(space, paths[0]) as pictures:
-        reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, pictures=pictures, **limits)
-        reading, by = _read_by(importer, reading, space)
+        way = {"encoding": encoding, "speakers": speakers, "sheet": sheet, "tell": say, "pictures": pictures}
+        reading, by = _read_by(importer, space, way)
         with activity("import: reading", sum(size_of(path) for path in paths) // MB or None, "MB") as shown:
             found = importing.parse_file(
                 paths,
@@ -184,8 +188,10 @@ def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[She
     return records, summary
 
 
-def _read_by(importer: str, reading: Reading, space: Workspace) -> tuple[Reading, dict[str, Any]]:
-    """`reading` with a user's function, and the manifest's record of it; unchanged without one."""
+def _read_by(importer: str, space: Workspace, way: Mapping[str, Any]) -> tuple[Reading, dict[str, Any]]:
+    """How files are read, by a user's function if one is named, and the manifest's record of it."""
+    limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
+    reading = Reading(**way, **limits)
     if not importer:
         return reading, {}
     plugins.admit_named([importer], space.root)
@@ -224,6 +230,7 @@ def size_of(path: Path) -> int:
 
 def source_hash(paths: Sequence[Path], every: bool = False) -> str:
     """The file's hash; for several files or a folder one hash of all files read, or with `every` of all files."""
+    from steersman.data.sources import files_in
 
     def inside(folder: Path) -> list[Path]:
         return sorted(p for p in folder.rglob("*") if p.is_file()) if every else files_in(folder)[0]

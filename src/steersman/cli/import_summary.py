@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from steersman.data import importing
+if TYPE_CHECKING:
+    from steersman.data import importing
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from steersman.cli.framework import (
     say,
 )
 from steersman.cli.import_options import EncodingOption, ReplaceOption, SplitOption
-from steersman.data.published_tasks import READY
 from steersman.data.task_kinds import LANGUAGES, Kind, kind_of, kinds, with_labels
 
 if TYPE_CHECKING:
@@ -207,6 +206,8 @@ def _check_language(language: str, kind: Kind | None) -> None:
 
 
 def _check_fields(kind: Kind | None, named: Mapping[str, str]) -> None:
+    from steersman.data.published_tasks import READY
+
     known = kind.fields if kind else READY
     if unknown := sorted(set(named) - set(known)):
         raise ValueError(f"--field or --list {unknown[0]}: expected one of {', '.join(known)}")

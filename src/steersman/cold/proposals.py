@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, now
-from steersman.data.json_values import read_jsonl
 from steersman.data.made import SPREAD, marked
 from steersman.data.sheets import filled_in
 from steersman.data.split import split_key
+from steersman.data.written import read_jsonl
 from steersman.types import Conversation, Message
 
 COLUMNS = ("id", "approve", "question", "answer", "spread", "group", "size", "likeness", "others")

@@ -24,11 +24,9 @@ from steersman.artifact.unfinished import put_aside
 from steersman.artifact.workspace import Workspace
 from steersman.data.clean import clean, distinct_answers, tongue_of, words_of
 from steersman.data.formats import Parsed, to_line
-from steersman.data.importing import parse_file
-from steersman.data.json_values import read_jsonl
 from steersman.data.kinds import DIALOGUES, JUDGED, KINDS
 from steersman.data.made import is_augmented
-from steersman.data.written import parsed
+from steersman.data.written import parsed, read_jsonl
 from steersman.types import Candidates, Conversation, Feedback, Ranking
 
 PURPOSES = ("any", "rank", "ppo")
@@ -107,14 +105,15 @@ def _existing(path: Path, replace: bool) -> DatasetInfo | None:
         return None
 
 
-def check_name(name: str, by: str = "--name") -> None:
-    """ValueError where `name` is not allowed for a data set; `by`: the option that gave it."""
+def check_name(name: str, by: str = "--name") -> str:
+    """The name; ValueError where it is not allowed for a data set. `by`: the option that gave it."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{by} {name}: expected letters, digits, '-', '_' and '.', beginning with a letter or digit")
     if (ending := next((e for e in RESERVED if name.endswith(e)), None)) is not None:
         raise ValueError(
             f"{by} {name}: expected a name that does not end in '{ending}', which is for files beside data"
         )
+    return name
 
 
 def remove_dataset(info: DatasetInfo) -> None:
@@ -313,6 +312,8 @@ def _load(
     `left_out` counts the missing records by reason. Raises ValueError 'file:line: what was expected', and where
     nothing is left.
     """
+    from steersman.data.importing import parse_file  # all that reads files of others, which few commands need
+
     _checked_whole(path)
     found = parse_file(path, kind, max_line_mb=max_line_mb, encoding=encoding, tell=tell)
     changed = Counter(found.changed)

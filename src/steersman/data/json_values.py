@@ -8,11 +8,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from steersman.data import messengers, who_said
-from steersman.data.containers import Part, parts
+from steersman.data.containers import Part
 from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step
 from steersman.data.readers import SHOWN, Line, Record, lines_of
@@ -330,18 +329,3 @@ class _Document:
 
 
 BLOCK_CHARS = 1 << 16
-
-
-def scan_jsonl(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8") -> Iterator[Record]:
-    """Every record of a file of JSON, see `scan_json`."""
-    reading = Reading(encoding=encoding, max_line_mb=max_line_mb)
-    for part in parts(path, reading):
-        yield from scan_json(part, reading)
-
-
-def read_jsonl(path: Path, max_line_mb: float = 8.0) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of every record; the first bad line is a ValueError 'file:line: what was expected'."""
-    for record in scan_jsonl(path, max_line_mb):
-        if record.error:
-            raise ValueError(f"{path}:{record.line}: {record.error}")
-        yield record.line, record.value

@@ -10,7 +10,7 @@ from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
-from steersman.data.json_values import read_jsonl
+from steersman.data.written import read_jsonl
 from steersman.messages import Message
 from steersman.rounds import registry
 

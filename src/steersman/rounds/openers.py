@@ -10,7 +10,7 @@ from pathlib import Path
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.data.formats import from_steersman
-from steersman.data.json_values import read_jsonl
+from steersman.data.written import read_jsonl
 from steersman.types import Conversation
 
 SHOWN = 4

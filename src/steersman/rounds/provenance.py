@@ -229,10 +229,14 @@ def about(space: Workspace, id_: str) -> dict[str, Any]:
         with Store.open(space.store) as store:
             for answer in (id_, message_of(id_)):
                 try:
-                    version = store.message(answer).policy_version
+                    found = store.message(answer)
                 except NotFound:
                     continue
-                return out | {"answer": answer, **_made_by(space, version)}
+                if found.blind:
+                    raise ValueError(
+                        f"{id_}: which model wrote it is told once somebody has chosen between the answers"
+                    )
+                return out | {"answer": answer, **_made_by(space, found.policy_version)}
             if _is_task(store, id_):
                 return out | {"stored": True}
     if not out["learned_by"]:
