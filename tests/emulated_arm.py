@@ -25,7 +25,7 @@ from steersman.kernels import building
 from steersman.kernels.capabilities import PACKED_FROM, Capabilities
 
 COMPILER, EMULATOR, ROOT = "aarch64-linux-gnu-gcc", "qemu-aarch64", "/usr/aarch64-linux-gnu"
-_address = Tensor.data_ptr
+_address, _place = Tensor.data_ptr, ctypes.addressof
 _bytes_at: dict[int, int] = {}
 
 
@@ -33,6 +33,12 @@ def _noted(x: Tensor) -> int:
     at = _address(x)
     if at:  # what is empty lies nowhere
         _bytes_at[at] = x.untyped_storage().nbytes() - x.storage_offset() * x.element_size()
+    return at
+
+
+def _noted_array(x: Any) -> int:
+    at = _place(x)
+    _bytes_at[at] = ctypes.sizeof(x)
     return at
 
 
@@ -73,11 +79,11 @@ class Emulated:
         below = {}
         for name, kind in getattr(held, "_fields_", ()):
             if issubclass(kind, ctypes._Pointer):
-                all_of = (kind._type_ * held.layers).from_address(ctypes.addressof(getattr(held, name).contents))
-                below[ctypes.addressof(all_of)] = all_of
+                all_of = (kind._type_ * held.layers).from_address(_place(getattr(held, name).contents))
+                below[_place(all_of)] = all_of
         self._point(part, parts, below)
         for all_of in below.values():
-            self._point(next(p for p in parts if p.at == ctypes.addressof(all_of)), parts, {})
+            self._point(next(p for p in parts if p.at == _place(all_of)), parts, {})
 
     def _point(self, part: Part, parts: list[Part], below: dict[int, Any]) -> None:
         for place, at in enumerate(struct.unpack(f"<{len(part.memory) // 8}q", part.memory)):
@@ -95,7 +101,7 @@ class Emulated:
                 parts.append(Part(one, ctypes.string_at(one, _bytes_at[one])))
             else:
                 held = getattr(one, "_obj", one)
-                parts.append(Part(ctypes.addressof(held), ctypes.string_at(ctypes.byref(held), ctypes.sizeof(held))))
+                parts.append(Part(_place(held), ctypes.string_at(ctypes.byref(held), ctypes.sizeof(held))))
         for part, one in zip(parts[:], given, strict=True):
             if hasattr(one, "_obj"):
                 self._follow(part, one._obj, parts)
@@ -126,6 +132,7 @@ def arm(monkeypatch: pytest.MonkeyPatch) -> Capabilities:
         return Capabilities("none", off=f"{' and '.join(missing)} not installed (gcc-aarch64-linux-gnu, qemu-user)")
     _bytes_at.clear()
     monkeypatch.setattr(Tensor, "data_ptr", _noted)
+    monkeypatch.setattr(ctypes, "addressof", _noted_array)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     library: Any = _built()
     return Capabilities(
