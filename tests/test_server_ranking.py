@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from server_double import FakeEngine
 from steersman.server.app import create_app
+from steersman.server.errors import ApiError
 from steersman.server.ranking_flags import flagged
 from steersman.store import Store, desk_labels
 from steersman.types import Candidates, Completion, Conversation, Message
@@ -205,6 +206,12 @@ def test_equal_answers_have_the_flags_of_all(store: Store) -> None:
     found = flagged(task, {"a": ["wrong"], "b": [], "c": []})
     assert [(one.content["answer"], flags) for one, flags in found] == [("same", ["wrong"]), ("else", [])]
     assert flagged(task, {"a": ["wrong"], "b": ["harmful", "wrong"]})[0][1] == ["wrong", "harmful"]
+    blank = replace(task, answers=("same", " ", "else"))
+    assert [said for _, said in flagged(blank, {"a": ["wrong"], "b": []})] == [
+        ["wrong"]
+    ]  # clicked twice
+    with pytest.raises(ApiError, match="without words"):
+        flagged(blank, {"b": ["wrong"]})
 
 
 def test_flags_of_a_gold_ranking_are_not_learned(client: TestClient, store: Store) -> None:

@@ -57,7 +57,9 @@ def render(data: Mapping[str, Any]) -> RenderableType:
         f"current model: {_current_text(data)}",
         f"rankings: of {counts['tasks']} prompts, people ranked {counts['ranked']}"
         + (f" ({people})" if people else "")
-        + f", the rule judge {counts['simulated']} (simulated)",
+        + f", the rule judge {counts['simulated']} (simulated)"
+        if counts["tasks"]
+        else "rankings: this round has given out no prompts to rank",
         "feedback: " + ", ".join(f"{kind} {n}" for kind, n in data["feedback"].items()),
         "data: " + (_dataset_text(data["datasets"]) or "none"),
         f"next: {data['next']}",

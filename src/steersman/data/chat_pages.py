@@ -60,7 +60,8 @@ class _Texts(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self._begun = self._begun if self._text.strip() else self.getpos()[0]
+            if not self._text.strip():
+                self._begun, self._text = self.getpos()[0], ""
             self._text += data
 
     def _flush(self) -> None:

@@ -65,6 +65,7 @@ export class Sheet {
   }
 
   flag(key: string, flag: string) {
+    if (!this.task.answers.find((answer) => answer.key === key)?.text.trim()) return // there is nothing to be wrong
     const now = this.flags[key] ?? []
     this.flags[key] = now.includes(flag) ? now.filter((other) => other !== flag) : [...now, flag]
   }
