@@ -33,6 +33,14 @@ def test_byte_order_mark_and_crlf_are_tolerated(tmp_path: Path) -> None:
     assert [value for _, value in read_jsonl(path)] == [{"a": 1}, {"a": 2}]
 
 
+def test_words_that_assign_something_are_words(tmp_path: Path) -> None:
+    """What makes a script of JSON stands at its beginning alone."""
+    path = write(tmp_path / "a.jsonl", b'{"a": "why is let x = [1] wrong?"}\n{"a": "y = {}"}\n')
+    assert [value["a"] for _, value in read_jsonl(path)] == ["why is let x = [1] wrong?", "y = {}"]
+    path = write(tmp_path / "b.js", b'let x = [{"a": "y = {}"}];\n')
+    assert [value["a"] for _, value in read_jsonl(path)] == ["y = {}"]
+
+
 def test_json_array_is_read_item_by_item(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", b'\n[{"a": 1},\n {"a": 2}]\n')
     assert list(read_jsonl(path)) == [(1, {"a": 1}), (2, {"a": 2})]

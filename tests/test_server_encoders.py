@@ -133,6 +133,13 @@ def test_settings_that_cannot_be_are_refused(settings: Any, wanted: str, folders
         opened(folders, **settings)
 
 
+def test_labels_of_two_texts_are_not_asked_of_one(folders: dict[str, Path], tmp_path: Path) -> None:
+    two = [Example(str(i), f"where {i}", f"order {i}", labels=("no" if i % 2 else "yes",)) for i in range(12)]
+    learn(folders["bert"], tmp_path / "same", Examples("single_label", two), epochs=1, evals=0, baseline=False)
+    with pytest.raises(ValueError, match="it learned labels of two texts together"):
+        opened({"same": tmp_path / "same"}, router="same")
+
+
 def test_routes_are_settings() -> None:
     text = 'serve.routes=[{label = "refund", system_prompt = "退款"}, {label = "a", least = 0.9}]'
     config = config_file.with_overrides(Config(), [text])

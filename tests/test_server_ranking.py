@@ -207,9 +207,7 @@ def test_equal_answers_have_the_flags_of_all(store: Store) -> None:
     assert [(one.content["answer"], flags) for one, flags in found] == [("same", ["wrong"]), ("else", [])]
     assert flagged(task, {"a": ["wrong"], "b": ["harmful", "wrong"]})[0][1] == ["wrong", "harmful"]
     blank = replace(task, answers=("same", " ", "else"))
-    assert [said for _, said in flagged(blank, {"a": ["wrong"], "b": []})] == [
-        ["wrong"]
-    ]  # clicked twice
+    assert [said for _, said in flagged(blank, {"a": ["wrong"], "b": []})] == [["wrong"]]  # clicked twice
     with pytest.raises(ApiError, match="without words"):
         flagged(blank, {"b": ["wrong"]})
 

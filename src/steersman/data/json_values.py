@@ -86,7 +86,8 @@ def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
     head = _peek(lines)
     if not head:
         raise ValueError(f"{part.name}: the file is empty; expected at least one record")
-    head[0] = replace(head[0], text=ASSIGNED.sub("", head[0].text, count=1))
+    if begun := ASSIGNED.match(head[0].text):
+        head[0] = replace(head[0], text=head[0].text[begun.end() :].rstrip().removesuffix(";"))
     rest = next(lines, None)
     every = itertools.chain(head, () if rest is None else (rest,), lines)
     if _is_document(head, whole=rest is None):

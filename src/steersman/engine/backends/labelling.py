@@ -130,7 +130,7 @@ def headed_engine(
     folder: Path, dtype: str, device: str, trust: bool, name: str, version: str
 ) -> VectorEngine | LabelEngine:
     """The engine of a folder that `steersman encoder` or sentence-transformers made. Raises ValueError for a model of
-    spans or of scores."""
+    spans, of scores, or of labels of pairs."""
     task = task_of(folder)
     if task in ("span", "regression"):
         raise ValueError(f"{folder}: a model of {task}s; the server uses models of labels and of embeddings")
@@ -139,4 +139,6 @@ def headed_engine(
     set_pad_token(tokenizer)
     if task == "embedding":
         return VectorEngine(model, tokenizer, name, version, behind(folder))
+    if getattr(model.config, "paired", False):
+        raise ValueError(f"{folder}: it learned labels of two texts together; the server asks for those of one")
     return LabelEngine(model, tokenizer, name, version, task == "multi_label")
