@@ -138,6 +138,8 @@ def test_labels_of_two_texts_are_not_asked_of_one(folders: dict[str, Path], tmp_
     learn(folders["bert"], tmp_path / "same", Examples("single_label", two), epochs=1, evals=0, baseline=False)
     with pytest.raises(ValueError, match="it learned labels of two texts together"):
         opened({"same": tmp_path / "same"}, router="same")
+    learn(tmp_path / "same", tmp_path / "one", intents(), epochs=1, evals=0, baseline=False)
+    assert opened({"one": tmp_path / "one"}, router="one").router is not None  # of a base of pairs
 
 
 def test_routes_are_settings() -> None:

@@ -227,8 +227,8 @@ def run(
     batches = [b for b in batches if len(b) > 1 or task.kind != "embedding"]
     with working(origin, lambda: headed(base, task, origin)) as session:
         session.model.config.pad_token_id = tokenizer.pad_token_id
-        if paired and task.labels:
-            session.model.config.paired = True
+        if (both := paired and bool(task.labels)) or hasattr(session.model.config, "paired"):  # a base's may differ
+            session.model.config.paired = both
         if _fitted(task, config) and session.folder.load() is None:
             fit_head(session.model, task, items, seed)
         steps = Steps(session, len(batches), rules_of(session.model, config))
