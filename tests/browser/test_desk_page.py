@@ -299,9 +299,9 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
     expect(page.locator(".option").first).to_have_attribute("aria-pressed", "true")
     ended = json.dumps({"error": {"message": "no", "code": "not_signed_in"}})
     page.route("**/draft", lambda route: route.fulfill(status=401, body=ended))
-    page.keyboard.press("2")
     # where the server says that nobody is signed in; here it is left at once, since somebody is
-    page.wait_for_url("**/login?next=**", wait_until="commit")
+    with page.expect_request("**/login?next=**"):
+        page.keyboard.press("2")
     with page.expect_response(lambda r: r.ok and r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
         page.unroute("**/draft")
     page.goto(f"{site.url}/desk")
