@@ -112,8 +112,8 @@ def telegram(who: str, at: str, text: str, more: str = "") -> str:
 def qq_exporter(who: str, at: str, text: str) -> str:
     return (
         f'<div class="message-block"><div class="message {"self" if who == "Me" else "other"}"><div class="avatar">A'
-        f'</div><div class="message-header"><span class="sender-title">LV3</span><span class="sender">{who}</span><span '
-        f'class="time">2024/06/03 {at}:00</span></div><div class="content"><div class="reply-content">older?</div>'
+        f'</div><div class="message-header"><span class="sender-title">LV3</span><span class="sender">{who}</span>'
+        f'<span class="time">2024/06/03 {at}:00</span></div><div class="content"><div class="reply-content">old?</div>'
         f'<span class="text-content">{br(text)}</span></div></div></div>'
     )
 
