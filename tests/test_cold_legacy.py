@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from steersman.cli.framework import build
 from steersman.cold.legacy import STEPS, Report, signature, stripped
 from steersman.cold.quoted import without_quotes
-from steersman.cold.quoted import without_quotes
 from steersman.data.importing import parse_file
 from steersman.data.reading import Reading
 from steersman.types import Conversation, Message
