@@ -74,6 +74,7 @@ class Door:
         path = scope["path"]
         api = path.split("/", 2)[1:2] in (["v1"], ["api"])
         scope[SCOPE], scope[PROOF] = None, Proof()
+        showing.set(None)  # a connection's next request may begin in the context of the one before
         if "authorization" in headers or ("x-api-key" in headers and api):
             secret = given_key(headers)
             shown = await self._shown(secret, of_key=True) if secret else None
