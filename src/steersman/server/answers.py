@@ -21,7 +21,7 @@ from steersman.server.chat_schema import message_json
 from steersman.server.errors import failed_answer
 from steersman.server.generation import Generation, Generations, Place
 from steersman.server.sse import event
-from steersman.server.standing import by_account, while_admitted
+from steersman.server.still_admitted import by_account, while_admitted
 from steersman.store import ChatMessage, NotFound, Store
 from steersman.types import Completion, Conversation, SamplingParams
 

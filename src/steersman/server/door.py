@@ -23,7 +23,7 @@ from steersman.server.errors import ApiError, error_response
 from steersman.server.key import given_key
 from steersman.server.people import PROOF, SCOPE, Person, Proof
 from steersman.server.quotas import Limits, asking
-from steersman.server.standing import Admitted, Standing, showing
+from steersman.server.still_admitted import Admitted, Standing, showing
 from steersman.store import Store
 from steersman.store.accounts import digest
 from steersman.store.credentials import Shown

@@ -20,7 +20,7 @@ from steersman.server.into_loop import into
 from steersman.server.metrics import Metrics
 from steersman.server.people import Person
 from steersman.server.quotas import Limits, asking
-from steersman.server.standing import while_admitted
+from steersman.server.still_admitted import while_admitted
 from steersman.types import Completion, SamplingParams
 
 RETRY_SECONDS = 2

@@ -13,7 +13,7 @@ import pytest
 
 from server_double import FakeEngine, live
 from steersman.config.account_settings import AccountsConfig
-from steersman.server import standing
+from steersman.server import still_admitted
 from steersman.server.app import create_app
 from steersman.server.team import Team
 from steersman.store import Store
@@ -41,7 +41,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def url(store: Store, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(standing, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(still_admitted, "LOOK_SECONDS", 0.02)
     team = Team(store, AccountsConfig())
     with live(create_app(engine, store, name="S", language="en", team=team)) as url:
         yield url
