@@ -4,6 +4,7 @@ deliveries. The shapes are those of the exporters' own sources and documents; th
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from steersman.data.importing import Imported, parse_file
+from steersman.data.message_pages import chat_in
 from steersman.types import Conversation
 
 ASKED, ANSWER, AGAIN, LAST = "Is the lab open?", "Yes, from 8.\nNo appointment needed.", "And parking?", "It is free."
@@ -93,6 +95,97 @@ def test_a_page_of_a_chat_is_no_page_of_questions(tmp_path: Path, messages: list
     assert turns(read(tmp_path, "chat.html", page(messages, head))) == [TURNS]
     with pytest.raises(ValueError, match=r"the log has: (?:Ann Lee|Me) \(2\)"):
         read(tmp_path, "chat.html", page(messages, head), speakers="")
+
+
+REPLY = '<div class="mb-2 text-sm reply-box"><p class="text-[#111b21] text-xs">"older words?"</p></div>'
+
+
+def telegram(who: str, at: str, text: str, more: str = "") -> str:
+    named = f'<div class="from_name">\n{who}\n</div>' if who else ""
+    return (
+        f'<div class="message default clearfix"><div class="initials">A</div><div class="body"><div class="pull_right '
+        f'date details" title="03.06.2024 {at}:00 UTC+02:00">{at}</div>{named}<div class="text">\n{br(text)}\n</div>'
+        f"{more}</div></div>\n"
+    )
+
+
+def qq_exporter(who: str, at: str, text: str) -> str:
+    return (
+        f'<div class="message-block"><div class="message {"self" if who == "Me" else "other"}"><div class="avatar">A'
+        f'</div><div class="message-header"><span class="sender-title">LV3</span><span class="sender">{who}</span>'
+        f'<span class="time">2024/06/03 {at}:00</span></div><div class="content"><div class="reply-content">old?</div>'
+        f'<span class="text-content">{br(text)}</span></div></div></div>'
+    )
+
+
+def whatsapp(who: str, at: str, text: str) -> str:
+    side, foot = (
+        ("end", f'<p class="text-[10px]">{at}\n<span>✓✓</span></p>')
+        if who == "Me"
+        else ("start", f'<div class="text-[10px]"><span></span><span>{at}</span></div>')
+    )
+    said = f'{REPLY}<p class="text-[#111b21] text-sm">\n{br(text)}\n</p>{foot}'
+    return f'<div class="flex justify-{side} items-center group" id="{at}"><div>{said}</div></div>'
+
+
+def memotrace(who: str, at: str, text: str) -> str:
+    seconds = 1717400000 + 60 * int(at[-2:])
+    said = text.replace("\n", "\\n").replace("'", "\\'")
+    return (
+        f"{{ type:1, text: '{said}',is_send:{int(who == 'Me')},avatar_path:'./a.png',timestamp:{seconds},"
+        f"is_chatroom:0,displayname:'{who}'}},"
+    )
+
+
+FORWARDED = '<div class="forwarded body"><div class="from_name">Bob</div><div class="text">Not on Sundays.</div></div>'
+LAYOUTS = {
+    "Telegram": (
+        telegram,
+        '<div class="page_header"><div class="text bold">Ann Lee</div></div><div class="message service">3 June</div>',
+        telegram("", "10:11", "", FORWARDED),
+    ),
+    "QQ": (
+        qq_exporter,
+        '<div class="system-message-container">Ann joined<div class="system-message-time">x</div></div>',
+        "",
+    ),
+    "WhatsApp": (
+        whatsapp,
+        '<div class="bg-[#e1f2fb]">\n2024-06-03\n</div><div class="flex justify-start items-center group" id="n"><p '
+        'class="text-[#111b21] text-sm"><div class="bg-[#FFF3C5]">Security code changed</div></p></div>',
+        "",
+    ),
+    "MemoTrace": (
+        memotrace,
+        "<script>const chatMessages = [{ type:0, text: '{x} joined',timestamp:1717390000,displayname:''},",
+        "{ type:49,sub_type:5, text:'',title:'It's here'},{ type:3, text: './a.png',is_send:0,timestamp:1717409000,"
+        "displayname:'Ann Lee'},\n]</script>",
+    ),
+}
+
+
+@pytest.mark.parametrize("source", LAYOUTS)
+def test_known_exporters_say_who_is_the_partner(tmp_path: Path, source: str) -> None:
+    """They were refused, or needed --speakers; a forwarded message's writer was joined to the name of who sent it."""
+    layout, head, tail = LAYOUTS[source]
+    text = page([layout(who, at, text) for (who, text), at in zip(SAID, TIMES, strict=True)], head)
+    found = read(tmp_path, "chat.html", text.replace("</body>", f"{tail}</body>"), speakers="")
+    last = [("assistant", f"{LAST}\nNot on Sundays.")] if source == "Telegram" else [("assistant", LAST)]
+    assert turns(found) == [TURNS[:-1] + last]
+    assert found.changed["notices of the messenger left out"] == 1
+    if source == "MemoTrace":
+        assert found.changed["messages of a page that are no JavaScript left out"] == 1
+        assert found.changed["placeholders of images, voice and the like left out"] == 1
+    if source == "Telegram":
+        other = telegram("Zed", "10:12", "Hello all")
+        with pytest.raises(ValueError, match=r"the log has: Ann Lee \(2\), Me \(2\), Zed"):
+            read(tmp_path, "group.html", text.replace("</body>", f"{other}</body>"), speakers="")
+
+
+def test_pages_that_hide_their_messages_are_read_in_a_line(tmp_path: Path) -> None:
+    """Broken objects of a script's list were each looked through to the end of the page."""
+    with pytest.raises(ValueError, match="found more than 100 broken ones"):
+        chat_in("chatMessages = [" + "{ type:1'\\'" * 3000, Counter())
 
 
 def test_a_page_with_times_and_without_names_is_refused_and_one_of_questions_is_not(tmp_path: Path) -> None:

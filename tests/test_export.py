@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 import tiny as small
 from round_space import allow_judges
+from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.corpus import tokenizer as making
 from steersman.families.fresh import decoder_config, new_decoder
+from steersman.rounds import model_card, publishing
 from steersman.text.bases import CHATML
 from steersman.text.ollama import modelfile, turned
 from steersman.text.template import Template
@@ -211,6 +213,14 @@ def test_the_verb_writes_a_whole_folder(two_rounds: Path, tmp_path: Path, monkey
     for words in ("## Verdict", "| chats | demonstrations, train | 4 |", "sft of round", "## Limits"):
         assert words in card
     assert str(root) not in card
+    space = Workspace.open(root)
+    made = [name for name in ("sft", "kto", "ppo") if space.has(name, 2)]
+    assert made, "of a round that began from the promoted model"
+    for name in made:
+        entry = publishing.chosen(space, f"2/{name}")
+        assert publishing._base(space, entry) == Path(space.config.model.base).name
+        told_of = model_card.card(model_card.Told("x"), space, entry.entry)
+        assert "round 2 began from the model promoted before it, promoted/001-sft-" in told_of
     served = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert served(IDS).logits.isfinite().all()
     assert Template(load_tokenizer(folder)).end_of_turn == 2

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from steersman.artifact.manifest import identity, write_manifest
+from steersman.artifact.manifest import identity, read_manifest, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.data.dataset import read_info, write_dataset
 from steersman.rounds.export import EDITS, export_rankings
-from steersman.rounds.provenance import about, behind, holders, learned, rounds_of
+from steersman.rounds.forget import forget
+from steersman.rounds.provenance import Source, about, add_own, behind, holders, learned, rounds_of
 from steersman.store import Store
 from steersman.types import Candidates, Completion
 from tiny import conversation
@@ -105,3 +106,16 @@ def test_a_record_that_only_unpromoted_models_of_a_round_learned(space: Workspac
     assert (len(found["records"]), found["learned"], found["promoted"]) == (1, True, False)
     (record,) = about(space, "message-7")["learned_by"]
     assert record["promoted"] is True
+    # DPO learns from pairs alone; what is deleted from the store and from the files keeps the rounds that learned it
+    only = Source(1)
+    add_own(space, only, space.stage_dir("dpo"), read_manifest(space.stage_dir("dpo")))
+    assert only.records == []
+    made = identity(read_manifest(space.stage_dir("kto")))
+    (said,) = (one["id"] for one in found["records"])
+    assert forget(space, [said, "message-7"]).rounds == (1,)
+    assert not (space.data / "edits-001.jsonl").is_file()
+    for id_, rule in ((said, "label"), ("message-7", "edit")):
+        (after,) = about(space, id_)["learned_by"]
+        assert after["records"] == [{"id": id_, "rule": rule, "by": "", "deleted": True}]
+    assert identity(read_manifest(space.stage_dir("kto"))) == made
+    assert forget(space, [said]).rounds == (1,)

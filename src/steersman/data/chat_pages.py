@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import email
 import email.policy
-import html.parser
 import io
 import re
 
 from steersman.data import chatlog, stamp_lines, stamps
 from steersman.data.containers import Part
+from steersman.data.page_lines import PageLines
 from steersman.data.readers import Line
 
 HIDDEN = frozenset(("script", "style", "head", "template", "noscript", "svg", "select"))
@@ -31,48 +31,26 @@ SHARE = 6
 ARCHIVE = (".mht", ".mhtml")
 
 
-class _Texts(html.parser.HTMLParser):
+class _Texts(PageLines):
     """The page's texts as lines."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.lines: list[Line] = []
-        self._hidden: list[str] = []
+        super().__init__(HIDDEN)
         self._spans: list[bool] = []
-        self._text, self._begun = "", 1
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in HIDDEN:
-            self._hidden.append(tag)
+        self.hides(tag)
         header = tag == "span" and HEADER.search(dict(attrs).get("class") or "") is not None
         if tag == "span":
             self._spans.append(header)
         if header or tag not in INLINE:
-            self._flush()
+            self.flush()
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self._hidden:
-            while self._hidden.pop() != tag:
-                pass
+        self.shows(tag)
         header = tag == "span" and bool(self._spans) and self._spans.pop()
         if header or tag not in INLINE:
-            self._flush()
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            if not self._text.strip():
-                self._begun, self._text = self.getpos()[0], ""
-            self._text += data
-
-    def _flush(self) -> None:
-        text = " ".join(self._text.split())
-        if text:
-            self.lines.append(Line(self._begun, text))
-        self._text = ""
-
-    def close(self) -> None:
-        super().close()
-        self._flush()
+            self.flush()
 
 
 def lines_in(page: str) -> list[Line]:

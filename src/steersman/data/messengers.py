@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import html.parser
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.data import chat_pages, chatlog, formats, slack, stamps, web_pages, who_said
+from steersman.data import chat_pages, chatlog, formats, message_pages, slack, stamps, web_pages, who_said
 from steersman.data.chatlog import Said
 from steersman.data.containers import Part
 from steersman.data.formats import exports, markup, turns
@@ -280,87 +279,22 @@ def _iso(text: Any) -> stamps.When | None:
     return stamps.when(match) if match else None
 
 
-class _TelegramHtml(html.parser.HTMLParser):
-    """messages.html of Telegram Desktop: <div class="message ..."> with the divisions from_name, date, text."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.said: list[Said] = []
-        self._classes: list[str] = []
-        self._message: dict[str, str] | None = None
-        self._depth, self._who = 0, ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "br" and self._message is not None and self._inside("text"):
-            self._message["text"] += "\n"
-        if tag != "div":
-            return
-        classes = (given.get("class") or "").split()
-        self._classes.append(" ".join(classes))
-        if "message" in classes:
-            self._finish()
-            self._depth = len(self._classes)
-            self._message = {
-                "kind": "service" if "service" in classes else "default",
-                "who": "",
-                "text": "",
-                "date": "",
-            }
-        if self._message is not None and "date" in classes and "details" in classes and given.get("title"):
-            self._message["date"] = str(given["title"])
-        if (
-            self._message is not None
-            and any(c.startswith("media") for c in classes)
-            and "[media]" not in self._message["text"]
-        ):
-            self._message["text"] += "[media]\n"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag != "div" or not self._classes:
-            return
-        if self._message is not None and len(self._classes) == self._depth:
-            self._finish()
-        self._classes.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self._message is None:
-            return
-        if self._inside("from_name"):
-            self._message["who"] += data
-        elif self._inside("text"):
-            self._message["text"] += data
-
-    def _inside(self, name: str) -> bool:
-        return any(name in classes.split() for classes in self._classes[self._depth :])
-
-    def _finish(self) -> None:
-        if self._message is None:
-            return
-        message, self._message = self._message, None
-        if message["kind"] == "default":
-            self._who = message["who"].strip() or self._who  # the name is omitted in a speaker's further messages
-        who = self._who if message["kind"] == "default" else ""
-        self.said.append(Said(self.getpos()[0], _iso(message["date"]), who, message["text"].strip()))
-
-    def close(self) -> None:
-        super().close()
-        self._finish()
-
-
 def scan_html(part: Part, reading: Reading) -> Iterator[Record]:
     """A messenger's export as HTML, or a page of questions and answers. Other pages are a ValueError."""
-    parser, texts = _TelegramHtml(), list[str]()
+    texts = list[str]()
     for line in lines_of(part, reading):
         if line.error:
             raise ValueError(f"{part.name}:{line.number}: {line.error}")
-        parser.feed(line.text)
         texts.append(line.text)
-    parser.close()
-    if not any(m.who for m in parser.said):
-        yield from _page("".join(texts), part, reading)
-        return
-    yield from scan(Chats("Telegram", [Chat("", parser.said)]), part, reading)
+    text = "".join(texts)
+    try:
+        found = message_pages.chat_in(text, reading.changed)
+    except ValueError as error:
+        raise ValueError(f"{part.name}: {error}") from None
+    if found is not None:
+        yield from scan(Chats(found[0], [found[1]]), part, reading)
+    else:
+        yield from _page(text, part, reading)
 
 
 def _page(text: str, part: Part, reading: Reading) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from steersman.data import (
     chat_pages,
     chatlog,
     columns,
+    jira_xml,
     mail,
     markdown,
     messengers,
@@ -188,6 +189,8 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
         return scan_json
     if re.match(r"<(?:!doctype\s+)?html\b", first, re.I):
         return messengers.scan_html
+    if jira_xml.looks_like(head):
+        return jira_xml.scan_jira
     if part.suffix in BY_SUFFIX:
         log = BY_SUFFIX[part.suffix] is markdown.scan_markdown and chatlog.looks_like(head, LOG)
         return chatlog.scan_chatlog if log else BY_SUFFIX[part.suffix]

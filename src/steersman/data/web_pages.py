@@ -3,15 +3,14 @@ of terms, folded sections, and headings that are questions."""
 
 from __future__ import annotations
 
-import html.parser
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.data import markdown
 from steersman.data.formats.exports import body_of
+from steersman.data.page_lines import PageLines
 from steersman.data.readers import SHOWN, Line, Record
 from steersman.data.reading import Reading
 
@@ -61,57 +60,47 @@ def folded_pairs(lines: list[Line]) -> list[tuple[int, str, str]]:
     return out if len(out) > 1 else []
 
 
-@dataclass
-class _Page(html.parser.HTMLParser):
+class _Page(PageLines):
     """The page as lines in Markdown's manner: headings, terms and summaries as headings, items of lists as '- '."""
 
-    lines: list[Line] = field(default_factory=list)
-    data: list[str] = field(default_factory=list)
-    """The texts of schema.org's JSON."""
-    left: int = 0
-    """Elements of navigation and the like that were left out."""
-    answers: list[tuple[str, str]] = field(default_factory=list)
-    """Questions and answers that the page says for machines."""
-
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._text, self._mark, self._begun = "", "", 1
-        self._out: list[str] = []
-        self._json = False
+    def __init__(self) -> None:
+        super().__init__(NOTHING)
+        self.data: list[str] = []
+        """The texts of schema.org's JSON."""
+        self.left = 0
+        """Elements of navigation and the like that were left out."""
+        self.answers: list[tuple[str, str]] = []
+        """Questions and answers that the page says for machines."""
+        self._mark, self._json = "", False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "script" and "ld+json" in str(dict(attrs).get("type")):
             self._json = True
             self.data.append("")
-        elif tag in NOTHING:
-            self.left += not self._out
-            self._out.append(tag)
-        elif not self._out and (heading := re.fullmatch(r"h([1-6])", tag) or tag in ("dt", "summary")):
-            self._flush()
-            self._mark = "#" * int(heading[1]) + " " if isinstance(heading, re.Match) else "####### "
-        elif tag in BLOCKS and not self._out:
-            self._flush()
+            return
+        self.left += tag in NOTHING and not self._hidden
+        if self.hides(tag) or self._hidden:
+            return
+        if (heading := re.fullmatch(r"h([1-6])", tag)) or tag in ("dt", "summary"):
+            self.flush()
+            self._mark = "#" * int(heading[1]) + " " if heading else "####### "
+        elif tag in BLOCKS:
+            self.flush()
             self._mark = {"li": "- ", "button": BUTTON}.get(tag, "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "script" and self._json:
             self._json = False
-        elif tag in self._out:
-            while self._out.pop() != tag:
-                pass
-        elif not self._out and (tag in BLOCKS or re.fullmatch(r"h[1-6]|summary", tag)):
-            self._flush()
+        elif not self.shows(tag) and not self._hidden and (tag in BLOCKS or re.fullmatch(r"h[1-6]|summary", tag)):
+            self.flush()
 
     def handle_data(self, data: str) -> None:
         if self._json:
             self.data[-1] += data
-        elif not self._out:
-            if not self._text.strip():
-                self._begun, self._text = self.getpos()[0], ""
-            self._text += data
+        else:
+            super().handle_data(data)
 
-    def _flush(self) -> None:
-        text = " ".join(self._text.split())
+    def write(self, text: str) -> None:
         if self._mark == BUTTON:  # folded answers have their question on a button
             text = SIGNS.sub("", text)
             self.left += not asks(text)
@@ -120,11 +109,10 @@ class _Page(html.parser.HTMLParser):
             # a term or a summary is one level of headings of its own
             mark = "###### " if self._mark.startswith("#######") else self._mark
             self.lines += [Line(self._begun, f"{mark}{text}\n"), *([Line(self._begun, "\n")] * bool(mark.strip("- ")))]
-        self._text = self._mark = ""
+        self._mark = ""
 
     def close(self) -> None:
         super().close()
-        self._flush()
         self.answers = [pair for text in self.data for pair in _of_schema(text)]
 
     def records(self, name: str, reading: Reading) -> Iterator[Record]:

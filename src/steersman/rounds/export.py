@@ -15,6 +15,7 @@ from steersman.artifact.manifest import finish, identity, read_manifest, write_m
 from steersman.artifact.workspace import Workspace
 from steersman.data import dataset
 from steersman.data.clean import bare
+from steersman.data.reading import Tell
 from steersman.progress import note as say
 from steersman.rounds.labelers import Reliability, reliability, weigh
 from steersman.store import NotFound, Store
@@ -127,7 +128,7 @@ def as_ranking(said: Feedback) -> Ranking | None:
     return Ranking(said.id, said.prompt, answers, None, grades[said.kind], labeler=said.user, created=said.created)
 
 
-def feedback_for(space: Workspace, labelled: bool) -> list[Ranking]:
+def feedback_for(space: Workspace, labelled: bool, tell: Tell = say) -> list[Ranking]:
     """The workspace's feedback as rankings: edits, and with `labelled` likes and dislikes as well."""
     if not space.has_store:
         return []
@@ -135,7 +136,7 @@ def feedback_for(space: Workspace, labelled: bool) -> list[Ranking]:
         said = list(store.feedback())
     rankings = [ranking for feedback in said if (ranking := as_ranking(feedback))]
     if same := sum(feedback.kind == "edit" and as_ranking(feedback) is None for feedback in said):
-        say(f"note: {same} edits leave the words of the answer as they were and are no pairs")
+        tell(f"note: {same} edits leave the words of the answer as they were and are no pairs")
     return [r for r in rankings if labelled or r.pairs()]
 
 

@@ -8,7 +8,7 @@ Why so: decision 69 in docs/LOG.md.
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +23,8 @@ from steersman.data import dataset
 from steersman.rounds.export import RANKINGS_FILE, of_edits, open_store, write_lines
 from steersman.rounds.feedback_rules import message_of, record_of
 from steersman.rounds.gather import COUNTS, DEMONSTRATIONS, GATHERED, INDEX, LABELS, RANKINGS, read_lines
-from steersman.rounds.provenance import GONE, holders, learned_in, read_from
+from steersman.rounds.opened import round_folder
+from steersman.rounds.provenance import GONE, Source, add_own, holders, learned_in, read_from
 
 DELETED = "deleted before it was learned"
 ERASED = "records that people deleted are no longer in it"
@@ -96,6 +97,7 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
     """
     gone, changed = set(records), []
     for number in space.rounds():
+        _keep_ids(space, number, gone)  # before the files and the store lose them
         folder = space.stage_dir(GATHERED, number)
         changed += _rewritten(folder, gone, (DEMONSTRATIONS, RANKINGS, LABELS, INDEX), read_from(space, number))
         changed += _rewritten(space.stage_dir("rankings", number), gone, (RANKINGS_FILE,))
@@ -104,6 +106,20 @@ def erase(space: Workspace, records: Collection[str]) -> list[str]:
         if of_edits(info, sets):
             changed += _without(space, info, gone)
     return [str(path.relative_to(space.root)) for path in changed]
+
+
+def _keep_ids(space: Workspace, number: int, gone: Collection[str]) -> None:
+    """Note the records in the manifests of what was made of them without `gather`'s index: by name or hash alone."""
+    for path in round_folder(space, number).glob(f"*/{MANIFEST_NAME}"):
+        manifest = read_manifest(path.parent)
+        if manifest.stage == GATHERED:
+            continue
+        source = Source(number)
+        add_own(space, source, path.parent, manifest)
+        if any(one["id"] in gone and not one.get("deleted") for one in source.records):
+            kept = {one["id"]: one["rule"] for one in source.records if one["id"] in gone or one.get("deleted")}
+            metrics = {**manifest.metrics, GONE: dict(sorted(kept.items()))}
+            write_json(path, dataclasses.asdict(dataclasses.replace(manifest, metrics=metrics)))
 
 
 def _without(space: Workspace, info: dataset.DatasetInfo, gone: Collection[str]) -> list[Path]:
@@ -154,8 +170,6 @@ def _rewritten(folder: Path, gone: Collection[str], names: Collection[str], lear
                 write_lines(path, (json.dumps(row, ensure_ascii=False) for row in kept))
             notes = tuple(dict.fromkeys((*old.notes, ERASED)))
             counts = old.metrics
-            if old.stage == "rankings":  # which has no index that keeps the ids
-                counts = {**counts, GONE: sorted({*counts.get(GONE, ()), *itertools.chain(*lost.values())})}
             if not learned and (folder / INDEX) in changed:
                 counts = _recounted(old.metrics, changed[folder / INDEX], gone, lost)
                 write_json(folder / COUNTS, counts)

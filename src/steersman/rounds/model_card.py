@@ -16,6 +16,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
 from steersman.artifact.workspace import Workspace, renamed
 from steersman.data import dataset
 from steersman.rounds import provenance
+from steersman.rounds.opened import opened
 from steersman.rounds.registry import artifact_of
 
 UNKNOWN = "not recorded"
@@ -154,6 +155,9 @@ def _lineage(space: Workspace, entry: provenance.Entry) -> str:
         lines += [f"- round {source.round}: {what}" for what in source.unknown]
     if rules:
         lines.append("- records of the store: " + ", ".join(f"{n} {rule}" for rule, n in sorted(rules.items())))
+    began = opened(space, entry["round"])
+    if began and began.start:
+        lines.append(f"- round {entry['round']} began from the model promoted before it, {began.start['path']}")
     for name, folder in stages_of(space, entry["round"], space.root / entry["path"], set()):
         made = read_manifest(folder)
         lines.append(f"- {name}: made {made.created} by version {made.code_version}")

@@ -6,7 +6,7 @@ sets and rankings. Records are named by id, people by the id that the store has 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from steersman.artifact.files import read_object
 from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
 from steersman.artifact.workspace import Workspace, renamed_keys
 from steersman.data import dataset
-from steersman.rounds.export import EDITS, RANKINGS_FILE
+from steersman.data.reading import silent
+from steersman.rounds.export import EDITS, RANKINGS_FILE, feedback_for
 from steersman.rounds.feedback_rules import DEMONSTRATION, EDIT, LABEL, RANKING, SAID_BY_EDIT, message_of
 from steersman.rounds.gather import GATHERED, INDEX, read_lines
 from steersman.rounds.opened import DECISION, opened, round_folder
 from steersman.rounds.registry import artifact_of
 from steersman.store import NotFound, Store
+from steersman.types import Manifest
 
 GONE = "erased"
-"""In the metrics of a round's rankings: ids of those that people deleted since."""
+"""In the metrics of what was made by hand: ids of records that people deleted since, with their rules (of a round's
+rankings once the ids alone)."""
 Entry = Mapping[str, Any]
 """An entry of `Workspace.history`."""
 
@@ -92,21 +95,9 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
         return
     seen.add(folder)
     manifest = read_manifest(folder)
-    if manifest.stage == GATHERED:
-        source.records += [one for one in read_lines(folder / INDEX) if one["used"]]
-    if manifest.stage == "rankings" and (folder / RANKINGS_FILE).is_file():
-        known = {one["id"] for one in source.records}
-        rows = (r for r in read_lines(folder / RANKINGS_FILE) if r["id"] not in known)
-        source.records += [{"id": r["id"], "rule": RANKING, "by": r.get("labeler", "")} for r in rows]
-        gone = (id_ for id_ in manifest.metrics.get(GONE, ()) if id_ not in known)
-        source.records += [{"id": id_, "rule": RANKING, "by": "", "deleted": True} for id_ in gone]
+    add_own(space, source, folder, manifest)
     for name, recorded in renamed_keys(manifest.inputs).items():
-        if name.startswith("data:"):
-            source.datasets[name] = recorded
-            _add_edits(space, source, name)
-        elif name == "feedback":
-            _add_said_before(space, source, manifest.created)
-        elif (of := artifact_of(name)) is not None:
+        if (of := artifact_of(name)) is not None:
             at = of[0] or round_
             below = space.stage_dir(of[1].name, at)
             if not (below / MANIFEST_NAME).is_file():
@@ -117,6 +108,30 @@ def _follow(space: Workspace, source: Source, folder: Path, round_: int, seen: s
             _follow(space, source, below, at, seen)
 
 
+def add_own(space: Workspace, source: Source, folder: Path, manifest: Manifest) -> None:
+    """Add the data sets and records that an artifact read itself, and those of them that people deleted since."""
+    if manifest.stage == GATHERED:
+        source.records += [one for one in read_lines(folder / INDEX) if one["used"]]
+    if manifest.stage == "rankings" and (folder / RANKINGS_FILE).is_file():
+        rows = read_lines(folder / RANKINGS_FILE)
+        _add(source, ({"id": r["id"], "rule": RANKING, "by": r.get("labeler", "")} for r in rows))
+    gone: Mapping[str, str] | list[str] = manifest.metrics.get(GONE, {})
+    gone = gone if isinstance(gone, Mapping) else dict.fromkeys(gone, RANKING)
+    _add(source, ({"id": id_, "rule": rule, "by": "", "deleted": True} for id_, rule in gone.items()))
+    for name, recorded in renamed_keys(manifest.inputs).items():
+        if name.startswith("data:"):
+            source.datasets[name] = recorded
+            _add_edits(space, source, name)
+        elif name == "feedback":
+            _add_said_before(space, source, manifest)
+
+
+def _add(source: Source, records: Iterable[dict[str, Any]]) -> None:
+    """Add the records that are not yet there, by another artifact of the round."""
+    known = {one["id"] for one in source.records}
+    source.records += [one for one in records if one["id"] not in known]
+
+
 def _add_edits(space: Workspace, source: Source, name: str) -> None:
     """What is behind a data set that `steersman next` wrote, whose demonstrations are called edit-RECORD (an edited
     answer) or desk-RECORD (a written dialogue)."""
@@ -125,17 +140,15 @@ def _add_edits(space: Workspace, source: Source, name: str) -> None:
         return
     for conversation in dataset.load_conversations(path):
         kind, _, record = conversation.id.partition("-")
-        source.records.append({"id": record, "rule": DEMONSTRATION if kind == "desk" else EDIT, "by": ""})
+        _add(source, [{"id": record, "rule": DEMONSTRATION if kind == "desk" else EDIT, "by": ""}])
 
 
-def _add_said_before(space: Workspace, source: Source, time: str) -> None:
+def _add_said_before(space: Workspace, source: Source, manifest: Manifest) -> None:
     """DPO and KTO of a round opened by hand took all feedback that there was, and recorded a hash of it."""
     source.unknown.append("feedback: the manifest holds a hash; named is what the store has from before it")
     if space.has_store:
-        with Store.open(space.store) as store:
-            known = {one["id"] for one in source.records}  # by the round's other policies
-            said = [f for f in store.feedback() if f.created < time and f.id not in known]
-        source.records += [{"id": f.id, "rule": EDIT if f.kind == "edit" else LABEL, "by": f.user} for f in said]
+        said = (one for one in feedback_for(space, manifest.stage != "dpo", silent) if one.created < manifest.created)
+        _add(source, ({"id": r.id, "rule": EDIT if r.pairs() else LABEL, "by": r.labeler} for r in said))
 
 
 # a record, an answer

@@ -14,6 +14,7 @@ from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest, 
 from steersman.artifact.workspace import Workspace
 from steersman.rounds import model_card
 from steersman.rounds.inputs import base_model, model_hash, resolved
+from steersman.rounds.opened import opened
 from steersman.rounds.registry import artifact_of, models
 
 if TYPE_CHECKING:
@@ -214,12 +215,17 @@ def _base(space: Workspace | None, model: Chosen) -> str:
 
 
 def _began_from_base(space: Workspace, entry: Mapping[str, Any], folder: Path) -> bool:
+    """Whether the first round behind a model began from the base; a round begins from it or from a promoted model."""
     made = (read_manifest(of).inputs for _, of in model_card.stages_of(space, entry["round"], folder, set()))
     recorded = next((inputs["base"] for inputs in made if "base" in inputs), None)
+    began = opened(space, entry["round"])
+    before = began.start if began else None
     try:
-        return recorded is not None and recorded == model_hash(base_model(space))
+        if recorded is None or recorded != model_hash(space.root / before["path"] if before else base_model(space)):
+            return False
     except (ValueError, OSError):  # the base is gone
         return False
+    return before is None or _began_from_base(space, before, space.root / before["path"])
 
 
 def _licence(base: str) -> str:

@@ -32,8 +32,13 @@ INTERNAL = re.compile(r"work|arbeit|travail|trabajo|trabalho|lavoro|工作|作�
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    known = _jira(record) or _request(record) or _jira_row(record) or _freshdesk(record) or _salesforce(record)
-    return known or _journal(record)
+    known: Record | None = (
+        _jira(record) or _request(record) or _jira_row(record) or _freshdesk(record) or _salesforce(record)
+    )
+    known = known or _journal(record)
+    if known is None or known["comments"]:
+        return known
+    return {**known, "requester_id": None, "subject": known.get("description")}  # nobody has answered yet
 
 
 def _jira(record: Record) -> Record | None:
