@@ -80,8 +80,8 @@ def _tried(engine: ReferenceEngine, dtype: str) -> ReferenceEngine:
     except RuntimeError as error:
         kind, why = engine.model.config.model_type, str(error).splitlines()[0]
         raise ValueError(
-            f"{engine.model_name}: transformers' code of model type '{kind}' does not compute in {dtype} ({why}); expected "
-            "another dtype, such as float32"
+            f"{engine.model_name}: transformers' code of model type '{kind}' does not compute in {dtype} ({why}); "
+            "expected another dtype, such as float32"
         ) from error
     return engine
 
