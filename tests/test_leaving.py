@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from steersman.rounds.leaving import leave, look
 from steersman.rounds.provenance import deleted, rounds_of
 from steersman.server.app import create_app
 from steersman.server.team import Team
-from steersman.store import NotFound, Store, StoreError
+from steersman.store import NotFound, Store, StoreError, new_id
 from steersman.store.desk import Asker, NewTask, Submission
 from steersman.store.owned import NAMING
 from steersman.store.responses import StoredResponse
@@ -112,6 +113,26 @@ def test_export(store: Store, tmp_path: Path) -> None:
     assert known["key"] not in text
     assert not any(word in text for word in ("digest", '"password":'))
     assert known["others"][0] not in text  # the chat of another
+
+
+def test_an_export_does_not_name_the_models_of_an_open_pair(store: Store, tmp_path: Path) -> None:
+    ben = store.accounts.add("ben", Role.CHATTER).id
+    question = store.add_question(store.create_conversation("", owner=ben).id, "Hi")
+    ids = (new_id(), new_id())
+    store.duels.begin(question.id, ids, ("the-left", "the-right"))
+    for id_, model in zip(ids, ("the-left", "the-right"), strict=True):
+        sampling = {"blind": True, "adapter": model}
+        store.add_answer(question.id, Completion("An answer", (1,), (0.0,), "stop", model), sampling, id_)
+
+    def told() -> str:
+        store.owned.export(ben, tmp_path / "ben.zip")
+        with zipfile.ZipFile(tmp_path / "ben.zip") as file:
+            return file.read("everything.json").decode()
+
+    assert "An answer" in told()
+    assert not re.search("the-(left|right)", told())
+    store.duels.vote(question.id, "left", labeler=ben, round=1)
+    assert len(re.findall("the-(left|right)", told())) == 6
 
 
 def test_deletion(store: Store, tmp_path: Path) -> None:

@@ -240,6 +240,9 @@ def test_the_page_of_the_key_below_a_path(tmp_path: Path) -> None:
 def test_through_a_proxy_that_takes_the_path_off(store: Store) -> None:
     reach = Reach(trusted_proxies=("127.0.0.1",))
     with live(served(store, reach, root_path="/assistant")) as url:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as forwarding:  # whole addresses
+            forwarding.sendall(f"GET {url}/assistant/healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert forwarding.recv(15) == b"HTTP/1.1 200 OK"
         with Proxy(url, "/assistant", {"X-Forwarded-For": "203.0.113.9"}) as proxy:
             with httpx.Client(base_url=proxy.url, headers=PAGE) as client:
                 entered = client.post("/api/invitation/accept", json=accept(store))

@@ -224,6 +224,8 @@ def test_a_blind_vote_is_a_comparison_that_rounds_learn(client: TestClient, stor
     # Nobody else is asked about somebody's chat, and the comparison goes with it.
     assert store.next_task("ann") is None
     assert store.ranking_progress(3)["tasks"] == 0
+    for said in ({"all_bad": True}, {"skip": True}):
+        assert client.post(f"/api/rank/{next(iter(versions))}", json={"labeler": "ann"} | said).status_code == 403
     assert store.records(chat=chat) == [ranking.id]
     assert client.delete(f"/api/conversations/{chat}").json()["error"]["records"] == 1
     assert client.delete(f"/api/conversations/{chat}?feedback=delete").status_code == 200

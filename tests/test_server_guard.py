@@ -289,6 +289,8 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: 
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 70_000 + CLOSE, 431),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 700_000, 400),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost" + CLOSE, 414),
+        (b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost" + CLOSE, 403),
+        (b"GET http:///v1/models HTTP/1.1\r\nHost: localhost" + CLOSE, 404),
         (b"\x16\x03\x01\x02\x00\x01\x00", 400),
         (HEAD + b"Content-Length: 900000000\r\n\r\n{", 413),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{", 400),
@@ -302,6 +304,12 @@ def test_what_never_comes_is_not_waited_for(url: str, data: bytes, status: int) 
     assert got == status, said
     assert message
     assert seconds < 30
+
+
+def test_whole_addresses_as_clients_of_a_proxy_send_them(url: str) -> None:
+    for target in (b"http://localhost:80/v1/models?a=1", b"HTTPS://127.0.0.1"):  # the Host header then says nothing
+        said, _ = _raw(url, b"GET " + target + b" HTTP/1.1\r\nHost: evil.example" + CLOSE)
+        assert said.startswith(b"HTTP/1.1 200 "), said
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 100\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"])

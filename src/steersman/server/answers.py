@@ -21,6 +21,7 @@ from steersman.server.chat_schema import message_json
 from steersman.server.errors import failed_answer
 from steersman.server.generation import Generation, Generations, Place
 from steersman.server.sse import event
+from steersman.server.still_admitted import by_account, while_admitted
 from steersman.store import ChatMessage, NotFound, Store
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -81,23 +82,36 @@ class Answer:
         """Events: start (with the text so far), delta*, then done or error."""
         news = asyncio.Event()
         self._readers.add(news)
-        told = len(self._pieces)
+        told, refusals = len(self._pieces), list[Exception]()
+
+        def refuse(error: Exception) -> None:
+            refusals.append(error)
+            news.set()
+
         try:
-            answer = message_json(self.message, writing=True)
-            user = message_json(self.question)
-            yield event({"type": "start", "user": user, "assistant_id": answer["id"], "answer": answer})
-            while True:
-                while told < len(self._pieces):
-                    told += 1
-                    yield event({"type": "delta", "text": self._pieces[told - 1]})
-                if self._end is not None:
-                    yield event(self._end)
-                if self._end is not None or self._parted:
-                    return
-                news.clear()
-                await news.wait()
+            with while_admitted(refuse):
+                answer = message_json(self.message, writing=True)
+                user = message_json(self.question)
+                yield event({"type": "start", "user": user, "assistant_id": answer["id"], "answer": answer})
+                while True:
+                    while told < len(self._pieces) and not refusals:
+                        told += 1
+                        yield event({"type": "delta", "text": self._pieces[told - 1]})
+                    end = _failed(refusals[0]) if refusals else self._end
+                    if end is not None:
+                        yield event(end)
+                    if end is not None or self._parted:
+                        return
+                    news.clear()
+                    await news.wait()
         finally:
             self._readers.discard(news)
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    """The readers' final event."""
+    shown = failed_answer(error)["error"]
+    return {"type": "error", "message": shown["message"], "code": shown["code"]}
 
 
 class Answers:
@@ -170,6 +184,7 @@ class Answers:
         return answer
 
     async def _write(self, answer: Answer, generation: Generation, place: Place, stored: list[ChatMessage]) -> None:
+        by_account()  # a session may end: its person comes back and finds the answer
         clock = asyncio.get_running_loop().time
         kept = clock()
         last: dict[str, Any] = {"type": "error", "message": ""}
@@ -186,8 +201,7 @@ class Answers:
             # An answer stopped before its first word is not stored.
             last = {"type": "done", "message": message_json(stored[0]) if stored else None}
         except Exception as error:
-            shown = failed_answer(error)["error"]
-            last = {"type": "error", "message": shown["message"], "code": shown["code"]}
+            last = _failed(error)
         finally:
             place.drop()
             del self._live[answer.message.id]

@@ -74,7 +74,9 @@ class Context:
                 f"serve: expected max_tokens >= 1 and temperature >= 0, got {self.max_tokens} and {self.temperature}"
             )
         object.__setattr__(self, "answers", Answers(self.store, self.generations))
-        self.generations.limits = self.team.limits if self.team is not None else None
+        if self.team is not None:
+            self.generations.limits = self.team.limits
+            self.team.door.standing.count = self.metrics.broken_off
 
     @property
     def metrics(self) -> Metrics:

@@ -23,6 +23,7 @@ from steersman.server.errors import ApiError, error_response
 from steersman.server.key import given_key
 from steersman.server.people import PROOF, SCOPE, Person, Proof
 from steersman.server.quotas import Limits, asking
+from steersman.server.still_admitted import Admitted, Standing, showing
 from steersman.store import Store
 from steersman.store.accounts import digest
 from steersman.store.credentials import Shown
@@ -51,6 +52,7 @@ class Door:
         self._store, self._limits = store, limits
         self._known: dict[str, tuple[float, Shown]] = {}
         self._changes = 0
+        self.standing = Standing(store)
 
     def forget(self) -> None:
         """Sessions, keys or roles have changed."""
@@ -72,6 +74,7 @@ class Door:
         path = scope["path"]
         api = path.split("/", 2)[1:2] in (["v1"], ["api"])
         scope[SCOPE], scope[PROOF] = None, Proof()
+        showing.set(None)  # a connection's next request may begin in the context of the one before
         if "authorization" in headers or ("x-api-key" in headers and api):
             secret = given_key(headers)
             shown = await self._shown(secret, of_key=True) if secret else None
@@ -79,9 +82,9 @@ class Door:
                 raise ApiError(401, "Incorrect API key: expected 'Authorization: Bearer KEY' with a key of this server")
             proof = Proof(scopes=shown.scopes) if shown else Proof()
         else:
-            token = cookie_of(headers, cookie_name(scope, headers)) if own_origin(headers) else ""
-            shown = await self._shown(token, of_key=False) if token else None
-            proof = Proof(session=token)
+            secret = cookie_of(headers, cookie_name(scope, headers)) if own_origin(headers) else ""
+            shown = await self._shown(secret, of_key=False) if secret else None
+            proof = Proof(session=secret)
             if api and scope["method"] not in _READS and (HEADER not in headers or not own_origin(headers)):
                 message = f"A page's request that changes something needs this server's origin and the header {HEADER}"
                 raise ApiError(403, message, code="cross_site")
@@ -93,6 +96,7 @@ class Door:
             if refusal is not None:
                 raise refusal
             scope[SCOPE], scope[PROOF] = person, proof
+            showing.set(Admitted(self.standing, digest(secret), person, of_key=shown.scopes is not None))
         asking.set(scope[SCOPE])
 
     async def _shown(self, secret: str, *, of_key: bool) -> Shown | None:

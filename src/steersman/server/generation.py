@@ -20,6 +20,7 @@ from steersman.server.into_loop import into
 from steersman.server.metrics import Metrics
 from steersman.server.people import Person
 from steersman.server.quotas import Limits, asking
+from steersman.server.still_admitted import while_admitted
 from steersman.types import Completion, SamplingParams
 
 RETRY_SECONDS = 2
@@ -64,6 +65,11 @@ class Generation:
                 self._queue.put_nowait((number, Completion("", (), (), "cancelled", self.engine.policy_version)))
         self.cancelled.set()
 
+    def refuse(self, error: Exception) -> None:
+        """End now, with this error."""
+        self._queue.put_nowait(error)
+        self.cancel()
+
     async def items(self, after: Callable[[], object]) -> AsyncGenerator[Item]:
         """The answers' pieces. Raises the engine's errors. `after` is called when the engine is done."""
         loop, left = asyncio.get_running_loop(), self.params.n
@@ -81,13 +87,14 @@ class Generation:
         # A daemon, so that a program that must end does not wait for the end of an answer.
         threading.Thread(target=work, name="generation", daemon=True).start()
         try:
-            while left:
-                item = await self._queue.get()
-                if isinstance(item, Exception):
-                    raise item
-                left -= isinstance(item[1], Completion)
-                self._begun = self._begun or item[1] != ""
-                yield item
+            with while_admitted(self.refuse):
+                while left:
+                    item = await self._queue.get()
+                    if isinstance(item, Exception):
+                        raise item
+                    left -= isinstance(item[1], Completion)
+                    self._begun = self._begun or item[1] != ""
+                    yield item
         finally:
             self.cancel()
 

@@ -20,7 +20,7 @@ from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
 from steersman.server.asked import Answering, Ended, Item, admit, without_thoughts
 from steersman.server.context import AtEnd, Ctx
-from steersman.server.errors import failed_answer, unsayable
+from steersman.server.errors import ApiError, failed_answer, unsayable
 from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked, user_of
 from steersman.server.sse import event, following, stream
 
@@ -126,4 +126,5 @@ async def _events(answering: Answering) -> AsyncGenerator[bytes]:
     except Exception as error:
         if not begun:
             raise
-        yield event(anthropic_error(500, failed_answer(error)), "error")
+        status = error.status if isinstance(error, ApiError) else 500
+        yield event(anthropic_error(status, failed_answer(error)), "error")

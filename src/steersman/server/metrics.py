@@ -43,6 +43,11 @@ class Metrics:
         )
         self._whole = Histogram("steersman_answer_seconds", "To an answer's end", registry=registry, buckets=_SECONDS)
         self._answers = Counter("steersman_answers", "Answers by how they ended", ["ended"], registry=registry)
+        self._broken_off = Counter(
+            "steersman_broken_off",
+            "Answers, and readers of them, that ended with the session, key or account",
+            registry=registry,
+        )
         self._tokens = Counter("steersman_tokens", "Tokens, of prompts and of answers", ["of"], registry=registry)
         for kind in ("prompt", "answer"):
             self._tokens.labels(kind)
@@ -82,6 +87,9 @@ class Metrics:
 
     def left_out(self, kind: str) -> None:
         self._left_out.labels(kind).inc()
+
+    def broken_off(self) -> None:
+        self._broken_off.inc()
 
     def watch(self) -> Watch:
         return Watch(self)

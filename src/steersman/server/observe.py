@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,7 @@ from steersman.server.metrics import Metrics
 HEADER = "x-request-id"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 """An id that cannot break a log: no spaces, no line ends, of some characters."""
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/]+)(.*)")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -35,6 +37,7 @@ class Observe:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = _in_origin_form(scope)
         given = Headers(scope=scope).get(HEADER, "")
         id_ = given if _PLAIN.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         seen: dict[str, str] = {"id": id_}
@@ -71,6 +74,17 @@ class Observe:
         if self._root and (path + "/").startswith(self._root + "/"):
             return path[len(self._root) :] or "/"
         return path
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """A request as a client sends it to a proxy, `GET http://host/path`, as it comes to a server. Its Host header does
+    not count, as RFC 9112 (3.2.2) has it."""
+    whole = _ABSOLUTE.fullmatch(scope.get("raw_path") or b"")
+    if whole is None:
+        return scope
+    headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
+    path = whole[2] or b"/"
+    return {**scope, "headers": [(b"host", whole[1]), *headers], "path": unquote(path.decode()), "raw_path": path}
 
 
 def root_of(setting: str) -> str:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from steersman.store.accounts import User, clean_name, digest, name_key, to_user, user_row
@@ -153,6 +153,20 @@ class Credentials:
             with self._db.write() as session:
                 session.execute(ApiKeyRow.__table__.update().where(ApiKeyRow.id == row.id).values(used=time))  # type: ignore[attr-defined]
         return shown
+
+    def holding(self, names: Collection[str]) -> set[str]:
+        """Of digests of sessions and keys, and of ids of people, those that may still ask."""
+        enabled, time = UserRow.disabled.is_(False), utc_now()
+        sessions = select(SessionRow.digest).join(UserRow, UserRow.id == SessionRow.user_id)
+        keys = select(ApiKeyRow.digest).join(UserRow, UserRow.id == ApiKeyRow.user_id)
+        lasting = or_(ApiKeyRow.expires.is_(None), ApiKeyRow.expires > time)
+        asked = (
+            sessions.where(SessionRow.digest.in_(names), SessionRow.expires > time, enabled),
+            keys.where(ApiKeyRow.digest.in_(names), ApiKeyRow.revoked.is_(None), lasting, enabled),
+            select(UserRow.id).where(UserRow.id.in_(names), enabled),
+        )
+        with self._db.read() as session:
+            return {name for query in asked for name in session.scalars(query)}
 
     # Refused sign-ins
 

@@ -185,6 +185,10 @@ def _rows(session: Session, column: InstrumentedAttribute[Any], way: ColumnEleme
 
 def _shown(row: Any) -> dict[str, Any]:
     values = {column.key: getattr(row, column.key) for column in row.__table__.columns if column.key not in _SECRET}
+    if isinstance(row, DuelRow) and not row.choice:  # nobody may know yet which model wrote which
+        values |= {"left_model": None, "right_model": None}
+    if isinstance(row, MessageRow) and (row.sampling or {}).get("blind"):
+        values |= {"policy_version": None, "sampling": {"blind": True}}
     return {name: iso(value) if isinstance(value, dt.datetime) else value for name, value in values.items()}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, insert, select, true
+from sqlalchemy import ColumnElement, Select, case, func, insert, or_, select, true
 from sqlalchemy.orm import Session
 
 from steersman.store.desk_decisions import decisions, is_gold, is_of_others
@@ -132,8 +132,8 @@ def get_task(session: Session, task_id: str, labeler: str | None = None) -> Rank
 
 
 def check_for(session: Session, task_id: str, labeler: str) -> None:
-    """NotYours where the task was given to others."""
-    given = is_of_others(_clean_labeler(labeler))
+    """NotYours where the task was given to others, or is a pair of answers in somebody's chat."""
+    given = or_(TaskRow.conversation_id.is_not(None), is_of_others(_clean_labeler(labeler)))
     if session.scalar(select(TaskRow.seq).where(TaskRow.id == task_id, given)) is not None:
         raise NotYours(f"task {task_id} is not in your hands; expected one that the desk gave you")
 
