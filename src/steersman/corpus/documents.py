@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman.corpus import dumps, pages
+from steersman.corpus import dumps, page_text
 from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
 from steersman.data.readers import lines_of
@@ -170,11 +170,11 @@ def _texts(
     """(place, text, record)"""
     if dumps.is_crawl(part):
         yield from dumps.crawled(
-            part, lambda data, said: _own_text(pages.of_crawl(data, said), part.name, left_out), left_out.add
+            part, lambda data, said: _own_text(page_text.of_crawl(data, said), part.name, left_out), left_out.add
         )
     elif part.kind == "text" and (part.suffix in PAGES or _is_page(part)):
         with part.open() as file:
-            page = pages.of_file(file.read(), part, reading)
+            page = page_text.of_file(file.read(), part, reading)
         yield part.name, _own_text(page, part.name, left_out), {}
     elif part.kind == "text" and (WIKI.match(part.head) or _is_source(part)):
         yield from _source(part, reading, left_out)
@@ -310,9 +310,11 @@ def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
 def _own_text(page: str, name: str, left_out: LeftOut) -> str:
     """The main text of an HTML page, counted."""
     left_out.changed["pages of HTML, their own text taken"] += 1
-    if lost := page.count(pages.REPLACED):
-        left_out.changed[f"characters of pages that are none in their encoding, written as {pages.REPLACED}"] += lost
-    return pages.own_text(page, name)
+    if lost := page.count(page_text.REPLACED):
+        left_out.changed[f"characters of pages that are none in their encoding, written as {page_text.REPLACED}"] += (
+            lost
+        )
+    return page_text.own_text(page, name)
 
 
 def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
