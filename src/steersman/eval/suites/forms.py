@@ -156,11 +156,12 @@ def _number(answer: Any) -> int | None:
 
 
 def _gold(answer: Any, choices: Sequence[str], labels: Sequence[str]) -> int:
-    """The place of the right choice by its label, its words, its letter or its number from 0; -1 where it is none."""
+    """The place of the right choice by its label, its letter, its words or its number from 0; -1 where it is none."""
     text, number = str(answer).strip(), _number(answer)
     if isinstance(answer, int) and number is not None:
         return number
-    for known in (list(labels), [one.strip() for one in choices]):
+    # a letter alone is one, also where choices are letters in another order (CMMLU)
+    for known in (list(labels), list(LETTERS), [one.strip() for one in choices]):
         if text in known:
             return known.index(text)
     letter = LETTER.match(text)
