@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 
 import tiny as t
 from steersman.compute.packing import Tree
-from steersman.config import ModelConfig, RewardConfig, replaced
+from steersman.config import ModelConfig, PpoConfig, RewardConfig, replaced
+from steersman.families.outputs import branch_heads, layer_count, response_logprobs
 from steersman.rl.losses import kwise_loss, label_loss
 from steersman.train import reward
+from steersman.train.actors import Actors
 from steersman.train.linear_head import comparisons, fitted, solved
+from steersman.train.minibatches import pack
 from steersman.train.rankings import RankedTree
-from steersman.types import Ranking
+from steersman.types import Completion, Ranking
 
 
 def trees(count: int, generator: random.Random) -> list[RankedTree]:
@@ -115,10 +118,32 @@ def test_without_epochs_the_layers_stay_and_the_order_is_learned(tmp_path: Path)
     assert metrics["accuracy"]["value"] > 0.9
     before, after = load_file(model / "model.safetensors"), load_file(tmp_path / "reward" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before if name in after)
+    run(model, tmp_path / "alone", epochs=0, validator=False)
+    alone = load_file(tmp_path / "alone" / "model.safetensors")
+    torch.testing.assert_close(after, alone)
     further = run(model, tmp_path / "further", epochs=2, validator=False)
     assert further["accuracy"]["value"] > 0.9
     first = (tmp_path / "further" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0]
     assert '"accuracy": 1' in first, "training begins where the head was solved"
+
+
+def test_one_body_is_computed_once_in_ppo(tmp_path: Path) -> None:
+    """The reference, the reward model and the validator differ in their heads alone."""
+    model = t.make_model(tmp_path / "tiny")
+    run(model, tmp_path / "reward", epochs=0, validator_epochs=0)
+    actors = Actors.load(model, tmp_path / "reward", PpoConfig(), ModelConfig(dtype="float32"))
+    ids = [actors.template.answer_ids(text) for text in ("No.", "On its way.")]
+    answers = [[Completion("", i, (0.0,) * len(i), "stop", "0") for i in ids]]
+    prompts = [t.conversation("Where is my parcel?")]
+    packing = actors.template, prompts, answers, 512, torch.device("cpu"), actors.trunk
+    (once,), (each,) = pack(*packing, actors.still).rows, pack(*packing).rows
+    assert once.still.below is not None
+    assert once.still.below.layers == layer_count(actors.reference)
+    assert once.row.below is None, "the policy learns all layers"
+    for scorer in (actors.reward, actors.validator):
+        torch.testing.assert_close(branch_heads(scorer, once.still), branch_heads(scorer, each.still))
+    ours, theirs = (response_logprobs(actors.reference, packed.still)[0] for packed in (once, each))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_nothing_to_learn_is_refused(tmp_path: Path) -> None:

@@ -234,3 +234,6 @@ def test_a_shared_trunk_changes_nothing(family: Path) -> None:
             torch.testing.assert_close(dict(model.named_parameters())[name].grad, gradient)
         assert set(model.state_dict()) == set(load_causal(family, "float32").state_dict())
     assert share_trunk([one, two], total)(row).below.layers == total - 1, "the layer that differs is not shared"
+    whole = share_trunk([one, one], total)(behind)
+    assert whole.below.layers == total, "a trunk goes on where another one ended"
+    torch.testing.assert_close(response_logprobs(one, whole)[0], response_logprobs(one, row)[0])

@@ -56,16 +56,17 @@ def seconds(config: configs.Config, pace: dict[str, float]) -> float:
     held = config.reward.holdout_fraction
     passes = (1 - held) * config.reward.epochs + held * config.reward.validator_epochs * config.reward.validator
     ranked = data.ranking_prompts * group  # its frozen layers are computed once, for the reward model and the validator
-    reward = ranked * (FROZEN / read + passes * (1 - FROZEN / READ) / learn)
-    reward += (min(TESTED, data.ranking_prompts) + held * data.ranking_prompts) * group * (1 - FROZEN) / read
+    own = 1 - FROZEN if passes else 0.0  # share of the reading that only one of the models does
+    reward = ranked * ((1 - own) / read + passes * (1 - FROZEN / READ) / learn)
+    reward += (min(TESTED, data.ranking_prompts) + held * data.ranking_prompts) * group * own / read
     reward += ZEROED * DEMONSTRATION / read
     rollouts, selection = ppo.rollouts, ppo.selection
     episodes = rollouts.prompts_per_iteration * rollouts.answers_per_prompt
-    own = rollouts.prompts_per_iteration * PROMPT + episodes * ANSWER
-    learned, scored = (1.5, 2.5) if ppo.advantage.method == "gae" else (1.0, 2.0)
+    sampled = rollouts.prompts_per_iteration * PROMPT + episodes * ANSWER
+    learned, scored = (1.5, 2.1) if ppo.advantage.method == "gae" else (1.0, 1.6)
     optimise = answered(rollouts.prompts_per_iteration, episodes)
-    optimise += own * (learned * ppo.epochs / learn + scored / read)
-    looked = selection.eval_prompts * (PROMPT + selection.eval_answers * ANSWER) * 2.1 / read
+    optimise += sampled * (learned * ppo.epochs / learn + (scored + own) / read)
+    looked = selection.eval_prompts * (PROMPT + selection.eval_answers * ANSWER) * (1.3 + 2 * own) / read
     looked += answered(selection.eval_prompts, selection.eval_prompts * selection.eval_answers)
     looks = 1 + ppo.iterations // max(1, selection.eval_every) + ppo.kl.draw_on
     improve = ppo.iterations * optimise + looked * looks

@@ -182,7 +182,8 @@ def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
         return None
 
     def lowest(row: Row) -> Tensor:
-        return run_layers(first, first.layers[:count], first.embed_tokens(row.ids), row)
+        below = row.below or Below(embed(first.embed_tokens, row.ids), 0)
+        return run_layers(first, first.layers[below.layers : count], below.states, row)
 
     @torch.no_grad()
     def trunk(row: Row) -> Row:

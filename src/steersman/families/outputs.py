@@ -78,8 +78,8 @@ def init_score_head(model: Any, seed: int) -> None:
 def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
     """Find the lowest layers that all models have in common, to compute them once for all.
 
-    At most the first `frozen` layers are shared, the frozen ones. The trunk sets a row's `below`; None
-    where the models have nothing in common.
+    At most the first `frozen` layers are shared, the frozen ones. The trunk sets a row's `below`, and goes on from
+    where it is set already; None where the models have nothing in common.
     """
     return family_of(models[0]).share_trunk(models, frozen)
 

@@ -12,7 +12,14 @@ import torch
 from steersman.config import ModelConfig, PpoConfig
 from steersman.families.family import Trunk
 from steersman.families.heads import rescale, reweigh
-from steersman.families.outputs import frozen_layers, shard, share_trunk, train_last_layers, use_checkpointing
+from steersman.families.outputs import (
+    frozen_layers,
+    layer_count,
+    shard,
+    share_trunk,
+    train_last_layers,
+    use_checkpointing,
+)
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
 from steersman.train.judgement import validator_of
@@ -31,6 +38,8 @@ class Actors:
     template: Template
     trunk: Trunk | None = None
     """Computes the lowest layers once for all, where they are the same and frozen."""
+    still: Trunk | None = None
+    """Goes on once for the models that do not learn: where the reward model is a solved head, all layers are alike."""
     members: Sequence[Any] = ()
     """Further reward models of an ensemble."""
     validator: Any = None
@@ -74,6 +83,7 @@ class Actors:
         scorers += [validator] if judge else []
         models = [*actors.learning, reference, *scorers]
         actors.trunk = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))
+        actors.still = share_trunk([reference, *scorers], layer_count(reference))
         shard(*models)
         for model in actors.learning if config.rows.checkpointing else ():
             use_checkpointing(model)

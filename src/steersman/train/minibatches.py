@@ -20,6 +20,8 @@ class PackedRow:
     """A row of answers with their prompts."""
 
     row: Row
+    still: Row
+    """The same, with what the models that do not learn have in common computed"""
     episodes: list[int]
     """Number, within the minibatch, of each answer in the row; in the order of the row's branches."""
     weight: float
@@ -58,8 +60,10 @@ def pack(
     row_tokens: int,
     device: torch.device,
     trunk: Trunk | None = None,
+    still: Trunk | None = None,
 ) -> Minibatch:
-    """One tree per prompt, its answers the branches; `trunk` computes the layers that the models share.
+    """One tree per prompt, its answers the branches; `trunk` computes the layers that all models share, `still` those
+    of the models that do not learn.
 
     The same rows serve scoring and every epoch, so the first ratio is 1 exactly.
     """
@@ -73,5 +77,6 @@ def pack(
     for group, weight in parallel.share(fill_rows([tree.size for tree in trees], row_tokens)):
         row = to_device(build_row([trees[i] for i in group]), device)
         episodes = [episode for i in group for episode in range(first[i], first[i + 1])]
-        rows.append(PackedRow(trunk(row) if trunk else row, episodes, weight))
+        row = trunk(row) if trunk else row
+        rows.append(PackedRow(row, still(row) if still else row, episodes, weight))
     return Minibatch(prompts, completions, rows)

@@ -42,12 +42,12 @@ from steersman.train.ensemble import member_folders
 from steersman.train.iteration import Iteration
 from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, told_level, validator_of
 from steersman.train.log import read_metrics
-from steersman.train.minibatches import Minibatch, pack
+from steersman.train.minibatches import Minibatch
 from steersman.train.monitors import Monitors, check_start, starting_point
 from steersman.train.order import without_end
 from steersman.train.ppo_state import State
 from steersman.train.ppo_update import lr_share, policy_learns, pretraining_rows, steps_of, terms_of, update
-from steersman.train.scores import HeldOut, Scored, choose, evaluate, experience_of, figures_of, score
+from steersman.train.scores import HeldOut, Scored, choose, evaluate, experience_of, figures_of, packed, score
 from steersman.train.scoring import check_rewards
 from steersman.train.session import Origin, Session, opened
 from steersman.train.shared_base import share_base
@@ -163,8 +163,7 @@ def learn(session: Session[PpoConfig, Actors], state: State, material: Material)
         # collect answers, and score them: with `overlap` while others are being sampled
         for mine in collect(engine, prompts, now.answers, session.origin, state.iteration, keep):
             with beside_the_engine(device, config.rollouts.overlap):
-                packing = config.rows.row_tokens, device, actors.trunk
-                minibatches.append(pack(actors.template, prompts[mine], now.answers[mine], *packing))
+                minibatches.append(packed(actors, prompts[mine], now.answers[mine], config))
                 if now.experience is None:
                     scored.append(score(actors, minibatches[-1], config))
 

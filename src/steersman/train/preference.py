@@ -22,7 +22,7 @@ from torch import Tensor
 from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import DpoConfig, KtoConfig, ModelConfig
 from steersman.distributed import parallel
-from steersman.families.outputs import context_of, response_logprobs
+from steersman.families.outputs import context_of, frozen_layers, response_logprobs
 from steersman.progress import activity
 from steersman.rl.preference_losses import dpo_loss, kto_loss
 from steersman.text.length import fit_rankings
@@ -197,7 +197,7 @@ def reference_of(model: Any, examples: LabelledAnswers, config: DpoConfig | KtoC
     trees, others, held = examples.trees, examples.others, [h.tree for h in examples.held]
     first_epoch = examples.batches[: len(examples.batches) // config.epochs]
     per_token, row_tokens = per_token_of(config), config.rows.row_tokens
-    states = frozen_states(model, trees, config.adapters.train_layers, row_tokens)
+    states = frozen_states(model, trees, frozen_layers(model, config.adapters.train_layers), row_tokens)
     return Reference(
         tree_logprobs(model, trees, first_epoch, row_tokens, per_token, states),
         tree_logprobs(model, others, first_epoch, row_tokens) if others else {},

@@ -18,7 +18,7 @@ from torch import Tensor
 from steersman import stats
 from steersman.compute.packing import Below, Row, Tree, build_row, fill_rows, to_device
 from steersman.distributed import parallel
-from steersman.families.outputs import frozen_layers, share_trunk
+from steersman.families.outputs import share_trunk
 from steersman.progress import activity
 from steersman.progress import note as say
 from steersman.text.template import Template
@@ -117,14 +117,14 @@ NOTHING = FrozenStates()
 
 
 @torch.no_grad()
-def frozen_states(model: Any, trees: Sequence[Tree], train_layers: int, row_tokens: int) -> FrozenStates:
-    """States of the trees behind the frozen layers; empty without frozen layers, or where they would be too large.
+def frozen_states(model: Any, trees: Sequence[Tree], frozen: int, row_tokens: int) -> FrozenStates:
+    """States of the trees behind the `frozen` lowest layers; empty without any, or where they would be too large.
 
     Empty with several processes too: each may get other trees in every epoch.
     """
     if parallel.size() > 1:
         return NOTHING
-    trunk = share_trunk([model], frozen_layers(model, train_layers))
+    trunk = share_trunk([model], frozen)
     if trunk is None or sum(t.size for t in trees) * model.config.hidden_size * model.dtype.itemsize > CACHE_BYTES:
         return NOTHING
     kept: dict[Tree, Below] = {}

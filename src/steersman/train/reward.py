@@ -25,7 +25,7 @@ from steersman.compute.packing import Tree, build_row, fill_rows, to_device
 from steersman.config import ModelConfig, RewardConfig
 from steersman.distributed import parallel
 from steersman.families.heads import name_heads
-from steersman.families.outputs import branch_heads, context_of, init_score_head
+from steersman.families.outputs import branch_heads, context_of, frozen_layers, init_score_head, layer_count
 from steersman.progress import activity, note
 from steersman.rl.losses import kwise_loss, label_loss
 from steersman.text.length import fit_rankings
@@ -259,8 +259,8 @@ def run(
     """
     check_epochs(config)
     origin = Origin("reward", output, config, model_config, seed, inputs)
-
-    shared: list[FrozenStates] | None = [] if config.validator or config.members > 1 else None
+    learned = config.epochs or (config.validator and config.validator_epochs)
+    shared = SharedStates(not learned) if config.validator or config.members > 1 else None
 
     def member(number: int, output: Path, inputs: Mapping[str, str]) -> None:
         alone = replace(config, members=1, validator=False)
@@ -283,20 +283,31 @@ def check_epochs(config: RewardConfig) -> None:
         raise ValueError(f"reward.members = {config.members}: without epochs all would be one model; expected 1")
 
 
+@dataclass
+class SharedStates:
+    """The frozen layers' states of all rankings, once one of a stage's models has computed them."""
+
+    whole: bool
+    """No model learns more than its head: all layers are frozen"""
+    states: FrozenStates | None = None
+
+
 def states_of(
-    model: Any, every: Sequence[Tree], mine: Sequence[Tree], config: RewardConfig, shared: list[FrozenStates] | None
+    model: Any, every: Sequence[Tree], mine: Sequence[Tree], config: RewardConfig, shared: SharedStates | None
 ) -> FrozenStates:
     """The frozen layers' states of what several models see (`every` tree), or else of what this one sees again.
 
     The same rows whichever model asks first, so that a resumed stage computes the same numbers.
     """
-    if shared:
-        return shared[0]
+    if shared and shared.states:
+        return shared.states
     again = config.epochs + (config.head_init == "solved") > 1
-    lasting = every if shared is not None else mine if again else []
-    states = frozen_states(model, lasting, config.adapters.train_layers, config.rows.row_tokens)
-    if shared is not None:
-        shared.append(states)
+    lasting = every if shared else mine if again else []
+    whole = shared is not None and shared.whole
+    frozen = layer_count(model) if whole else frozen_layers(model, config.adapters.train_layers)
+    states = frozen_states(model, lasting, frozen, config.rows.row_tokens)
+    if shared:
+        shared.states = states
     return states
 
 
@@ -318,11 +329,11 @@ def train(
     origin: Origin[RewardConfig],
     member: int,
     further: Sequence[Path] = (),
-    shared: list[FrozenStates] | None = None,
+    shared: SharedStates | None = None,
 ) -> dict[str, Any]:
     """One reward model. `member`: which one of an ensemble; head and data order depend on it, the held-out prompts do
     not; 0 is the validator, which learns from those. `further`: folders of the others, where this is the first.
-    `shared`: the frozen layers' states of all rankings, once one of the models has computed them; None without others.
+    `shared`: what several models read alike; None without others.
     """
     config = origin.config
     check_folder(base)

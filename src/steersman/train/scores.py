@@ -43,6 +43,15 @@ class Scored:
     """Means over answers"""
 
 
+def packed(
+    actors: Actors, prompts: Sequence[Conversation], completions: Sequence[Sequence[Completion]], config: PpoConfig
+) -> Minibatch:
+    """The prompts and their answers as rows for these models."""
+    rows = config.rows.row_tokens, actors.policy.device
+    with activity("frozen layers"):
+        return pack(actors.template, prompts, completions, *rows, actors.trunk, actors.still)
+
+
 @torch.no_grad()
 def score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
     """Run all models over the rows."""
@@ -59,7 +68,7 @@ def _score(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> Scored:
     for packed in minibatch.rows:
         parallel.halt()
         logprobs, row_entropy = response_logprobs(actors.policy, packed.row, temperature)
-        reference, _ = response_logprobs(actors.reference, packed.row, temperature, entropy=False)
+        reference, _ = response_logprobs(actors.reference, packed.still, temperature, entropy=False)
         state = response_values(actors.critic, packed.row) if actors.critic else torch.zeros_like(logprobs)
         entropy += packed.weight * float(row_entropy.sum())
         for kept, flat in ((old, logprobs), (ref, reference), (values, state)):
@@ -131,12 +140,9 @@ def choose(actors: Actors, now: Iteration, minibatches: Sequence[Minibatch], con
     experience = now.experience.chosen(chosen)
     flat = [answer for group in now.answers for answer in group]
     now.answers = [[flat[i] for i in group] for group in chosen.view(-1, kept).tolist()]
-    rest, packed, scored = iter(now.answers), [], []
-    for minibatch in minibatches:
-        own = [next(rest) for _ in minibatch.prompts]
-        packing = config.rows.row_tokens, actors.policy.device, actors.trunk
-        packed.append(pack(actors.template, minibatch.prompts, own, *packing))
-        scored.append(score(actors, packed[-1], config))
+    rest = iter(now.answers)
+    learned = [packed(actors, m.prompts, [next(rest) for _ in m.prompts], config) for m in minibatches]
+    scored = [score(actors, minibatch, config) for minibatch in learned]
 
     def laid(parts: Sequence[Tensor]) -> Tensor:
         out = torch.zeros_like(experience.old_logprobs)
@@ -149,7 +155,7 @@ def choose(actors: Actors, now: Iteration, minibatches: Sequence[Minibatch], con
         ref_logprobs=laid([x for part in scored for x in part.ref]),
         values=laid([x for part in scored for x in part.values]),
     )
-    return packed
+    return learned
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,17 @@ def measured_scales(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> 
     return out
 
 
+def divergence(actors: Actors, minibatch: Minibatch, temperature: float) -> Tensor:
+    """[E] log p_policy - log p_reference in nats of each answer: estimates of the policy's KL."""
+    kl = torch.full((len(minibatch.answers),), -torch.inf)
+    for packed in minibatch.rows:
+        parallel.halt()
+        own, _ = response_logprobs(actors.policy, packed.row, temperature, entropy=False)
+        reference, _ = response_logprobs(actors.reference, packed.still, temperature, entropy=False)
+        kl[packed.episodes] = torch.stack([part.sum() for part in packed.per_answer(own - reference)]).cpu()
+    return kl
+
+
 @torch.no_grad()
 def evaluate(
     actors: Actors, engine: Engine, prompts: Sequence[Conversation], config: PpoConfig, seed: int, first: bool = False
@@ -194,20 +211,14 @@ def evaluate(
     with activity("held-out answers", len(prompts), "prompt") as shown:
         shown.probe = getattr(engine, "answered", None)
         answers = upcoming(generate(engine, [prompts], params)) or []
-    minibatch = pack(actors.template, prompts, answers, config.rows.row_tokens, actors.policy.device, actors.trunk)
-    scales = measured_scales(actors, minibatch, config) if first else {}
-    actors.rescale(scales, config)
+    minibatch = packed(actors, prompts, answers, config)
     judge = validator(actors, config) if actors.validator is not None else None
-    scores, judged, figures = judged_scores(sources(actors, config), judge, minibatch)
-    # the first policy is the reference itself
-    kl = torch.full((len(minibatch.answers),), 0.0 if first else -torch.inf)
-    for packed in [] if first else minibatch.rows:
-        parallel.halt()
-        own, reference = (
-            response_logprobs(model, packed.row, sampling.temperature, entropy=False)[0]
-            for model in (actors.policy, actors.reference)
-        )
-        kl[packed.episodes] = torch.stack([part.sum() for part in packed.per_answer(own - reference)]).cpu()
+    with activity("scoring"):
+        scales = measured_scales(actors, minibatch, config) if first else {}
+        actors.rescale(scales, config)
+        scores, judged, figures = judged_scores(sources(actors, config), judge, minibatch)
+        # the first policy is the reference itself
+        kl = torch.zeros(len(minibatch.answers)) if first else divergence(actors, minibatch, sampling.temperature)
     ended = torch.tensor([c.finish_reason == "stop" for c in minibatch.answers])
     reward, judged = (apply_eos_trick(x, ended, config.score.no_eos_reward) for x in (scores, judged))
     measured = {

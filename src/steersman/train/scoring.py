@@ -64,7 +64,7 @@ class RewardModels:
         heads = torch.full((len(self.models), len(minibatch.answers), len(weights_of(config)) or 1), -torch.inf)
         for packed in minibatch.rows:
             for member, model in enumerate(self.models):
-                heads[member, packed.episodes] = branch_heads(model, packed.row).cpu()
+                heads[member, packed.episodes] = branch_heads(model, packed.still).cpu()
         scores = weighted(parallel.merge(heads), config)
         means = heads.mean(dim=(0, 1)).tolist()
         figures = {f"objective_{name}": mean for name, mean in zip(weights_of(config), means, strict=False)}
