@@ -420,7 +420,7 @@ def test_answers_in_lists_and_questions_on_passages(tmp_path: Path) -> None:
     assert second.prompt.messages[-1].text == "It was in Bonn.\nWhere?"
     assert second.score(["Bonn"]) == 1.0
     file.write_text(json.dumps({"question": "Which?", "choices": "A. one B. two", "answer": "A"}), encoding="utf-8")
-    with pytest.raises(ValueError, match="choices: expected a list, got 'A. one B. two'"):
+    with pytest.raises(ValueError, match="choices: expected a list, got 'A"):
         forms.read(str(file))
 
 
