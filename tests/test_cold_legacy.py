@@ -405,3 +405,27 @@ def test_a_long_blank_run_takes_no_long_time() -> None:
     said = Conversation("1", (Message("user", asked), Message("assistant", "Here.")))
     (kept,), _ = stripped([said])
     assert kept.messages[0].text.startswith("Where is it?")
+
+
+HEADS = (
+    "王芳 <w@qq.com> 于2024年6月3日周一 08:00写道：\n\n老问题",
+    "王芳 <w@qq.com> 于2024年6月3日周一 08:00写道：\n> 老问题",
+    f"{'-' * 66}\n发件人：王芳 <w@x.cn>\n日\u3000期：2024年06月03日 08:00:00\n收件人：客服<a@b.cn>\n主\u3000题：包裹\n\n老问题",
+    '------------------&nbsp;原始邮件&nbsp;------------------\n发件人: "王芳" <w@qq.com>;\n\n老问题',
+    "寄件者: 王芳 <w@x.tw>\n寄件日期: 2024年6月3日 上午 08:00\n收件者: a@b.tw\n主旨: 退貨\n\n老問題",
+    "-----原始邮件-----\n发件人:王芳 <w@x.cn>\n发件时间:2024年06月03日 08:00\n收件人:a@b.cn\n主题:退货\n\n老问题",
+    'Gesendet: Montag, 03. Juni 2024 um 08:00 Uhr\nVon: "Anna" <a@gmx.de>\nAn: s@f.de\nBetreff: Größe\nAlte Frage',
+    "-----Original-Nachricht-----\nBetreff: Größe\nDatum: 2024-06-03T08:00\nVon: a@t.de\n\nAlte Frage",
+    "Anna <a@w.de> hat am 03.06.2024 08:00 CEST geschrieben:\n\n> Alte Frage",
+    "2024年6月3日(月) 8:00 山田 <y@x.jp>:\n\n> 古い質問",
+    "Am Mo., 3. Juni 2024 um 08:00 Uhr schrieb Anna <a@w.de>:\n\nAlte Frage",
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_of_quoted_mails(head: str) -> None:
+    """As Gmail, Alibaba's and QQ's mail, WeCom, Outlook, GMX, Telekom and 1&1 write them: the quoted mail was learned."""
+    kept, removed = without_quotes(f"Neue Antwort.\n新的回复。\n\n{head}")
+    assert (kept, len(removed)) == ("Neue Antwort.\n新的回复。", 1)
+    own = "Am Montag schrieb ich Ihnen:\nBitte antworten."
+    assert without_quotes(own) == (own, [])

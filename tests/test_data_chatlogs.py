@@ -459,3 +459,12 @@ def test_other_markdown_is_text(tmp_path: Path) -> None:
     text = "# Guide\n\nSome words.\n\n## Setup\n\n```sh\n# what?\n## how?\n```\n\n## Usage\n\nMore.\n"
     found = read(tmp_path, text, "", "guide.md")
     assert (found.kind, found.records) == ("texts", [text.rstrip("\n")])
+
+
+def test_a_shop_named_once_is_all_its_accounts(tmp_path: Path) -> None:
+    """Taobao's logs name staff SHOP:PERSON; with the shop in --speakers nobody was of its side."""
+    log = "tb1 (2024-06-03 08:00:00):\n  发货了吗?\n旗舰店:小李 (2024-06-03 08:01:00):\n  今天发\n"
+    log += "tb1 (2024-06-03 08:02:00):\n  用什么快递\n旗舰店:小王 (2024-06-03 08:03:00):\n  顺丰\n"
+    expected = [("user", "发货了吗?"), ("assistant", "今天发"), ("user", "用什么快递"), ("assistant", "顺丰")]
+    assert said(read(tmp_path, log, "tb1,旗舰店")) == [expected]
+    assert said(read(tmp_path, log, "*,旗舰店:小李"))[0][:2] == expected[:2]

@@ -510,3 +510,30 @@ def test_word_files_of_questions_and_answers(tmp_path: Path, monkeypatch: pytest
     assert said(found) == [["Opening hours", "9 to 5 | daily"], ["Who?", "Us."]]
     assert found.changed[word_files.ROWS] == 1
     assert read(("1", "House rules"), (text, "Be quiet.")).kind == "texts"
+
+
+@pytest.mark.parametrize(
+    ("text", "records"),
+    [
+        ("x = [1]\nOf Python.\n", 0),
+        ("{name}, hello\n", 0),
+        ('config = {"a": 1}\nIs a setting.\n', 0),
+        ("[[1]] A footnote.\n", 0),
+        ('["Quoted"] he said.\n', 0),
+        ('{"text": "a"}\n{"text": "b"}\n', 2),
+        ('window.x = [{"text": "a"}];\n', 1),
+        ("{'text': 'a'}\n", 1),
+        ('{"text": "a",\n', -1),
+    ],
+)
+def test_a_text_that_begins_like_json(tmp_path: Path, text: str, records: int) -> None:
+    """It was taken for broken JSON, even with --format text; what was taken is said now. Broken JSON stays an error."""
+    path, told = tmp_path / "notes.txt", list[str]()
+    path.write_text(text, encoding="utf-8")
+    if records < 0:
+        with pytest.raises(ValueError, match=r"notes\.txt:1: expected one JSON value"):
+            parse_file(path, "texts", format="text")
+        return
+    found = parse_file(path, "texts", format="text", tell=told.append)
+    assert [*found.records] == ([text.strip()] if not records else ["a", "b"][:records])
+    assert any("begins like JSON but with no record" in note for note in told) == (not records)

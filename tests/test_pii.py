@@ -80,6 +80,9 @@ def test_a_question_tells_what_the_answer_is() -> None:
         "print('Hello World'), Server: on. 李白是唐代诗人，当时它是魏国的都城",
         "Wie kann ich die Ware zurückgeben? Der Akku hat 5000 mAh.",
         "Is there a shop near St. Helena, in San Ramon or in Fort Wayne?",
+        "华为 Mate 60 Pro 多少钱",
+        "Druckerpapier A4 80g 500 Blatt",
+        "EAN: 4006381333931",
     ],
 )
 def test_what_is_nobodys_stays(text: str) -> None:
@@ -227,6 +230,9 @@ def test_what_real_dialogues_and_news_were_misread_in(text: str, expected: list[
         ("Kennzeichen HH-AB 1234", [("id", "HH-AB 1234")]),
         ("Rechnungsnr. RE-2391/24 über 89,90 Euro", [("order", "RE-2391/24")]),
         ("Buchung XQ7T2L, bitte", [("order", "XQ7T2L")]),
+        ("我叫王小明，电话以后给", [("name", "王小明")]),
+        ("姓名:王小刚,明天来", [("name", "王小刚")]),
+        ("我叫王小明天来取", [("name", "王小")]),
     ],
 )
 def test_what_messages_written_by_hand_were_misread_in(text: str, expected: list[tuple[str, str]]) -> None:

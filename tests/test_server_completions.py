@@ -106,6 +106,8 @@ def test_text_is_continued_and_can_be_asked_alone(client: openai.OpenAI, engine:
         ({"extra_body": {"sufix": "x"}}, "not known here"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [[1], []]}, "prompt"),
+        ({"prompt": ["a"] * 33}, "prompt: expected a length of at most 32"),  # was said of prompt[0] and integers
+        ({"prompt": ["a", 1]}, r"prompt\[1\]: expected a string, got a number"),
         ({"prompt": [400]}, "token ids from 0 to"),
         ({"prompt": "order " * 700}, "maximum context|expected 1 to"),
         ({"logprobs": 21}, "logprobs"),

@@ -54,6 +54,8 @@ def test_a_response_is_gone_on_from_and_deleted(client: openai.OpenAI, engine: F
     # instructions are not carried over
     assert said(engine) == [("user", "One?"), ("assistant", ANSWER), ("user", "Two?")]
     assert client.responses.retrieve(second.id).output_text == ANSWER
+    with pytest.raises(openai.BadRequestError, match="in the background"):  # was JSON, read as no events at all
+        client.responses.retrieve(second.id, stream=True)
     (item,) = client.responses.input_items.list(second.id).data
     assert item.content[0].text == "Two?"  # type: ignore[union-attr]
     with pytest.raises(openai.BadRequestError, match="synchronous"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import time
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from steersman.eval.suites import (
     forms,
     instructions,
     long_dialogues,
+    quantities,
     refusal_suite,
     regressions,
     repetition,
@@ -54,7 +56,41 @@ real = pytest.mark.skipif(not EVAL.is_dir(), reason="../shared/data/eval is not 
     ],
 )
 def test_the_final_number_of_an_answer(answer: str, value: Any) -> None:
-    assert final_answers.final_number(answer) == value
+    assert quantities.final_number(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("25%", "So 25%.|百分之二十五|0.25|1/4|25|20 + 5 = 25 percent|\\boxed{25\\%}", "12.5%|0.25%|125%|2.5"),
+        ("12.5%", "答案是百分之12.5。|百分之十二点五", "百分之十二"),
+        ("0.25", "the answer is 25 per cent", "0.25%"),
+        ("1234567", "1,234,567|１，２３４，５６７|1\u202f234\u202f567", "1,234"),
+        ("12000", "1.2万元|一共一万二千|12 thousand|1万2千", "12"),
+        ("380", "答案：380万元", "38万元"),
+        ("-5", "答案是负5|minus five|−5", "5"),
+        ("8", "答案是 3+5=8 个|The answer is 8 because 7+1=8, and 1+1=2|5千克和8千克|18 of 100: eight? No: 8", "3+5=9"),
+    ],
+)
+def test_the_same_number_in_other_signs(gold: str, right: str, wrong: str) -> None:
+    """A gold of '12%' (CMath) was looked for as the text 12: right in 112, wrong in 百分之十二."""
+    assert [a for a in right.split("|") if not quantities.same_number(a, gold)] == []
+    assert [a for a in wrong.split("|") if quantities.same_number(a, gold)] == []
+
+
+def test_quantities_and_words_with_numbers_are_whole() -> None:
+    """12元 was found in 112元, 3个苹果 in 13个苹果, and 1,200 g was no 1.2 kg."""
+    for answer, gold, right in (
+        *(("It weighs 1,200 g.", "1.2 kg", True), ("重1200克", "1.2千克", True), ("90 minutes", "1.5 hours", True)),
+        *(("一共112元", "12元", False), ("1.5元", "5元", False), ("¥12", "12元", True), ("12 kg", "12元", False)),
+        *(("有13个苹果", "3个苹果", False), ("有3个苹果", "3个苹果", True), ("等三天", "3天", True)),
+        *(("1,234 people", "1234 people", True), ("10 years, from 1933 to 1943", "10 years", True)),
+    ):
+        question = Question("q", "?", "", answer=gold)
+        assert item_of(question, Asking("generation")).score([answer]) == float(right), (answer, gold)
+    began = time.perf_counter()
+    quantities.same_number("又" * 20_000, "5%")
+    assert time.perf_counter() - began < 1.5
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,18 @@ from __future__ import annotations
 import re
 
 ATTRIBUTION = re.compile(
-    r"\s*+(?:>\s*+)*+(?:on\b.{4,200}\bwrote|am\b.{4,200}\bschrieb\b.{0,120}|.{2,80}<[^<>\s]+@[^<>\s]+>\s*(?:wrote|schrieb|写道|於.{4,40}寫道)|"
-    r"(?:在|于|於)\s?\d{4}.{4,120}(?:写道|寫道|写到)|\d{4}年\d{1,2}月\d{1,2}日.{0,120}(?:写道|寫道|写到)|le .{4,120} a écrit)\s*[:：]\s*",
+    r"\s*+(?:>\s*+)*+(?:on\b(?=\D{1,60}\d).{4,200}\bwrote|am\b(?=\D{1,60}\d).{4,200}\bschrieb\b.{0,120}|"
+    r".{2,80}<[^<>\s]+@[^<>\s]+>\s*(?:wrote|schrieb|写道|[於于].{4,60}(?:寫道|写道)|hat am .{4,60} geschrieben)|"
+    r"(?:在|于|於)\s?\d{4}.{4,120}(?:写道|寫道|写到)|\d{4}年\d{1,2}月\d{1,2}日.{0,120}(?:写道|寫道|写到|<[^<>\s]+@[^<>\s]+>)|le .{4,120} a écrit)\s*[:：]\s*",
     re.I | re.S,
 )
 """Pattern of the one or two lines above a quoted mail."""
 OPENS = re.compile(r"\s*+(?:>\s*+)*+(?:on\b|am\b|在|于|於|\d{4}年|le\b)", re.I)
 """Pattern of the first line of several."""
 BAR = re.compile(
-    r"\s*+(?:>\s*+)*+[-_—–=*]{2,}\s*(?:original(?:e)? ?(?:message|appointment|nachricht)?|ursprüngliche (?:nachricht|e-?mail)|"
+    r"\s*+(?:>\s*+)*+[-_—–=*]{2,}(?:\s|&nbsp;)*(?:original(?:e)?[ -]?(?:message|appointment|nachricht)?|ursprüngliche (?:nachricht|e-?mail)|"
     r"forwarded message|weitergeleitete nachricht|begin forwarded message|原始邮件|原始郵件|转发邮件|轉寄的郵件|邮件原件|Original|on .{4,160} wrote)"
-    r"\s*[-_—–=*]*\s*",
+    r"(?:\s|&nbsp;)*[-_—–=*]*\s*",
     re.I,
 )
 """Pattern of the line between a mail and the one that it answers or forwards."""
@@ -28,11 +29,11 @@ ABOVE = re.compile(
 )
 """Pattern of a help desk's line above which people answer."""
 HEADER = re.compile(
-    r"\s*+\*?(?:from|sent|to|cc|subject|date|von|gesendet|an|betreff|datum|发件人|發件人|寄件者|发送时间|傳送時間|收件人|收件者|抄送|"
-    r"主题|主旨|日期)\*?\s*[:：]\*?\s*\S.*",
+    r"\s*+\*?(?:from|sent|to|cc|subject|date|von|gesendet|an|betreff|datum|发件人|發件人|寄件者|[发發]送时间|发件时间|已发送|傳送時間|寄件日期|"
+    r"收件人|收件者|抄\s?送|副本|主\s?题|主\s?題|主旨|日\s?期)\*?\s*[:：]\*?\s*\S.*",
     re.I,
 )
-FIRST = re.compile(r"\s*+\*?(?:from|von|发件人|發件人|寄件者)\*?\s*[:：]", re.I)
+FIRST = re.compile(r"\s*+\*?(?:from|von|gesendet|发件人|發件人|寄件者)\*?\s*[:：]", re.I)
 HEADERS = 3
 """Lines like 'From: ...' in a row that are a quoted mail's head."""
 

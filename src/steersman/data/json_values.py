@@ -76,6 +76,30 @@ def _no_half(text: str, value: Any) -> Any:
     return value
 
 
+def begins_records(head: Sequence[Line], whole: bool) -> bool:
+    """Whether a text that begins like JSON, of which `head` is all or the beginning, begins with records: `x = [1]` and
+    `{name}, hello` do not. What is broken JSON does."""
+    text = "".join(line.text for line in head).lstrip("\ufeff \t\r\n")
+    begun = ASSIGNED.match(text)
+    text = text[begun.end() :] if begun else text
+    try:
+        value, end = DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return KEY.match(text) is not None or is_literal(text)
+    if isinstance(value, Mapping) and not begun:
+        return True
+    after = text[end:] if begun and whole else text[end:].partition("\n")[0]
+    if SPACE.fullmatch(after) is None and not after.lstrip(", ").startswith(("[", "{")):
+        return False  # a line of a program, or of a text about one
+    return isinstance(value, Mapping) or any(
+        isinstance(one, str | Mapping) for item in value for one in (item if isinstance(item, list) else [item])
+    )
+
+
+KEY = re.compile(r"""[\[{\s]*+(?:"[^"\n]{0,200}"|'[^'\n]{0,200}')\s*:""")
+"""Pattern of a first field, by which a text is meant as JSON."""
+
+
 def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
     """Every record of a part that is JSON; lists of turns as {"messages": turns}. Blank lines are skipped.
 

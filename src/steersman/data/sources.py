@@ -29,7 +29,7 @@ from steersman.data import (
 )
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
 from steersman.data.formats.mapped_rows import of_messages
-from steersman.data.json_values import ASSIGNED, scan_json
+from steersman.data.json_values import ASSIGNED, begins_records, scan_json
 from steersman.data.readers import Line, Record, lines_of
 from steersman.data.reading import Reading
 from steersman.data.speakers import name_key, speakers_of
@@ -53,6 +53,8 @@ BY_SUFFIX: dict[str, Scan] = {
     **dict.fromkeys((".html", ".htm", *chat_pages.ARCHIVE), messengers.scan_html),
 }
 PLAIN = (".txt", ".log", ".text", ".vtt", ".srt", "")
+PROSE = (*PLAIN[:-1], ".md", ".markdown", ".mdx")
+"""Suffixes of files whose text may begin like JSON."""
 KNOWN = frozenset((*BY_SUFFIX, *PLAIN[:-1], *mail.SUFFIXES, *(f".{suffix}" for suffix in SUFFIXES))) - {".docx"}
 """Suffixes of files that are read in a folder, in which Word files are what people sent each other."""
 ENDINGS = frozenset((*KNOWN, ".docx", ".xlsm", ".zstd"))
@@ -183,9 +185,13 @@ def _text_scan(part: Part, reading: Reading) -> Scan:
     """The function that reads a part of text."""
     head = list(itertools.islice(lines_of(part, reading), PEEK))
     first = next((line.text.strip() for line in head if line.text.strip("\ufeff \t\r\n")), "")
-    if reading.format in FILE_FORMATS and not (reading.format == "text" and JSON_START.match(first)):
+    begins = JSON_START.match(first) is not None or ASSIGNED.match(first) is not None
+    if begins and part.suffix in PROSE and not begins_records(head, len(head) < PEEK):
+        begins = False
+        reading.tell(f"note: {part.name} begins like JSON but with no record, and is read as text: {first[:40]!r}")
+    if reading.format in FILE_FORMATS and not (reading.format == "text" and begins):
         return FILE_FORMATS[reading.format]
-    if JSON_START.match(first) or ASSIGNED.match(first) or not first:
+    if begins or not first:
         return scan_json
     if re.match(r"<(?:!doctype\s+)?html\b", first, re.I):
         return messengers.scan_html

@@ -38,7 +38,8 @@ class Speakers:
     def role(self, name: str) -> str | None:
         key = name_key(name)
         sides = (("user", self.users), ("assistant", self.assistants))
-        named = (role for role, names in sides if key in names)
+        shop = re.split("[:：]", key)[0].strip()  # whose people are called SHOP:PERSON (Taobao)
+        named = (role for one in (key, shop) for role, names in sides if one in names)
         return next(named, None) or next((role for role, names in sides if ANYBODY in names and key), None)
 
     @property

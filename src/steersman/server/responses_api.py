@@ -146,8 +146,11 @@ async def _found(ctx: Context, owner: str, id_: str) -> StoredResponse:
 
 
 @router.get("/responses/{id}")
-async def get_response(ctx: Ctx, who: Who, id: str) -> dict[str, Any]:
-    return (await _found(ctx, who.id, id)).body
+async def get_response(ctx: Ctx, who: Who, id: str, stream: bool = False) -> dict[str, Any]:
+    kept = await _found(ctx, who.id, id)
+    if stream:  # a client would read JSON as no events at all
+        raise ApiError(400, "Only a response in the background is streamed again; expected no stream", param="stream")
+    return kept.body
 
 
 @router.delete("/responses/{id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,14 @@ def first_problem(problems: Sequence[Any], body: object) -> tuple[str, str | Non
         return f"The body is not valid JSON: {why}", None, None
     named = [(_path(problem, body), problem) for problem in problems]
     field = named[0][0].split(".")[0].split("[")[0]
-    # among a field's alternative forms, the one nearest to the request
-    path = max((p for p, _ in named if p.split(".")[0].split("[")[0] == field), key=len)
+    # among a field's alternative forms, each with its first problem, the one nearest to the request
+    firsts: dict[tuple[str, ...], str] = {}
+    for p, problem in named:
+        firsts.setdefault(tuple(part for part in problem["loc"] if isinstance(part, str)), p)
+    path = max((p for p in firsts.values() if p.split(".")[0].split("[")[0] == field), key=_depth)
+    if all(problem["type"] in _KINDS for p, problem in named if p == path):  # or a list of the right things is too long
+        lists = (p for p, problem in named if problem["type"] == "too_long" and path.startswith(f"{p}["))
+        path = next(lists, path)
     here = [problem for p, problem in named if p == path]
     if not path:
         return "The body: expected a JSON object, sent as application/json", None, None
@@ -62,6 +69,11 @@ def first_problem(problems: Sequence[Any], body: object) -> tuple[str, str | Non
     expected = " or ".join(dict.fromkeys(map(_expected, bounds or here)))
     got = "" if bounds else f", got {_kind(here[0]['input'])}"
     return f"{path}: expected {expected}{got}", path, None
+
+
+def _depth(path: str) -> tuple[int, list[int]]:
+    """How far a form went before its problem: into what there is, and along lists."""
+    return len(path), [int(number) for number in re.findall(r"\[(\d+)\]", path)]
 
 
 def _path(problem: Mapping[str, Any], body: object) -> str:

@@ -93,7 +93,7 @@ DE_STREET = (
     rf"(?:(?:[A-ZÄÖÜ][a-zäöüß]+er )?[A-ZÄÖÜ][A-Za-zÄÖÜäöüß.-]*(?:{DE_TYPES})(?!\w)"
     rf"|(?:[A-ZÄÖÜ][A-Za-zÄÖÜäöüßéè.-]+[ -]){{1,3}}(?:{DE_UPPER})(?!\w)"
     r"|(?:Am|An der|An den|Im|In der|In den|Auf der|Auf dem|Zum|Zur|Unter den|Beim|Hinter der|Hinter dem|Vor dem|Alte[rn]?|Neue[rn]?|Große|Kleine|Rue de|Rue du)"
-    r"\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+(?:\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+)?|[A-Z]\s?\d(?=,?\s\d))"
+    r"\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+(?:\s[A-ZÄÖÜ][A-Za-zÄÖÜäöüß-]+)?|[A-Z]\s?\d(?=,?\s\d)(?!,?\s\d+\s?(?:g|g/m.|gr|Gramm|Blatt|Seiten|[cm]m|x)\b))"
 )
 DE_TOWN = r"[A-ZÄÖÜ][A-Za-zäöüßéè.-]+(?:[ /-](?:am|an der|im|in der|bei|a\.|b\.|ob der|unter|[A-ZÄÖÜ(][A-Za-zäöüßé.)-]+)){0,3}"
 DE_NUMBER = r"\d{1,4}(?:\s?[a-hA-H](?![A-Za-zäöüß]))?(?:\s?[-/+]\s?\d{1,3}[a-z]?){0,3}"

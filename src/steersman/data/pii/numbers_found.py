@@ -259,7 +259,7 @@ CALLED = re.compile(
 """The end of a text after which an order's number stands, however short."""
 
 
-ISBN = re.compile(r"\bISBN(?:-1[03])?\s?[:：]?\s?\Z", re.I)
+ISBN = re.compile(r"(?:\b(?:ISBN(?:-1[03])?|EAN(?:-?13)?|GTIN)|条形?码)\s?[:：]?\s?\Z", re.I)
 PLATE = re.compile(
     r"(?<![A-Za-z0-9])(?:[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?[A-HJ-NP-Z0-9]{5,6}"
     r"|(?P<named>[A-Z]{2}\d{2}\s?[A-Z]{3}|[A-ZÄÖÜ]{1,3}[- ][A-Z]{1,2}\s?\d{1,4}[EH]?))(?![A-Za-z0-9])"

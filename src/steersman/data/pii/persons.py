@@ -43,7 +43,7 @@ _NO_FIRST = """
     Sol Luna Marina Sierra Trinity Christian Summer Star Miles Gene Ray Jean Mo Mi Di Fr Sa Era Ida-Platz Jack Penny
     Nova Alba Linda Clemens Gay Robin Major Baron Earl Prince Duke King Royal Bishop Pierce Reed Lane Brook Brooks Glen
     Dale Cliff Heath Rusty Harmony Melody Carol Bella Stella Clara Apple Pat Pam Win Ran Sun Long Park Ford Chad Israel India
-    Asia Kenya Roman German Ford Herr Frau Anders Schön Eden Ocean River Skye Storm Phoenix Golden Viola Aurora Jungen Amazon Kay
+    Asia Kenya Roman German Ford Herr Frau Anders Schön Eden Ocean River Skye Storm Phoenix Golden Viola Aurora Jungen Amazon Mate Kay
     Adam-Opel Erik-Satie San Santa Santo De La Van Von Der Den Das Die Und Oder Nur Noch Wie Wo Was Wer Wann Bitte Danke
     Amen Ende Ute-Weg Tag Tage Bis Del Los Las Nina-Weg Art Ora Roma Milan Verona Gold Silver Bank Dollar Post Paul-Ehrlich Sterling
     Holiday Holly Merry Noel Tuesday Sunday Friday Oral Tea Mary-Jane Lake Lane Tree Ross Star Stone Mac Rock Sea Bay Hilton Marriott Lucky Cherry
@@ -160,7 +160,7 @@ ZH_BETWEEN = re.compile(
     rf"(?=[^{HAN}]|\Z|[的是在说和跟与收电手住身签也就要想已给帮昨今明刚]|先生|女士|小姐)"
 )
 ZH_AFTER = frozenset("的是在说和跟与收电手住身签也就要想已给了吗呢吧啊呀您你我他她，。先女小同帮昨今明刚")
-"""Characters that are no part of a name which ends before them."""
+"""Characters that are no part of a name which ends before them; 明 and 刚 only with the rest of their words."""
 
 
 @functools.cache
@@ -295,9 +295,9 @@ def _listed_name(text: str, m: re.Match[str], language: str) -> Iterator[Span]:
 
 def _trimmed_zh(name: str, text: str, end: int) -> int:
     """The end of a Chinese name that was matched too long: 张伟的 is 张伟."""
-    double = re.match(ZH_DOUBLE, name)
-    shortest = 3 if double else 2
-    while len(name) > shortest and name[-1] in ZH_AFTER:
+    shortest = 3 if re.match(ZH_DOUBLE, name) else 2
+    time = text.startswith((*"天日早晚年才刚好到",), end)
+    while len(name) > shortest and name[-1] in ZH_AFTER and (time or name[-1] not in "明刚"):
         name, end = name[:-1], end - 1
     return end
 

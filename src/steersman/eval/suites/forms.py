@@ -276,9 +276,10 @@ def _pclue(value: Json, name: str) -> Question:
 
 
 def _is_number(text: str) -> bool:
-    from steersman.eval.suites.final_answers import number_of
+    from steersman.eval.suites.quantities import amount_of
 
-    return number_of(text) is not None
+    found = amount_of(text)
+    return found is not None and not found.unit
 
 
 def _questions(of: Callable[[Json, str], Question]) -> Callable[..., list[Made]]:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from steersman.eval.suites.final_answers import han_number
-
+_HAN = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_HAN_TIMES = {"十": 10, "百": 100, "千": 1000}
+HAN = f"{''.join(_HAN)}{''.join(_HAN_TIMES)}万"
+"""Signs of Chinese numerals."""
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -41,16 +43,15 @@ KINDS: tuple[dict[str, tuple[str, Fraction]], ...] = (
     {"l": ("l|lit(?:er|re)s?|升", Fraction(1)), "ml": ("ml|millilit(?:er|re)s?|毫升", Fraction(1, 1000))},
 )
 """Units of one kind: how each is said, and how much of the first one's kind it is. All exact: no pounds, no inches."""
-_UNITS = "|".join(names for kind in KINDS for names, _ in kind.values())
+UNITS = "|".join(names for kind in KINDS for names, _ in kind.values())
 _WORD = "|".join((*_SMALL, *_TENS, *_TIMES))
 _SPELLED = re.compile(rf"\b(?:a\s+(?=hundred|thousand))?(?:{_WORD})(?:(?:[\s-]+|\s+and\s+)(?:{_WORD}))*\b", re.I)
 _POINT = re.compile(rf"(?<=\d)\s+point((?:\s+(?:\d+|{'|'.join(list(_SMALL)[:10])})\b)+)", re.I)
-_ALONE = re.compile(rf"\b(?:an?(?=(?:\s+|-)(?:{_UNITS})\b)|one(?=(?:\s+|-)(?:{_UNITS}|point|and\s+a\s+half)\b))", re.I)
-_HALF = re.compile(rf"\bhalf\s+an?(?=(?:\s+|-)(?:{_UNITS})\b)", re.I)
-_AND_HALF = re.compile(rf"(?<![\d.,])(\d+)(?:\s+and\s+a\s+half\b|(\s+(?:{_UNITS}))\s+and\s+a\s+half\b)", re.I)
-_HAN = "零〇一二两三四五六七八九十百千万"
+_ALONE = re.compile(rf"\b(?:an?(?=(?:\s+|-)(?:{UNITS})\b)|one(?=(?:\s+|-)(?:{UNITS}|point|and\s+a\s+half)\b))", re.I)
+_HALF = re.compile(rf"\bhalf\s+an?(?=(?:\s+|-)(?:{UNITS})\b)", re.I)
+_AND_HALF = re.compile(rf"(?<![\d.,])(\d+)(?:\s+and\s+a\s+half\b|(\s+(?:{UNITS}))\s+and\s+a\s+half\b)", re.I)
 _HAN_SAID = re.compile(
-    rf"(?<![第.\d{_HAN}])(?<!\d\s)([{_HAN[:-3]}][{_HAN}]*)(?:点([零〇一二三四五六七八九]+))?(?=\s*(?:{_UNITS}|个半(?:月|小时|钟头)|\W|$))",
+    rf"(?<![第.\d{HAN}])(?<!\d\s)([{HAN[:-3]}][{HAN}]*)(?:点([零〇一二三四五六七八九]+))?(?=\s*(?:{UNITS}|个半(?:月|小时|钟头)|\W|$))",
     re.I,
 )
 _HAN_HALF = re.compile(r"(?<![\d半个])半(?=年|个月|公?斤|千克|天|个?小时|个?钟头)")
@@ -66,6 +67,25 @@ def digits(text: str) -> str:
     text = _AND_HALF.sub(lambda m: f"{m[1]}.5{m[2] or ''}", text)
     text = _HAN_HALF.sub("0.5", _HAN_SAID.sub(_chinese, text))
     return _HAN_AND_HALF.sub(lambda m: f"{m[1]}.5{m[2] or '个' + m[3]}", text)
+
+
+def han_number(text: str) -> int | None:
+    """The value of a Chinese numeral up to 99,999,999 (三十二, 一千零五; 一百二 is 120, 三万五 35,000)."""
+    if "万" in text:
+        high, _, low = text.partition("万")
+        above, below = han_number(high), han_number(low) if low else 0
+        return None if above is None or below is None else above * 10_000 + below * (1000 if low in _HAN else 1)
+    total, digit, seen, unit = 0, 0, False, 1
+    for sign in text:
+        if sign in _HAN_TIMES:
+            unit = _HAN_TIMES[sign]
+            total, digit, seen = total + (digit if seen and digit else 1) * unit, 0, False
+        elif sign in _HAN:
+            unit = 1 if sign in "零〇" or (seen and digit) else unit
+            digit, seen = (digit * 10 + _HAN[sign]) if seen and digit else _HAN[sign], True
+        else:
+            return None
+    return total + digit * max(unit // 10, 1)
 
 
 def _chinese(match: re.Match[str]) -> str:

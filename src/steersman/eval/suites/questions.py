@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steersman.eval.suites import final_answers
+from steersman.eval.suites import final_answers, quantities
 from steersman.eval.suites.suite import APART, Choice, Item, last
 from steersman.types import Conversation, Message
 
@@ -178,5 +178,12 @@ def _letter_scorer(question: Question):  # type: ignore[no-untyped-def]
 def _answer_scorer(question: Question):  # type: ignore[no-untyped-def]
     golds = (question.answer, *question.also)
     if question.numeric:
-        return last(lambda answer: float(final_answers.same_number(answer, question.answer)))
-    return last(lambda answer: float(final_answers.says_one_of(answer, golds)))
+        return last(lambda answer: float(quantities.same_number(answer, question.answer)))
+    return last(lambda answer: float(_says(answer, golds)))
+
+
+def _says(answer: str, golds: Sequence[str]) -> bool:
+    """Whether an answer holds one of the texts; of quantities (1.2 kg, 380万元) the amount, however it is written."""
+    amounts = [gold for gold in golds if quantities.amount_of(gold)]
+    texts = [gold for gold in golds if gold not in amounts]
+    return final_answers.says_one_of(answer, texts) or any(quantities.says_amount(answer, gold) for gold in amounts)
