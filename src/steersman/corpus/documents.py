@@ -311,9 +311,7 @@ def _own_text(page: str, name: str, left_out: LeftOut) -> str:
     """The main text of an HTML page, counted."""
     left_out.changed["pages of HTML, their own text taken"] += 1
     if lost := page.count(page_text.REPLACED):
-        left_out.changed[f"characters of pages that are none in their encoding, written as {page_text.REPLACED}"] += (
-            lost
-        )
+        left_out.changed[f"characters of pages that are no text in their encoding, {page_text.REPLACED} now"] += lost
     return page_text.own_text(page, name)
 
 
