@@ -425,7 +425,7 @@ HEADS = (
 
 @pytest.mark.parametrize("head", HEADS)
 def test_heads_of_quoted_mails(head: str) -> None:
-    """As Gmail, Alibaba's and QQ's mail, WeCom, Outlook, GMX, Telekom and 1&1 write them: the quoted mail was learned."""
+    """Of Gmail, Alibaba, QQ, GMX, Telekom and 1&1 the mail or its head was learned; Outlook's and WeCom's were known."""
     kept, removed = without_quotes(f"Neue Antwort.\n新的回复。\n\n{head}")
     assert (kept, len(removed)) == ("Neue Antwort.\n新的回复。", 1)
     own = "Am Montag schrieb ich Ihnen:\nBitte antworten."
