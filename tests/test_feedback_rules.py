@@ -112,6 +112,22 @@ def test_a_flagged_answer_is_never_a_target(store: Store) -> None:
     store.add_feedback(answer(store, later.id, "x"), "edit", edited="y")
     (said,) = [f for f in store.feedback({"edit"}) if f.edited == "y"]
     assert said.prompt.messages[1] == Message("assistant", "poison", learn=False), "nor as an earlier turn"
+    # nor where it was ranked above others, nor in another chat of the same question
+    for texts, grades in (
+        (("poison", "fine", "so"), ["good", "average", "poor"]),
+        (("poison", "so"), ["good", "poor"]),
+    ):
+        made = [Completion(text, (1,), (-0.1,), "stop", "001/ppo") for text in texts]
+        store.add_candidates(len(texts), [Candidates(conversation("问题?", id=f"{len(texts)}"), made)])
+        task = next(one for one in store.tasks() if len(one.answers) == len(texts))
+        store.add_ranking(task.id, grades=grades, labeler="cy")
+    store.add_feedback(answer(store, ask(store), "poison"), "like", user="dora")
+    every = apply_rules(list(store.feedback()), store.rankings(), {})
+    ranked = {len(one.comparisons): one for one in every if one.kind == "ranking"}
+    assert [(r.answers, r.grades) for r in ranked[1].comparisons] == [(("fine", "so"), ("average", "poor"))]
+    assert (ranked[1].flagged, ranked[0].why) == (1, "the better answers are flagged and never targets")
+    (liked,) = (one for one in every if one.by == "dora")
+    assert liked.why == "the answer is flagged and never a target"
 
 
 def test_rankings_and_lone_labels(store: Store) -> None:

@@ -90,6 +90,8 @@ def told_data(counts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {disputed} answers are called good by some and poor by others; both are learned")
     if thoughts := counts.get("thoughts"):
         lines.append(f"  thoughts (<think>) at the beginning of {thoughts} edits left out: only the words are learned")
+    if flagged := counts.get("flagged"):
+        lines.append(f"  {flagged} flagged answers left out of rankings in which they beat others")
     made = ", ".join(f"{of['new']} new and {of['old']} old {what}" for what, of in counts["made"].items())
     lines.append(f"  to learn: {made}")
     left = ", ".join(f"{n} by {verb}" for verb, n in counts.get(TOO_LONG, {}).items())

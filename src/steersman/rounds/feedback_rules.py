@@ -59,6 +59,8 @@ class Learned:
     """Whether the person said why; the words stay in the store."""
     thoughts: bool = field(default=False, kw_only=True)
     """Whether thoughts in an edit were left out."""
+    flagged: int = field(default=0, kw_only=True)
+    """Flagged answers that were left out of a ranking in which they beat others."""
 
     def dropped(self, why: str) -> Learned:
         return replace(self, why=why, demonstrations=(), comparisons=(), labels=())
@@ -112,7 +114,7 @@ class _Context:
 
     def __init__(self, said: Sequence[Feedback]) -> None:
         # a flag counts for the text wherever it stands under the same question
-        self.flagged = {(f.prompt.id, f.answer) for f in said if f.kind == "flag"}
+        self.flagged = {(_asked(f.prompt), f.answer) for f in said if f.kind == "flag"}
         # private words are nobody's material, whoever asked for them
         self.private = {(_asked(f.prompt), f.answer) for f in said if f.kind == "flag" and PRIVATE in f.flags}
         self.edited = {(_about(f), text) for f in said if f.kind == "edit" for text in (f.answer, f.edited)}
@@ -151,7 +153,7 @@ def _of_feedback(said: Feedback, context: _Context) -> Learned:
         return plain.dropped(SAID_BY_EDIT)
     if not said.answer:
         return plain.dropped("the answer is empty")
-    if said.kind == "like" and (said.prompt.id, said.answer) in context.flagged:
+    if said.kind == "like" and (_asked(said.prompt), said.answer) in context.flagged:
         return plain.dropped("the answer is flagged and never a target")
     return replace(plain, labels=(_single(said, "good" if said.kind == "like" else "poor"),))
 
@@ -167,7 +169,7 @@ def _of_edit(said: Feedback, plain: Learned, context: _Context) -> Learned:
         return plain.dropped("the edit is empty")
     if written == bare(said.answer, Counter()):
         return plain.dropped("the edit leaves the words as they were")
-    if (said.prompt.id, said.edited) in context.flagged:
+    if (_asked(said.prompt), said.edited) in context.flagged:
         return plain.dropped("the edit is flagged and never a target")
     meta = {"source": "edit", "policy_version": said.policy_version}
     shown = replace(said.prompt.with_answer(written), id=f"edit-{said.id}", meta=meta)
@@ -180,7 +182,7 @@ def _of_regeneration(said: Feedback, plain: Learned, context: _Context) -> Learn
     like = context.preferred.get(said.id)
     if like is None:
         return plain.dropped("no other answer was liked afterwards")
-    if (like.prompt.id, like.answer) in context.flagged:
+    if (_asked(like.prompt), like.answer) in context.flagged:
         return plain.dropped("the liked answer is flagged and never a target")
     if not (like.answer and said.answer):
         return plain.dropped("the answer is empty")
@@ -195,4 +197,13 @@ def _of_ranking(ranking: Ranking, versions: tuple[str, ...], context: _Context) 
         return plain.dropped("all its answers are equal")
     if any((_asked(ranking.prompt), answer) in context.private for answer in ranking.answers):
         return plain.dropped("an answer is flagged as private")
-    return replace(plain, comparisons=(ranking,))
+    led = {i for i, _ in ranking.pairs() if (_asked(ranking.prompt), ranking.answers[i]) in context.flagged}
+    if led:
+        left = [i for i in range(len(ranking.answers)) if i not in led]
+        ranks = ranking.ranks and tuple(ranking.ranks[i] for i in left)
+        grades = ranking.grades and tuple(ranking.grades[i] for i in left)
+        answers = tuple(ranking.answers[i] for i in left)
+        ranking = replace(ranking, answers=answers, ranks=ranks, grades=grades)
+        if not ranking.pairs():
+            return plain.dropped("the better answers are flagged and never targets")
+    return replace(plain, comparisons=(ranking,), flagged=len(led))

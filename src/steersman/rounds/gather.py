@@ -86,7 +86,8 @@ class Material:
             made[what] = {"new": sum(n for new, n in counted if new), "old": sum(n for new, n in counted if not new)}
         reasons, thoughts = sum(one.reason for one in self.records), sum(one.thoughts for one in self.used)
         counts = {"new": self.new, "records": len(self.records), "reasons": reasons, "replaced": self.replaced}
-        counts |= {"thoughts": thoughts, "disputed": self.disputed}
+        flagged = sum(one.flagged for one in self.used)
+        counts |= {"thoughts": thoughts, "disputed": self.disputed, "flagged": flagged}
         return {"rules": rules, "made": made, **counts}
 
 
