@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -429,3 +430,10 @@ def test_heads_of_quoted_mails(head: str) -> None:
     assert (kept, len(removed)) == ("Neue Antwort.\n新的回复。", 1)
     own = "Am Montag schrieb ich Ihnen:\nBitte antworten."
     assert without_quotes(own) == (own, [])
+
+
+def test_blank_lines_of_a_mail_take_no_longer_than_others() -> None:
+    """All lines were copied for each: 200,000 took two minutes."""
+    began = time.perf_counter()
+    assert without_quotes("\n" * 40_000)[1] == []
+    assert time.perf_counter() - began < 1.5

@@ -246,6 +246,37 @@ def test_crawls_are_read_record_by_record(tmp_path: Path) -> None:
         list(documents([tmp_path / "b.wet"], Reading(), left))
 
 
+JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
+TAIWANESE = "臺灣的夏天非常炎熱，人們喜歡到海邊游泳，也喜歡在夜市裡吃各種小吃。"
+KOREAN = "대한민국의 수도는 서울이다. 서울은 한강을 끼고 있는 큰 도시이다."
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "encoding", "counted"),
+    [
+        (JAPANESE, "", "cp932", "cp932"),
+        (TAIWANESE, "big5", "big5", "cp950"),
+        (KOREAN, "euc-kr", "euc_kr", "cp949"),
+        ("On 灯", "gb2312", "gbk", "gb18030"),  # the page alone tells
+    ],
+)
+def test_pages_in_encodings_of_the_east(tmp_path: Path, text: str, said: str, encoding: str, counted: str) -> None:
+    """What Python and not the web calls so was read as Latin; a page that was no sure guess ended the build."""
+    pytest.importorskip("resiliparse")
+    page = PAGE.replace("On lamps", text).replace("<head>", f"<head><meta charset={said}>" if said else "<head>")
+    (tmp_path / "a.html").write_bytes(page.encode(encoding))
+    left = LeftOut()
+    (found,) = documents([tmp_path / "a.html"], Reading(encoding="auto"), left)
+    assert found.split("\n")[0] == text
+    assert left.changed[f"files read as {counted}, as they are no UTF-8"] == 1
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=%b\r\n\r\n" % (said or encoding).encode()
+    body = page.encode(encoding)
+    (tmp_path / "a.warc").write_bytes(record("response", http + body) + record("response", http + body + b"<p>\x81"))
+    crawled = list(documents([tmp_path / "a.warc"], Reading(), left := LeftOut()))
+    assert [t.split("\n")[0] for t in crawled] == [text, text]
+    assert sum(n for why, n in left.changed.items() if "no text in their encoding" in why) == 1
+
+
 ARTICLES = '<doc id="1" url="u" title="A">\nA\n\nFirst.\n</doc>\n<doc id="2" url="u" title="B">\nB\n</doc>\n'
 WIKITEXT = " \n = Valkyria = \n \n Text . \n \n = = Plot = = \n \n More . \n = Tower = \n \n Words .\n"
 INLINE = "Three.<|endoftext|>Four <|endoftext|> of five."

@@ -157,6 +157,8 @@ def test_attention_in_blocks_is_attention(
         out = attend(*leaves, row.__class__(**vars_of(row)), d**-0.5, window)
         out.backward(grad)
         found[most] = [out.detach(), *(x.grad for x in leaves)]
+        ends = [keys.stop for _, keys, _ in row.documents[0][2].blocks(window, q.dtype, heads)]
+        assert ends == sorted(ends, reverse=True), "later ones would not fit into the room of those before"
     mask = row.mask[0, 0]
     if window:
         mask = mask & ((row.positions[:, None] - row.positions[None]) < window)

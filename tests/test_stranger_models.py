@@ -83,6 +83,14 @@ def test_what_has_no_gradients_or_no_score_is_refused_by_name(tmp_path: Path) ->
         load_scalar(ctrl, "float32")
 
 
+def test_a_dtype_that_a_models_code_does_not_compute_is_refused(tmp_path: Path) -> None:
+    """Falcon-Mamba reads the weights of its linear layers by itself: the first request ended in a RuntimeError."""
+    folder = make_folder(Family("FalconMamba", "falcon_mamba", "chatml", STATES), t.tokenizer(), tmp_path / "m")
+    with pytest.raises(ValueError, match=r"'falcon_mamba' does not compute in int8 .*expected another dtype"):
+        load_engine(folder, dtype="int8")
+    assert load_engine(folder).generate([[5, 6]], SamplingParams(max_tokens=1))[0][0].token_ids
+
+
 def test_ends_that_the_model_names_end_answers_here_too(tiny: Path, tmp_path: Path) -> None:
     """Llama 3 and Qwen name several in generation_config.json; what is not applied is said."""
     folder = Path(shutil.copytree(tiny, tmp_path / "m"))

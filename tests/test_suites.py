@@ -427,6 +427,39 @@ def test_published_forms_of_multiple_choice(tmp_path: Path) -> None:
     assert golds == [(0, " A"), (1, " up."), (1, " B")]
 
 
+@pytest.mark.parametrize(
+    ("rows", "golds"),
+    [
+        # words that begin with a letter of a choice were taken for it: Berlin for B
+        ([{"choices": ["Berlin", "Paris"], "answer": "Berlin"}, {"choices": ["x", "y"], "answer": "(b) y"}], [0, 1]),
+        ([{"choices": {"A": "one", "B": "two"}, "answer": "B"}], [1]),
+        ([{"A": 0, "B": 1, "C": 2, "D": 3, "answer": "B"}, {"A": 4, "B": 0, "answer": "b"}], [1, 1]),  # 0 was no choice
+        ([{"choices": list("xyz"), "answer": n} for n in (1, 3, 2)], [0, 2, 1]),  # counted from 1
+        ([{"choices": list("xyz"), "answer": str(n)} for n in (0, 2)], [0, 2]),
+    ],
+)
+def test_right_choices_by_words_keys_and_numbers(rows: list[Any], golds: list[int], tmp_path: Path) -> None:
+    file = tmp_path / "exam.jsonl"
+    file.write_text("".join(json.dumps({"question": f"Q{i}?"} | row) + "\n" for i, row in enumerate(rows)))
+    suite = forms.read(str(file))
+    assert ([item.gold for item in suite.items], suite.left_out) == (golds, {})
+
+
+def test_answers_in_lists_and_questions_on_passages(tmp_path: Path) -> None:
+    """The list was one text that no answer said; of a record with a passage the question was not asked."""
+    file = tmp_path / "open.jsonl"
+    several = {"question": "Where was it?", "answer": ["in Bonn", "Köln"]}
+    about = {"context": "It was in Bonn.", "question": "Where?", "answers": {"text": ["Bonn"], "answer_start": [10]}}
+    file.write_text("".join(json.dumps(row) + "\n" for row in (several, about)), encoding="utf-8")
+    first, second = forms.read(str(file)).items
+    assert [first.score([said]) for said in ("It was in Köln.", "In Rome.")] == [1.0, 0.0]
+    assert second.prompt.messages[-1].text == "It was in Bonn.\nWhere?"
+    assert second.score(["Bonn"]) == 1.0
+    file.write_text(json.dumps({"question": "Which?", "choices": "A. one B. two", "answer": "A"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="choices: expected a list, got 'A"):
+        forms.read(str(file))
+
+
 def test_an_instruction_that_cannot_be_checked_is_counted(tmp_path: Path) -> None:
     row = {"prompt": "Hi", "instruction_id_list": ["language:response_language"], "kwargs": [{"language": "en"}]}
     other = row | {"kwargs": [{"language": "xx"}]}

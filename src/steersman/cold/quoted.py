@@ -50,8 +50,9 @@ def without_quotes(text: str) -> tuple[str, list[str]]:
     removed: list[str] = ["\n".join(lines[end:])] if end < len(lines) else []
     piece: list[str] = []
     skip = 0
-    for i, line in enumerate(lines[:end]):
-        above = skip or _attribution(lines[:end], i)
+    lines = lines[:end]
+    for i, line in enumerate(lines):
+        above = skip or _attribution(lines, i)
         if line.lstrip().startswith((">", "&gt;")) or above:
             skip = max(0, (above or 1) - 1)
             piece.append(line)

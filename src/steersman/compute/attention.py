@@ -47,7 +47,7 @@ class _Dense(torch.autograd.Function):
         for rows, keys, mask in masks.blocks(window, q.dtype, q.shape[0]):
             some = q[None, :, rows], k[None, :, keys], v[None, :, keys]
             parts.append(F.scaled_dot_product_attention(*some, attn_mask=mask, scale=scale, enable_gqa=gqa)[0])
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -60,7 +60,7 @@ class _Dense(torch.autograd.Function):
             of_q, of_k, of_v = _dense_backward(grad[:, rows], q[:, rows] * scale, k[:, keys], v[:, keys], mask)
             parts.append(of_q.mul_(scale))
             if grad_k is None or grad_v is None:
-                if of_k.shape == k.shape:
+                if of_q.shape == q.shape:
                     grad_k, grad_v = of_k, of_v
                     continue
                 grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
@@ -68,7 +68,7 @@ class _Dense(torch.autograd.Function):
             grad_v[:, keys] += of_v
         assert grad_k is not None
         assert grad_v is not None
-        return torch.cat(parts, 1), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None, None
+        return torch.cat(parts[::-1], 1), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None, None
 
 
 def _dense_backward(grad: Tensor, scaled: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,11 +186,12 @@ def _attend_plainly(
     """`attend` for what no fused kernel computes, on any device."""
     lengths = [end - start for start, end, _ in row.documents]
     split = (torch.split(x.transpose(0, 1), lengths, dim=1) for x in (q, k, v))
-    pieces = []
+    pieces: list[Tensor] = []
     for q_, k_, v_, (_, _, masks) in zip(*split, row.documents, strict=True):
+        first = len(pieces)
         for rows, keys, mask in masks.blocks(window, q.dtype, q_.shape[0]):
             some = q_[:, rows], k_[:, keys], v_[:, keys]
-            pieces.append(_plain(*some, mask.to(q.device), scale, cap, sinks).transpose(0, 1))
+            pieces.insert(first, _plain(*some, mask.to(q.device), scale, cap, sinks).transpose(0, 1))
     return torch.cat(pieces)
 
 

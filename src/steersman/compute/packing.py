@@ -49,13 +49,16 @@ class DocumentMasks:
         self._made: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def blocks(self, window: int | None, dtype: torch.dtype, heads: int) -> Iterator[tuple[slice, slice, Tensor]]:
-        """(queries, keys, mask [queries, keys]): keys that no query of the block sees are left out."""
+        """(queries, keys, mask [queries, keys]): keys that no query of the block sees are left out.
+
+        The last block comes first: it has the most keys, so that the room of its scores serves the others' too.
+        """
         n = self._positions.shape[0]
         if heads * n * n <= MOST_SCORES:
             yield slice(0, n), slice(0, n), self._get(window, dtype)
             return
         size = max(MULTIPLE, MOST_SCORES // (heads * n) // MULTIPLE * MULTIPLE)
-        for start in range(0, n, size):
+        for start in reversed(range(0, n, size)):
             first = max(0, start - window + 1) if window and self._trunk_alone else 0
             queries, keys = slice(start, min(n, start + size)), slice(first, min(n, start + size))
             yield queries, keys, self._mask(window, dtype, queries, keys)

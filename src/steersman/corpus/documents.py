@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steersman import installed
-from steersman.corpus import dumps
+from steersman.corpus import dumps, page_text
 from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
-from steersman.data.readers import encoding_of, lines_of
+from steersman.data.readers import lines_of
 from steersman.data.reading import Reading
 from steersman.data.sources import KNOWN, is_recognised, scan, scan_part
 
@@ -170,11 +169,13 @@ def _texts(
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(place, text, record)"""
     if dumps.is_crawl(part):
-        yield from dumps.crawled(part, lambda data, said: _own_text(data, said, part.name, left_out), left_out.add)
+        yield from dumps.crawled(
+            part, lambda data, said: _own_text(page_text.of_crawl(data, said), part.name, left_out), left_out.add
+        )
     elif part.kind == "text" and (part.suffix in PAGES or _is_page(part)):
         with part.open() as file:
-            data = file.read()
-        yield part.name, _own_text(data, encoding_of(part, reading), part.name, left_out), {}
+            page = page_text.of_file(file.read(), part, reading)
+        yield part.name, _own_text(page, part.name, left_out), {}
     elif part.kind == "text" and (WIKI.match(part.head) or _is_source(part)):
         yield from _source(part, reading, left_out)
     elif part.kind == "text" and _is_plain(part, reading, left_out):
@@ -306,18 +307,12 @@ def questions(path: Path, reading: Reading) -> Iterator[tuple[str, str]]:
             yield f"{path.name}:{record.line}", text
 
 
-def _own_text(data: bytes, encoding: str, name: str, left_out: LeftOut) -> str:
-    """The main text of an HTML page, without menus and the like. ValueError where resiliparse is not installed."""
-    try:
-        from resiliparse.extract.html2text import extract_plain_text
-        from resiliparse.parse.encoding import detect_encoding
-        from resiliparse.parse.html import HTMLTree
-    except ImportError as error:
-        raise ValueError(f"{name}: pages need another package: {installed.command('corpus')}") from error
-    tree = HTMLTree.parse_from_bytes(data, encoding or detect_encoding(data, from_html_meta=True) or "utf-8")
-    text: str = extract_plain_text(tree, main_content=True)
+def _own_text(page: str, name: str, left_out: LeftOut) -> str:
+    """The main text of an HTML page, counted."""
     left_out.changed["pages of HTML, their own text taken"] += 1
-    return text
+    if lost := page.count(page_text.REPLACED):
+        left_out.changed[f"characters of pages that are no text in their encoding, {page_text.REPLACED} now"] += lost
+    return page_text.own_text(page, name)
 
 
 def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:

@@ -17,6 +17,7 @@ from steersman.engine.own_settings import ends_of, not_applied
 from steersman.engine.protocol import Engine
 from steersman.engine.serving import Serving
 from steersman.families.known import family_of
+from steersman.types import SamplingParams
 from steersman.weights.folders import (
     DTYPES,
     load_causal,
@@ -71,6 +72,20 @@ def load(
     return engine_of(loaded.to(pick_device(device)), tokenizer, serving, shared=False)
 
 
+def _tried(engine: ReferenceEngine, dtype: str) -> ReferenceEngine:
+    """The engine once it has computed a token. ValueError where the model's own code cannot in this dtype: some read
+    the weights of their linear layers by themselves, or multiply by what stays in float32."""
+    try:
+        engine.generate([[0]], SamplingParams(max_tokens=1, temperature=0))
+    except RuntimeError as error:
+        kind, why = engine.model.config.model_type, str(error).splitlines()[0]
+        raise ValueError(
+            f"{engine.model_name}: transformers' code of model type '{kind}' does not compute in {dtype} ({why}); "
+            "expected another dtype, such as float32"
+        ) from error
+    return engine
+
+
 def _not_local(config: Any) -> str:
     """Why the local engine does not compute this model, its rotations included; '' where it does."""
     try:
@@ -100,7 +115,7 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving, shared: bool = True)
         own = copy.deepcopy(merged(model)) if shared else merged(model)
         use_plain_attention(own)
         own = round_layers(own, serving.bits) if serving.bits else own
-        return ReferenceEngine(
+        engine = ReferenceEngine(
             own,
             tokenizer,
             model_name=name,
@@ -109,6 +124,7 @@ def engine_of(model: Any, tokenizer: Any, serving: Serving, shared: bool = True)
             today=serving.today,
             ends=serving.ends,
         )
+        return engine if shared else _tried(engine, f"int{serving.bits}" if serving.bits else str(own.dtype)[6:])
     if backend != "local":
         raise ValueError(f"backend '{backend}': expected auto, local or reference")
     budget = None if serving.cache_mib is None else serving.cache_mib << 20

@@ -7,6 +7,7 @@ query, choices, gold 0                   choice of a text (ARC, PIQA, BoolQ and 
 context_options, continuation, gold      choice of a beginning (WinoGrande, Winograd)
 context, continuation or answer          the text that follows (LAMBADA, TriviaQA, Jeopardy)
 question, answer with '#### 18'; input, golden        a number (GSM8K, CMath)
+question, answer or answers, one or several           a text (NQ-open; with context SQuAD)
 Question, Best Answer, Incorrect Answers TruthfulQA: the best answer among the wrong ones
 input, target, answer_choices            pCLUE
 prompt, instruction_id_list, kwargs      verifiable instructions (IFEval, IFBench)
@@ -19,11 +20,13 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steersman.data.published_tasks import choices_of, labels_of_choices
 from steersman.data.reading import Reading
 from steersman.data.sources import scan
 from steersman.eval.suites import instructions, refusal_suite, regressions, task_forms
@@ -44,6 +47,10 @@ OPTIONS = {
     "margin": "how much lower a score may be before it counts as worse",
     "max_tokens": "most tokens of an answer",
 }
+LETTER = re.compile(r"[(（]?([A-Ja-j])(?:[)）.．:：、]|$)")
+"""Pattern of an answer that begins with its letter, such as B, (B) or 'B. Paris'."""
+PASSAGES = ("context", "passage", "article", "paragraph", "content", "material")
+"""Fields of the text that a question is about."""
 Json = Mapping[str, Any]
 Made = Item | str
 """An item, or why a record gives none."""
@@ -126,26 +133,58 @@ def _form(value: Json, where: str) -> Callable[..., list[Made]]:
 # forms of questions
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """Right answers: one, a list of them, or SQuAD's {"text": [...]}."""
+    value = value.get("text", "") if isinstance(value, Mapping) else value
+    every = value if isinstance(value, list | tuple) else [value]
+    return tuple(dict.fromkeys(str(one).strip() for one in every)) or ("",)
+
+
+def _asked(value: Json) -> str:
+    """The question, below the passage that it is about, where the record has one."""
+    passage = next((value[name] for name in PASSAGES if value.get(name)), "")
+    lines = passage if isinstance(passage, list) else [passage]
+    return "\n".join(filter(None, (*(line.strip() for line in lines if isinstance(line, str)), str(value["question"]))))
+
+
+def _number(answer: Any) -> int | None:
+    """The answer as a choice's number; None where it is none."""
+    if isinstance(answer, bool):
+        return None
+    text = str(answer).strip()
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _gold(answer: Any, choices: Sequence[str], labels: Sequence[str]) -> int:
+    """The place of the right choice by its label, its letter, its words or its number from 0; -1 where it is none."""
+    text, number = str(answer).strip(), _number(answer)
+    if isinstance(answer, int) and number is not None:
+        return number
+    # a letter alone is one, also where choices are letters in another order (CMMLU)
+    for known in (list(labels), list(LETTERS), [one.strip() for one in choices]):
+        if text in known:
+            return known.index(text)
+    letter = LETTER.match(text)
+    return LETTERS.index(letter[1].upper()) if letter else -1 if number is None else number
+
+
 def _lettered(value: Json, name: str) -> Question:
-    choices = tuple(map(str, value["choices"]))
-    answer = value["answer"]
-    gold = answer if isinstance(answer, int) else LETTERS.find(str(answer).strip()[:1].upper())
-    return Question(
-        name,
-        str(value["question"]),
-        str(value.get("subject", "")),
-        choices,
-        gold,
-        reason=str(value.get("explanation", "")),
-    )
+    raw = value["choices"]
+    labels, listed = labels_of_choices(raw), choices_of(value, raw)
+    if isinstance(listed, Mapping):  # {"A": ..., "B": ...}
+        labels, listed = tuple(map(str, listed)), list(listed.values())
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"choices: expected a list, got {str(listed)[:40]!r}")
+    choices = tuple(map(str, listed))
+    subject, reason = str(value.get("subject", "")), str(value.get("explanation", ""))
+    return Question(name, _asked(value), subject, choices, _gold(value["answer"], choices, labels), reason=reason)
 
 
 def _columns(value: Json, name: str) -> Question:
     """Columns A, B, C, D, whatever the case of the others (CMMLU's and C-Eval's CSV files)."""
     given = {str(k).lower(): v for k, v in value.items()}
-    letters = [letter for letter in "abcdefghij" if str(given.get(letter) or "").strip()]
-    choices = [str(given[letter]) for letter in letters]
-    return _lettered({"subject": "", "explanation": "", **given, "choices": choices}, name)
+    of = {x.upper(): given[x] for x in "abcdefghij" if given.get(x) is not None and str(given[x]).strip()}
+    return _lettered({"subject": "", "explanation": "", **given, "choices": of}, name)
 
 
 def _labelled(value: Json, name: str) -> Question:
@@ -153,7 +192,7 @@ def _labelled(value: Json, name: str) -> Question:
     given = value["choices"]
     labels, texts = [str(label) for label in given["label"]], tuple(map(str, given["text"]))
     gold = labels.index(str(value["answerKey"])) if str(value["answerKey"]) in labels else -1
-    return Question(name, str(value["question"]), str(value.get("subject", "")), texts, gold)
+    return Question(name, _asked(value), str(value.get("subject", "")), texts, gold)
 
 
 def _endings(value: Json, name: str) -> Question:
@@ -182,31 +221,32 @@ def _beginnings(value: Json, name: str) -> Question:
 
 
 def _continued(value: Json, name: str) -> Question:
-    answer = value.get("continuation", value.get("answer"))
+    answer, *others = _texts(value.get("continuation", value.get("answer")))
     return Question(
         name,
         str(value["context"]),
         str(value.get("task", "")),
-        answer=str(answer).strip(),
-        also=tuple(map(str, value.get("aliases", ()))),
+        answer=answer,
+        also=(*others, *map(str, value.get("aliases", ()))),
         reason=str(value.get("chain_of_thought", "")),
         lettered=False,
-        numeric=_is_number(str(answer)),
+        numeric=_is_number(answer),
     )
 
 
 def _worked(value: Json, name: str) -> Question:
     """GSM8K: the solution ends in '#### 18'. A question whose answer has no such end has a text for an answer."""
-    reason, mark, answer = str(value["answer"]).rpartition("####")
+    first, *others = _texts(value["answer"] if "answer" in value else value["answers"])
+    reason, mark, answer = first.rpartition("####")
     answer = answer.strip()
     return Question(
         name,
-        str(value["question"]),
+        _asked(value),
         str(value.get("subject", "")),
         answer=answer,
         reason=reason.strip(),
-        numeric=bool(mark) or _is_number(answer),
-        also=tuple(map(str, value.get("aliases", ()))),
+        numeric=not others and (bool(mark) or _is_number(answer)),
+        also=(*others, *map(str, value.get("aliases", ()))),
     )
 
 
@@ -255,7 +295,7 @@ def _questions(of: Callable[[Json, str], Question]) -> Callable[..., list[Made]]
             pool = records if source == path else list(_records(source, ""))
             asking = dataclasses.replace(asking, examples=tuple(_all(of, pool, source)))
         out: list[Made] = []
-        for (_, value), question in zip(records, _all(of, records, path), strict=True):
+        for (_, value), question in zip(records, _counted(list(_all(of, records, path)), records, path), strict=True):
             why = _refused(question, value)
             out.append(why or item_of(question, asking))
         return out
@@ -269,6 +309,18 @@ def _all(of: Callable[[Json, str], Question], records: list[tuple[int, Json]], p
             yield of(value, f"{value.get('subject') or value.get('task') or path.name.partition('.')[0]}-{line}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}:{line}: {type(error).__name__}: {error}") from None
+
+
+def _counted(found: list[Question], records: list[tuple[int, Json]], path: Path) -> list[Question]:
+    """Questions whose answers are numbers of choices; a file in which one is the number of all, and none is 0, counts
+    them from 1."""
+    fields = [{str(k).lower(): v for k, v in value.items()}.get("answer") for _, value in records]
+    numbered = [bool(q.lettered and q.choices) and q.gold == _number(a) for q, a in zip(found, fields, strict=True)]
+    of = [q for q, is_number in zip(found, numbered, strict=True) if is_number]
+    if not any(q.gold == len(q.choices) for q in of) or any(q.gold == 0 for q in of):
+        return found
+    note(f"{path}: answers are numbers of choices, counted from 1")
+    return [dataclasses.replace(q, gold=q.gold - n) for q, n in zip(found, numbered, strict=True)]
 
 
 def _refused(question: Question, value: Json) -> str:
@@ -302,12 +354,14 @@ FORMS: tuple[tuple[frozenset[str], Callable[..., list[Made]]], ...] = (
     (frozenset({"question", "choices", "answer"}), _questions(_lettered)),
     (frozenset({"query", "choices", "gold"}), query := _questions(_query)),
     (frozenset({"context_options", "continuation", "gold"}), beginnings := _questions(_beginnings)),
+    (frozenset({"context", "question", "answer"}), worked := _questions(_worked)),
     (frozenset({"context", "continuation"}), _questions(_continued)),
     (frozenset({"context", "answer"}), _questions(_continued)),
     (frozenset({"Question", "Best Answer", "Incorrect Answers"}), _questions(_truthful)),
     (frozenset({"input", "golden"}), _questions(_golden)),
     (frozenset({"input", "target"}), pclue := _questions(_pclue)),
-    (frozenset({"question", "answer"}), _questions(_worked)),
+    (frozenset({"question", "answer"}), worked),
+    (frozenset({"question", "answers"}), worked),
     (frozenset({"messages", "meta"}), _task_set),
 )
 """The first whose fields a record has all is its form."""
