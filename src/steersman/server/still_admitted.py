@@ -2,6 +2,8 @@
 
 A session that ends, a key that is revoked or expires, an account that is disabled or deleted, here or by another
 process: what they are being sent ends within about a second, and so does the computing of it.
+
+Why so: decision 126 in docs/LOG.md.
 """
 
 from __future__ import annotations
