@@ -78,7 +78,7 @@ def _tried(engine: ReferenceEngine, dtype: str) -> ReferenceEngine:
     try:
         engine.generate([[0]], SamplingParams(max_tokens=1, temperature=0))
     except RuntimeError as error:
-        kind, why = engine.model.config.model_type, str(error).splitlines()[0]
+        kind, why = engine.model.config.model_type, str(error).partition("\n")[0]
         raise ValueError(
             f"{engine.model_name}: transformers' code of model type '{kind}' does not compute in {dtype} ({why}); "
             "expected another dtype, such as float32"
