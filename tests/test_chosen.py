@@ -192,6 +192,9 @@ def test_the_demos_sizes_are_those_that_the_machine_finishes() -> None:
     lean = demo_sizes.fitted(demo.demo_config("en"), pace)
     assert (lean.reward.head_init, lean.reward.epochs, lean.ppo.selection.eval_prompts) == ("solved", 0, 80)
     assert "176 prompts to rank (reward models: their heads alone), 6 iterations" in demo_sizes.told(lean, pace)
+    slow = {"learn": 230.0, "generate": 152.0}
+    told = {of: demo_sizes.told(demo_sizes.fitted(demo.demo_config(of), slow), slow) for of in ("en", "zh")}
+    assert ["in Chinese PPO lost" in told[of] for of in ("en", "zh")] == [False, True]
     # two cores of an EPYC without tiles at 0da96d2, whose loop took 16 min 48 s with ten iterations of 16 prompts
     config = demo.demo_config("en")
     then = dataclasses.replace(config, ppo=replaced(config.ppo, prompts_per_iteration=16, advantage="gae"))

@@ -122,6 +122,8 @@ def told(config: configs.Config, pace: dict[str, float]) -> str:
     minutes = seconds(config, pace) / 60
     late = "" if minutes <= 10 else ", more than the ten that it is meant to take: this machine is slow, or busy"
     solved = "" if config.reward.epochs else " (reward models: their heads alone)"
+    if solved and config.project.language == "zh":
+        late += "; in Chinese PPO lost to SFT at these sizes, on the one seed that was run (docs/benchmarks/demo.md)"
     return (
         f"this machine: {pace['generate']:.0f} tokens/s generated, {pace['learn']:.0f} learned "
         f"({config.model.dtype}); {config.data.demonstrations} demonstrations, {config.data.ranking_prompts} prompts "
