@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,10 +22,10 @@ from steersman.families.outputs import response_logprobs, response_values
 from steersman.rl.rewards import KlController
 from steersman.rounds.stages.ppo import tell
 from steersman.rounds.stages.reward import STAGE
-from steersman.train import reward
+from steersman.train import reward, scores
 from steersman.train.actors import Actors
 from steersman.train.average import drawn_back, held
-from steersman.train.judgement import gain_over, is_kept, outcome, validator_of
+from steersman.train.judgement import gain_over, is_kept, length_only, outcome, slope, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import pack
 from steersman.train.ppo import compare, next_share
@@ -63,6 +64,44 @@ def test_who_judges(tiny: Path, tmp_path: Path) -> None:
     found, why = validator_of(tmp_path, config)
     assert found is None
     assert "reward.validator" in why
+
+
+def test_a_judge_that_may_know_length_alone_judges_at_equal_length(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_validator(tiny, tmp_path / "reward")
+    path = tmp_path / "reward" / "validator" / "manifest.json"
+    said, config = json.loads(path.read_text()), PpoConfig()
+    for low, only in ((0.01, False), (0.0, True), (None, True)):
+        said["metrics"]["lead_over_length"] = {"value": 0.03, "low": low, "high": 0.1, "n": 9}
+        path.write_text(json.dumps(said))
+        assert (
+            "not shown to know more than which answer is longer" in length_only(tmp_path / "reward", config)
+        ) is only
+    assert length_only(tmp_path / "reward", replaced(config, selection_judge="reward")) == ""
+    assert length_only(tmp_path / "reward", replaced(config, rules=[{"rule": "length", "max": 30}])) == ""
+
+    actors = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
+    assert actors.equal_length
+    texts = ("No.", "On its way to you.", "blue kettle", "It arrives on 6 May by noon.")
+    ids = [actors.template.answer_ids(text) for text in texts]
+    answers = [[Completion(x, i, (0.0,) * len(i), "stop", "0")] for x, i in zip(texts, ids, strict=True)]
+    one = replaced(config, eval_answers=1)
+    monkeypatch.setattr(scores, "generate", lambda *_: iter([answers]))
+    first = scores.evaluate(actors, None, stages.prompts(4), one, 0, first=True)  # type: ignore[arg-type]
+    minibatch = pack(actors.template, stages.prompts(4), answers, 512, torch.device("cpu"))
+    raw, lengths = validator(actors, one)(minibatch)[0], torch.tensor([float(len(i)) for i in ids])
+    (price,) = first.scales["length"]
+    assert price == pytest.approx(np.polyfit(lengths.numpy(), raw.numpy(), 1)[0], abs=1e-5)
+    assert slope(raw, torch.full((4,), 7.0)) == 0.0
+    torch.testing.assert_close(torch.tensor(first.judged), raw - price * lengths, atol=1e-5, rtol=1e-5)
+    answers.reverse()  # other answers to the prompts: what a token is worth stays what it was among SFT's
+    later = scores.evaluate(actors, None, stages.prompts(4), one, 0)  # type: ignore[arg-type]
+    gone_on = Actors.load(tiny, tmp_path / "reward", config, stages.FLOAT)
+    gone_on.rescale(first.scales, one)
+    resumed = scores.evaluate(gone_on, None, stages.prompts(4), one, 0)  # type: ignore[arg-type]
+    assert later.judged == resumed.judged
+    assert later.scales == {}
 
 
 def test_what_is_kept() -> None:
@@ -241,9 +280,9 @@ def test_a_run_is_judged_by_the_validator_on_a_scale_of_its_own(tiny: Path, tmp_
     scales = measured_scales(actors, minibatch, PpoConfig())
     actors.rescale(scales, PpoConfig())
     for source in (models_of(actors, PpoConfig()), validator(actors, PpoConfig())):
-        scores, _ = source(minibatch)
-        assert float(scores.mean()) == pytest.approx(0, abs=1e-5)
-        assert float(scores.std(unbiased=False)) == pytest.approx(1, abs=1e-4)
+        given, _ = source(minibatch)
+        assert float(given.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(given.std(unbiased=False)) == pytest.approx(1, abs=1e-4)
     mean, deviation = scales["reward"]
     after = response_values(actors.critic, minibatch.rows[0].row)
     torch.testing.assert_close(after, (before - mean) / deviation, atol=1e-4, rtol=1e-4)

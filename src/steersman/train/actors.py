@@ -22,7 +22,7 @@ from steersman.families.outputs import (
 )
 from steersman.text.template import Template
 from steersman.train.ensemble import member_folders
-from steersman.train.judgement import validator_of
+from steersman.train.judgement import length_only, validator_of
 from steersman.train.shared_base import load_over_one_base
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, pick_device, use_packed_rows
 from steersman.weights.lora import quantized
@@ -44,16 +44,21 @@ class Actors:
     """Further reward models of an ensemble."""
     validator: Any = None
     """The reward model that judges held-out answers and is not maximised; None where the maximised one does."""
+    equal_length: bool = False
+    """Whether held-out answers are judged at equal length."""
+    length_price: float = 0.0
+    """What a token more is worth to the judge among the SFT model's answers; taken off where that is so."""
 
     @property
     def learning(self) -> list[Any]:
         return [self.policy] if self.critic is None else [self.policy, self.critic]
 
     def rescale(self, scales: Mapping[str, Sequence[float]], config: PpoConfig) -> None:
-        """Shift and divide the scores as `scores.measured_scales` found, and the critic's where it began so."""
+        """Shift and divide the scores as `scores.evaluate` measured, and the critic's where it began so."""
         scorers = [self.reward, *self.members]
         if self.critic is not None and config.critic.init == "reward":
             scorers.append(self.critic)
+        (self.length_price,) = scales.get("length", [0.0])
         for name, models in (("reward", scorers), ("validator", [self.validator])):
             for model in models if name in scales else ():
                 rescale(model.config, *scales[name])
@@ -80,6 +85,7 @@ class Actors:
         validator = scorers.pop() if judge else None
         first, *members = scorers
         actors = Actors(policy, reference, first, critic, tokenizer, template, members=members, validator=validator)
+        actors.equal_length = bool(length_only(reward, config))
         scorers += [validator] if judge else []
         models = [*actors.learning, reference, *scorers]
         actors.trunk = share_trunk(models, frozen_layers(policy, config.adapters.train_layers))

@@ -3,7 +3,8 @@
 The judge is a second reward model, learned from the rankings that the first was not shown (`reward.validator`): what
 PPO found out about the first, the second does not share. A checkpoint is kept where its gain over the SFT model's
 answers to the same held-out prompts is above 0, with confidence if asked; the largest such gain wins. Where there is
-none, the SFT model is kept, and that is a result.
+none, the SFT model is kept, and that is a result. Where the judge is not shown to know more than which answer is
+longer, a gain is what is left of it at equal length.
 
 Why so: decision 59 in docs/LOG.md.
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from steersman.artifact.manifest import MANIFEST_NAME, read_manifest
 from steersman.artifact.names import VALIDATOR
@@ -40,6 +43,31 @@ def validator_of(reward: Path, config: PpoConfig) -> tuple[Path | None, str]:
             "raise reward.holdout_fraction"
         )
     return folder, ""
+
+
+def length_only(reward: Path, config: PpoConfig) -> str:
+    """Why gains are judged at equal length, where the reward model that judges is not shown to beat "longer wins".
+
+    '' where it is, where it was not measured, and where rules count too, which may ask for a length.
+    """
+    if config.selection.judge == "reward" or config.score.rules:
+        return ""
+    folder = validator_of(reward, config)[0] or reward
+    metrics = read_manifest(folder).metrics
+    lead, length = metrics.get("lead_over_length"), metrics.get("length_baseline", {})
+    if lead is None or (lead.get("low") or 0.0) > 0:
+        return ""
+    return (
+        f"the reward model that judges checkpoints is not shown to know more than which answer is longer "
+        f"({100 * metrics['accuracy']['value']:.0f} % of pairs beside {100 * length['value']:.0f} %): its gain is "
+        "judged at equal length"
+    )
+
+
+def slope(scores: Tensor, lengths: Tensor) -> float:
+    """Least-squares slope of scores [E] over lengths [E] in tokens; 0 where all are of one length."""
+    apart = lengths.double() - lengths.double().mean()
+    return float(apart @ scores.double() / (apart @ apart)) if bool(apart.any()) else 0.0
 
 
 def told_level(config: PpoConfig) -> float:

@@ -40,7 +40,7 @@ from steersman.train.cautions import cautions
 from steersman.train.collect import beside_the_engine, collect
 from steersman.train.ensemble import member_folders
 from steersman.train.iteration import Iteration
-from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, outcome, told_level, validator_of
+from steersman.train.judgement import KEPT_SFT, SFT, gain_over, is_kept, length_only, outcome, told_level, validator_of
 from steersman.train.log import read_metrics
 from steersman.train.minibatches import Minibatch
 from steersman.train.monitors import Monitors, check_start, starting_point
@@ -99,8 +99,9 @@ def run(
     sft, rewards = material.sft, [material.reward, *member_folders(material.reward)]
     check_rewards(config, len(rewards), [*material.prompts, *material.held_out])
     validator, unjudged = validator_of(material.reward, config)
-    if unjudged:
-        note(unjudged)
+    doubts = [*filter(None, [unjudged, length_only(material.reward, config)])]
+    for doubt in doubts:
+        note(doubt)
     rewards += [validator] if validator else []
     sizes = [len(template.prompt_ids(prompt)) for prompt in (*material.prompts, *material.held_out)]
     shared = config.adapters.lora_rank > 0 and share_base(sft, rewards)
@@ -125,7 +126,7 @@ def run(
             "warnings": alarms,
             "episodes_per_second": session.mean_speed(3),
             "kl": {"target": config.kl.target, "last": last_kl(session.path)},
-            "cautions": [*filter(None, [unjudged]), *cautions(steps, session.path), *fitted.cautions("ppo")],
+            "cautions": [*doubts, *cautions(steps, session.path), *fitted.cautions("ppo")],
         }
         report["cautions"] += held_out.cautions("ppo")
         if not policy_learns(config, config.iterations - 1):

@@ -22,6 +22,7 @@ from steersman.rl.rules import repetition
 from steersman.train.actors import Actors
 from steersman.train.collect import generate, upcoming
 from steersman.train.iteration import Iteration
+from steersman.train.judgement import slope
 from steersman.train.minibatches import Minibatch, pack
 from steersman.train.scoring import answer_scores, judged_scores, models_of, sources, validator
 from steersman.types import Completion, Conversation, SamplingParams
@@ -164,9 +165,9 @@ class HeldOut:
 
     figures: dict[str, float]
     judged: list[float]
-    """The judge's reward of each prompt, the mean over its answers, EOS trick applied"""
+    """The judge's reward of each prompt, the mean over its answers, EOS trick applied; less what length alone brings"""
     scales: dict[str, list[float]]
-    """Mean and deviation by which scores have been moved and divided since"""
+    """Mean and deviation by which scores have been moved and divided since; "length": the price of a token"""
 
 
 def measured_scales(actors: Actors, minibatch: Minibatch, config: PpoConfig) -> dict[str, list[float]]:
@@ -220,10 +221,16 @@ def evaluate(
         # the first policy is the reference itself
         kl = torch.zeros(len(minibatch.answers)) if first else divergence(actors, minibatch, sampling.temperature)
     ended = torch.tensor([c.finish_reason == "stop" for c in minibatch.answers])
-    reward, judged = (apply_eos_trick(x, ended, config.score.no_eos_reward) for x in (scores, judged))
+    lengths = torch.tensor([float(len(c.token_ids)) for c in minibatch.answers])
+    if first and actors.equal_length and int(ended.sum()) > 1:
+        actors.length_price = slope(judged[ended], lengths[ended])
+        scales |= {"length": [actors.length_price]}
+    reward, raw = (apply_eos_trick(x, ended, config.score.no_eos_reward) for x in (scores, judged))
+    judged = raw - actors.length_price * lengths
     measured = {
         "eval_reward": float(reward.mean()),
-        **({"eval_validator": float(judged.mean())} if judge else {}),
+        **({"eval_validator": float(raw.mean())} if judge else {}),
+        "eval_length": float(lengths.mean()),
         "eval_kl": float(parallel.merge(kl).mean()),
         "eval_no_eos": 1 - float(ended.float().mean()),
         **{f"eval_{name}": mean for name, mean in figures.items() if name.startswith("objective_")},
