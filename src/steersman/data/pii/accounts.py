@@ -14,7 +14,7 @@ FORMS = re.compile(
 """Accounts that their form tells: WeChat's own, Taobao's and Skype's."""
 WECHAT = r"(?:微信|威信|薇信|维信|[VvＶ]信|we ?chat|weixin)"
 SHORT = r"(?:[Vv][Xx]|[Ww][Xx])"
-JOIN = r"[加搜➕+]\s?(?:一?下|个|我|你|您|上|的)*"
+JOIN = r"(?<![A-Za-z0-9])[加搜➕+]\s?(?:一?下|个|我|你|您|上|的)*"
 SAYS = r"(?:就?是|为|叫|改成|is|ist|lautet|[:：=])"
 OPEN = r"[\s\"“「【(（]*"
 SEPARATED = rf"(?:\s*{SAYS}{OPEN}|\s+|[吧呗，,\s]{{1,4}}|(?=[A-Za-z]))"
