@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steersman.data.pii import accounts, addresses, beside, firms, numbers_found, persons
+from steersman.data.pii import addresses, beside, firms, handles, numbers_found, persons
 from steersman.data.pii.finding import HAN, KINDS, Span, settled
 from steersman.data.pii.titles import in_title
 
@@ -46,7 +46,7 @@ def find(text: str, before: str = "", kinds: Iterable[str] = KINDS, of: str = ""
     elif re.search(r"[A-Z]{5}", text):
         found += numbers_found.orders(text, before)
     found += numbers_found.emails(text)
-    found += accounts.accounts(text)
+    found += handles.accounts(text)
     found += addresses.addresses(text, tongue)
     found += persons.names(text, before, tongue)
     found += beside.beside(text, tongue)
