@@ -231,6 +231,6 @@ def test_full_width_letters_and_digits_are_the_same_everywhere() -> None:
     asked = Conversation("t", (Message("user", wide),))
     told = Conversation("l", (Message("user", narrow), Message("assistant", "是的")))
     assert contamination.overlap([asked], [told]).exact == 1
-    assert measures.count_of("用ＡＰＩ，再用API", "api") == 2
+    assert measures.count_of("ＡＰＩ, then API", "api") == 2
     assert label_measures.words(wide) == label_measures.words(narrow)
     assert unsafe.flags("ｈａｃｋ ｉｎｔｏ the account") == unsafe.flags("hack into the account") != ()
