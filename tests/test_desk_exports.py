@@ -270,8 +270,10 @@ def olark(kind: str, minute: int, body: str) -> dict[str, Any]:
 
 OLARK = {
     **{"kind": "Conversation", "id": "EV1", "visitor": {"fullName": "Bo"}},
-    "items": [olark("MessageToVisitor", 0, "Need help?"), olark("MessageToOperator", 1, Q)]
-    + [olark("Note", 2, "VIP"), olark("MessageToVisitor", 3, A)],
+    "items": [
+        *(olark("MessageToVisitor", 0, "Need help?"), olark("MessageToOperator", 1, Q)),
+        *(olark("Note", 2, "VIP"), olark("MessageToVisitor", 3, A)),
+    ],
 }
 HELPCRUNCH = [
     {"id": i, "chat": 5, "type": kind, "from": who, "text": text, "createdAt": at(i), "agent": None}
