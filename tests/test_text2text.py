@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import transformers
 
 import tiny as t
@@ -19,6 +20,7 @@ from steersman.text.length import without_middle
 from steersman.text.template import Template
 from steersman.train.sft import to_trees
 from steersman.types import Conversation, Message
+from steersman.weights.folders import read_tokenizer
 
 TURNS = (
     Message("system", "请耐心"),
@@ -161,3 +163,44 @@ def test_whole_exchanges_are_left_out_but_for_the_first() -> None:
     trees, skipped = to_trees(template, [whole], room, "keep_turns")
     assert (max(tree.size for tree in trees) <= room, skipped) == (True, 0)
     assert sum(template.notes.values()) == 1
+
+
+def test_the_bytes_of_byt5_make_characters() -> None:
+    """Its decoder leaves out bytes that are no whole character, so that an answer in Chinese had no text."""
+    tokenizer = given(transformers.ByT5Tokenizer())
+    template, growing = Template(tokenizer), Prompts(tokenizer).growing()
+    ids = template.answer_ids("您好。\n🙂 é")
+    assert list(ids) == tokenizer("您好。\n🙂 é")["input_ids"]
+    assert "".join(growing.grow([i]) for i in ids) == "您好。\n🙂 é"
+
+
+@pytest.mark.filterwarnings("ignore:Recommended")
+def test_answers_have_the_vocabulary_that_marian_answers_with(tmp_path: Path) -> None:
+    """They were encoded by the prompt's, of which half the words were unknown; streamed words had no spaces."""
+    vocabulary = ["</s>", "<unk>"]
+    for name, lines in {"source.spm": t.CORPUS[2:], "target.spm": t.CORPUS[:2]}.items():
+        with (tmp_path / name).open("wb") as made:
+            how = {"vocab_size": 300, "hard_vocab_limit": False, "minloglevel": 2, "num_threads": 1}
+            sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines * 9), model_writer=made, **how)
+        pieces = sentencepiece.SentencePieceProcessor(str(tmp_path / name))
+        vocabulary += [pieces.id_to_piece(i) for i in range(3, pieces.get_piece_size())]
+    names = {word: i for i, word in enumerate(dict.fromkeys([*vocabulary, "<pad>"]))}
+    (tmp_path / "vocab.json").write_text(json.dumps(names))
+    tokenizer = given(transformers.MarianTokenizer.from_pretrained(tmp_path, source_lang="zh", target_lang="en"))
+    template, growing = Template(tokenizer), Prompts(tokenizer).growing()
+    ids = template.answer_ids("Your parcel arrives on 6 May.")
+    assert list(ids) == tokenizer(text_target="Your parcel arrives on 6 May.")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    dialogue = Conversation("x", (Message("user", "您好"), Message("assistant", "Your parcel arrives on 6 May.")))
+    (row,) = template.examples(dialogue)
+    assert row.ids[-len(ids) :] == ids
+    assert "".join(growing.grow([i]) for i in ids) == template.decode(ids) == "Your parcel arrives on 6 May."
+
+
+def test_words_of_berts_kind_in_the_folder_of_a_chinese_bart(tmp_path: Path) -> None:
+    """Its card says to read them with BertTokenizer, no file does: it was refused as if vocab.txt were missing."""
+    words(tmp_path, "用户：小元，订单。")
+    (tmp_path / "tokenizer_config.json").unlink()
+    for kind in ("bart", "pegasus", "gpt2", "deberta-v2"):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 99}))
+        assert read_tokenizer(tmp_path).tokenize("订单") == ["订", "单"]

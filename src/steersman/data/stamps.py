@@ -61,6 +61,8 @@ BRACKETED = re.compile(rf"\s*\[(?P<who>[^\[\]\n]{{1,60}})\]\s*\[\s*{STAMP}\s*\]\
 """Pattern of a name and a stamp, both in brackets, and the rest."""
 DATE_LINE = re.compile(rf"\s*[-–—=\s]*{DATE}[-–—=\s]*", re.I)
 """Pattern of a line with the date of the lines below."""
+DAY_LINE = re.compile(rf"(?:日期|Date|Datum)\s?[:：]\s?{DATE}", re.I)
+"""The same with a word before it, in logs whose messages have times alone (older QQ): elsewhere somebody says it."""
 
 
 @dataclass(frozen=True, slots=True)

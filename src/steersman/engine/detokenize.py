@@ -28,8 +28,8 @@ _SAMPLES = ("Where is it?\n  Two  days, ok.", "好的，谢谢。1～2天🙂é"
 class TokenBytes:
     """The bytes that each token adds to a text; special tokens and U+0000 (which databases cannot hold) add none.
 
-    Known from the tokenizer's decoder: byte-level alphabets, SentencePiece's spaces and byte tokens. `exact` is False
-    for any other decoder; then the bytes are those of the token's own text.
+    Known from the tokenizer's decoder: byte-level alphabets, SentencePiece's spaces and byte tokens, ByT5's bytes.
+    `exact` is False for any other decoder; then the bytes are those of the token's own text.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -43,7 +43,10 @@ class TokenBytes:
         self._alphabet = {c: b for b, c in bytes_to_unicode().items()}
         self._known: dict[int, bytes] = {}
         self.exact = True
-        self.exact = all(self._agrees(text) for text in _SAMPLES)
+        self.exact = all(map(self._agrees, _SAMPLES))
+        if not (self.exact or steps):
+            self._known, self._kinds, self.exact = {}, {"OneByte"}, True
+            self.exact = all(map(self._agrees, _SAMPLES))
         if not self.exact:
             self._known.clear()
 
@@ -88,6 +91,8 @@ class TokenBytes:
             return name or b""
         if "ByteLevel" in self._kinds and all(c in self._alphabet for c in name):
             return bytes(self._alphabet[c] for c in name)
+        if "OneByte" in self._kinds and len(name) == 1 and name < "\u0100":
+            return bytes([ord(name)])
         byte = _BYTE.fullmatch(name) if "ByteFallback" in self._kinds else None
         if byte is not None:
             return bytes.fromhex(byte[1])
@@ -217,8 +222,10 @@ class DecodedText:
         after = self._decode(self._ids[self._settled :])
         if after.endswith("\ufffd"):
             return ""
-        # one finished step stays as context, since a tokenizer may write a word's first space only after another word
-        self._settled, self._read = self._read, len(self._ids)
+        # the last words stay as context, since a tokenizer may write a word's first space only after another word
+        if self._decode(self._ids[self._read :]).strip():
+            self._settled = self._read
+        self._read = len(self._ids)
         return after[len(before) :]
 
 

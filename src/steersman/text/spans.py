@@ -106,6 +106,21 @@ class Kept:
                 self._left += len(old)
 
 
+class _Target:
+    """A tokenizer that encodes what is to be answered."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "spm_target":
+            raise AttributeError(name)
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        return self._tokenizer(text_target=text, **options)
+
+
 class Spans:
     """Marking and encoding for one tokenizer and its chat template."""
 
@@ -127,6 +142,8 @@ class Spans:
         self._cuts: frozenset[str] = frozenset()
         self._ids_kept, self._marked_kept, self._anchors = Kept(KEPT), Kept(KEPT), dict[str, list[int]]()
         self._backend, self._cuts = self._find_backend(names)
+        self.answers: Spans | None = Spans(_Target(tokenizer)) if hasattr(tokenizer, "spm_target") else None
+        """For answers, where they have a vocabulary of their own (Marian)."""
 
     def _find_backend(self, names: set[str]) -> tuple[Any, frozenset[str]]:
         """(what encodes without transformers' overhead, control tokens at which text may be cut and encoded in parts).

@@ -365,6 +365,8 @@ class Template:
         """Ids of words after the prompt, without changing the prompt's ids: where a token would span the border, the
         words are tokenised after the last control token, or alone.
         """
+        if self._spans.answers is not None:
+            return self._spans.answers.encode(words)
         marks = list(self._spans.controls(prompt))
         near = prompt[marks[-1].start() :] if marks else prompt[-CONTEXT:]
         for context in dict.fromkeys((near, marks[-1][0] if marks else near)):

@@ -1,5 +1,8 @@
-"""SentencePiece's tokenizers as LLaMA's and T5's are published, `tokenizer.model` alone: no file names the class that
-reads them, and transformers' general one parts words otherwise. Taken is the class that reads as sentencepiece does."""
+"""Tokenizers published without a file that names the class that reads them.
+
+SentencePiece's (`tokenizer.model` alone; transformers' general one parts words otherwise) are read by the class that
+reads as sentencepiece does, and vocabularies of BERT's kind in folders of other models by BERT's.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from steersman.progress import note
 
 FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 GENERAL, CLASSES = "TokenizersBackend", ("LlamaTokenizer", "T5Tokenizer", "XLMRobertaTokenizer")
+OTHERS = ("tokenizer.json", "vocab.json", "*.model", "*.spm")
+"""Files beside vocab.txt of tokenizers that are no BERT's."""
 PROBES = ("Where is my order?", "您好，我的订单😀", "def f(x):\n    return 12345", "a b")
 
 
@@ -22,6 +27,9 @@ def from_files(folder: Path) -> Any:
     transformers' own."""
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     pieces = None if file is None or (folder / "tokenizer.json").is_file() else _pieces(file)
+    words = folder / "vocab.txt"
+    if file is None and words.is_file() and not any(any(folder.glob(name)) for name in OTHERS):
+        return _of_words(folder, words)
     if file is None or pieces is None:
         try:
             return AutoTokenizer.from_pretrained(str(folder))
@@ -46,6 +54,21 @@ def from_files(folder: Path) -> Any:
         f"{file.name} is SentencePiece's, and no class of transformers that was tried reads a text as sentencepiece "
         "does; expected tokenizer.json beside it, or tokenizer_config.json with its tokenizer_class"
     )
+
+
+def _of_words(folder: Path, words: Path) -> Any:
+    """A vocabulary of BERT's kind. Of Chinese BARTs, T5s, Pegasus' and GPTs the folder may be silent of the class, and
+    their model type's own reads none of it."""
+    known = words.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder))
+        if "[UNK]" not in known or found.get_vocab().get(known[-1]) == len(known) - 1:
+            return found
+    except Exception:
+        if "[UNK]" not in known:
+            raise
+    _tell(f"{words}: no file beside it names its class; it is read as BertTokenizer does")
+    return transformers.BertTokenizer.from_pretrained(str(folder))
 
 
 @functools.cache

@@ -91,6 +91,11 @@ def _like(name: str) -> int:
     return next((i for i, form in enumerate(LIKE) if form.fullmatch(name)), -1)
 
 
+def names_a_time(name: str) -> bool:
+    """Whether a column is called like one of times."""
+    return plain(name) in (*TIMES, *guessed_rows.TIMES) or _like(plain(name)) == len(LIKE) - 1
+
+
 def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
     if not isinstance(record, Mapping):
@@ -101,7 +106,7 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
-    timed = any(name in TIMES or _like(name) == len(LIKE) - 1 for name in keys)
+    timed = any(map(names_a_time, keys))
     groups = GROUPS + (PEOPLE if timed else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
