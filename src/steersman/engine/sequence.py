@@ -169,6 +169,8 @@ class Request:
     answers: Sequence[Answer]
     reuse: bool = False
     """Whether it may start from an earlier sequence's kept cache."""
+    party: str = ""
+    """See `protocol.party`."""
 
     @property
     def adapter(self) -> str | None:
