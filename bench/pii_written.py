@@ -3,6 +3,7 @@
     python bench/pii_written.py                    # each language
     python bench/pii_written.py --errors           # what was missed, and what was masked wrongly
     python bench/pii_written.py --set firms        # hotlines and brands; `later`, `fresh`: of brands that no list has; `owners`, `places`, `brands`, `saints`
+    python bench/pii_written.py --set handles      # accounts of messengers; `titles`: works called after people; -later
 
 `[name:...]` and the like mark what is personal; everything else is nobody's, numbers of hotlines, models, prices, dates,
 companies and places among it; `\\n` parts lines of one message. Labels were written before the recognisers ran; after
@@ -22,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from pii_fresh import BRANDS, FRESH, OWNERS, PLACES, SAINTS
+from pii_handles import HANDLES, HANDLES_LATER, TITLES, TITLES_LATER
 from pii_owned import OWNED, OWNED_LATER
 from steersman.data.pii import KINDS, Span
 from steersman.data.pii.masking import find_in_turns
@@ -327,6 +329,7 @@ Die Rosenthal Vase kam zerbrochen an
 """Thirty more, written after the rules for firms and looked at once: brands that their list does not have."""
 SETS = {"styles": WRITTEN, "firms": FIRMS, "later": LATER, "fresh": FRESH, "owners": OWNERS, "places": PLACES}
 SETS |= {"brands": BRANDS, "saints": SAINTS, "owned": OWNED, "owned-later": OWNED_LATER}
+SETS |= {"handles": HANDLES, "handles-later": HANDLES_LATER, "titles": TITLES, "titles-later": TITLES_LATER}
 
 
 def labelled(text: str) -> tuple[str, list[Span]]:

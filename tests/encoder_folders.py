@@ -28,6 +28,8 @@ OWN = {
         "norm_rel_ebd": "layer_norm",
         "pooler_hidden_size": 32,
     },
+    "big_bird": {**SIZES, "block_size": 4, "num_random_blocks": 1, "attention_type": "block_sparse"},
+    "longformer": {**SIZES, "attention_window": 8},
     "electra": {**SIZES, "embedding_size": 16},
     "modernbert": {**SIZES, "local_attention": 8, "global_attn_every_n_layers": 2},
 }
@@ -53,7 +55,7 @@ def encoder_folder(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
     more = {"pad_token_id": 0, "vocab_size": len(words), "max_position_embeddings": 130}
     if kind == "modernbert":
         more |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
-    if kind in ("roberta", "xlm-roberta"):
+    if kind in ("longformer", "roberta", "xlm-roberta"):
         more["type_vocab_size"] = 1
     config = AutoConfig.for_model(kind, **OWN.get(kind, SIZES), **more)
     with torch.random.fork_rng(devices=[]):

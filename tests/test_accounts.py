@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import argon2
 import pytest
@@ -106,6 +107,10 @@ def test_nobody_gets_anything_but_the_page(made: Any) -> None:
     for path in ("/api/openapi.json", "/api/nothing", "/v1/nothing", "/metrics"):
         assert client.get(path).status_code == 401
     assert client.get("/").status_code == 200
+    for path in ("/", "/desk/team?task=1", "/shared/x", "/rounds"):  # a browser's page would ask in vain
+        answer = client.get(path, headers={"accept": "text/html,*/*"})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/login?{urlencode({'next': path})}")
+    assert client.get("/login", headers={"accept": "text/html"}).status_code == 200
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/report").headers["location"] == "/login?next=%2Freport"
     assert client.get("/api/session").json() == {
@@ -415,8 +420,16 @@ def test_passwords_change_and_are_reset(made: Any, store: Store) -> None:
     assert client.get("/api/config").status_code == 200
     assert thief.get("/api/config").status_code == 401
     assert sign_in(made(), "chloe").status_code == 401
-    admin = as_person(made, "ada")
-    token = admin.post(f"/api/people/{store.accounts.named('chloe').id}/reset").json()["token"]
+    admin, chloe = as_person(made, "ada"), store.accounts.named("chloe").id
+    secret = store.credentials.add_key(chloe, "program", ["chat"])[1]
+    by_key = {"authorization": f"Bearer {secret}"}
+    done = admin.post(f"/api/people/{chloe}/reset").json()
+    assert (done["keys_revoked"], done["keys_left"]) == (0, 1)
+    assert made().get("/v1/models", headers=by_key).status_code == 200
+    done = admin.post(f"/api/people/{chloe}/reset", json={"keys": True}).json()
+    assert (done["keys_revoked"], done["keys_left"]) == (1, 0)
+    assert made().get("/v1/models", headers=by_key).status_code == 401
+    token = done["token"]
     assert client.get("/api/config").status_code == 401
     assert sign_in(made(), "chloe", "another good one").status_code == 401
     assert made().post("/api/invitation/accept", json={"token": token, "password": PASSWORD}).status_code == 200

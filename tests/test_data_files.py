@@ -537,3 +537,38 @@ def test_a_text_that_begins_like_json(tmp_path: Path, text: str, records: int) -
     found = parse_file(path, "texts", format="text", tell=told.append)
     assert [*found.records] == ([text.strip()] if not records else ["a", "b"][:records])
     assert any("begins like JSON but with no record" in note for note in told) == (not records)
+
+
+def test_cells_are_read_as_they_are_shown(tmp_path: Path) -> None:
+    """A share, a price and a date as their number formats show them; times and scores as they are stored."""
+    import datetime
+
+    import openpyxl
+
+    day = datetime.datetime(2024, 5, 1, 14, 3)
+    told = [
+        (0.15, "0 %", "15 %"),
+        (1234.5, "#,##0.00\\ [$€-407]", "1,234.50 €"),
+        (-3, '"$"#,##0_);("$"#,##0)', "($3)"),
+        (42, "000000", "000042"),
+        (13800138000, "000 0000 0000", "138 0013 8000"),
+        (1.25, "# ?/?", "1 1/4"),
+        (0.1 + 0.2, "General", "0.3"),
+        (day, 'yyyy"年"m"月"d"日"', "2024年5月1日"),
+        (day, "[$-407]d. mmmm yyyy h:mm", "1. Mai 2024 14:03"),
+        (datetime.time(9, 5), "h:mm AM/PM", "9:05 AM"),
+        (datetime.timedelta(hours=30, minutes=5), "[h]:mm", "30:05"),
+        (day, "mm-dd-yy", "2024-05-01 14:03:00"),  # the reader's system orders it
+        (day, '[DBNum1]yyyy"年"', "2024-05-01 14:03:00"),
+    ]
+    made = openpyxl.Workbook()
+    made.active.append(["question", "answer", "created at", "rating"])
+    for row, (value, form, _) in enumerate(told, 2):
+        made.active.append([f"Which, of {row}?", value, day, 0.5])
+        made.active.cell(row, 2).number_format = form
+        made.active.cell(row, 3).number_format, made.active.cell(row, 4).number_format = "h:mm", "0%"
+    made.save(tmp_path / "a.xlsx")
+    read = parse_file(tmp_path / "a.xlsx", format="input_target")
+    assert [r.messages[1].text for r in read.records] == [text for _, _, text in told]
+    assert [n for what, n in read.changed.items() if "as stored" in what] == [2]
+    assert [n for what, n in read.changed.items() if "(15 %)" in what] == [10]

@@ -24,6 +24,11 @@ NOTES, OTHERS, EMPTY = (
     "messages without text left out of tickets",
 )
 BOTS, ORDERED = "messages of bots taken for the assistant's", "tickets whose messages were put in order of time"
+BEGAN = "messages of people alone: who wrote first is taken for the customer, all others for the team"
+GUESSED = (
+    "messages whose columns were guessed: conversation = conversationId, sender = senderType,senderId, "
+    "message = contents, time = time (--map says others)"
+)
 ROWS_ORDERED = "conversations whose messages were put in order of time"
 
 
@@ -257,6 +262,72 @@ WECHAT = (
     "localId,TalkerId,Type,IsSender,CreateTime,StrContent\n"
     f'1,1,1,0,1704186000,{Q}\n2,1,1,1,1704186020,{A}\n3,1,3,0,1704186030,"<msg><img/></msg>"\n'
 )
+
+
+def olark(kind: str, minute: int, body: str) -> dict[str, Any]:
+    return {"kind": kind, "nickname": "x", "timestamp": str(1704186000.5 + 60 * minute), "body": body}
+
+
+OLARK = {
+    **{"kind": "Conversation", "id": "EV1", "visitor": {"fullName": "Bo"}},
+    "items": [
+        *(olark("MessageToVisitor", 0, "Need help?"), olark("MessageToOperator", 1, Q)),
+        *(olark("Note", 2, "VIP"), olark("MessageToVisitor", 3, A)),
+    ],
+}
+HELPCRUNCH = [
+    {"id": i, "chat": 5, "type": kind, "from": who, "text": text, "createdAt": at(i), "agent": None}
+    for i, (kind, who, text) in enumerate(
+        (("message", "customer", Q), ("private", "agent", "?"), ("message", "agent", A))
+    )
+]
+SMARTSUPP = [
+    {"id": f"m{i}", "type": kind, "subType": who, "createdAt": at(i), "content": {"type": "text", "text": text}}
+    for i, (kind, who, text) in enumerate(
+        (("message", "contact", Q), ("message", "agent", A), ("event", "system", "x"))
+    )
+]
+UVDESK = [
+    {"id": i, "threadType": kind, "createdBy": who, "message": f"<p>{text}</p>", "createdAt": at(i)}
+    for i, (kind, who, text) in enumerate((("create", "customer", Q), ("note", "agent", "?"), ("reply", "agent", A)))
+]
+RESPOND = [
+    {
+        "messageId": 7 + i,
+        "contactId": 7,
+        "traffic": way,
+        "timestamp": 1704186000 + i,
+        "message": {"type": "text", "text": t},
+    }
+    for i, way, t in ((9, "outgoing", A), (1, "incoming", Q))
+]
+MISSIVE = [
+    {
+        "id": i,
+        "type": "email",
+        "delivered_at": 1704186000 + i,
+        "from_field": {"address": who},
+        "to_fields": [],
+        "body": text,
+    }
+    for i, who, text in ((2, "help@firm.example", f"<div>{A}</div>"), (1, "bo@mail.example", f"<div>{Q}</div>"))
+]
+COMM100 = [
+    {
+        "id": f"{i}",
+        "conversationId": 7,
+        "senderType": who,
+        "senderId": "x",
+        "time": at(i),
+        "contents": [{"type": t, "data": d}],
+    }
+    for i, (who, t, d) in enumerate(
+        (
+            ("contact", "text", {"type": "text", "text": Q}),
+            ("agent", "htmlText", {"type": "htmlText", "htmlText": f"<p>{A}</p>"}),
+        )
+    )
+]
 EXPORTS: dict[str, tuple[Any, dict[str, int]]] = {
     "zendesk": (ZENDESK, {NOTES: 1, OTHERS: 1}),
     "zendesk events": (EVENTS, {NOTES: 1}),
@@ -284,6 +355,13 @@ EXPORTS: dict[str, tuple[Any, dict[str, int]]] = {
     "udesk": (UDESK, {}),
     "wecom": (WECOM, {EMPTY: 2}),
     "wechat table": (WECHAT, {EMPTY: 1}),
+    "olark": (OLARK, {NOTES: 1, "turns before the first question left out": 1}),
+    "helpcrunch": ({"data": HELPCRUNCH, "total": 3}, {NOTES: 1}),
+    "smartsupp": ({"items": [{"id": "co", "messages": SMARTSUPP}]}, {OTHERS: 1}),
+    "uvdesk": ({"ticket": {"id": 4}, "threads": UVDESK}, {NOTES: 1}),
+    "respond.io": ({"items": RESPOND, "pagination": {}}, {ROWS_ORDERED: 1}),
+    "missive": ({"messages": MISSIVE}, {ORDERED: 1, BEGAN: 2}),
+    "comm100": ({"total": 2, "messages": COMM100}, {GUESSED: 2}),
 }
 
 
@@ -361,3 +439,15 @@ def test_html_becomes_lines() -> None:
     assert text_of(page) == "Dear Ann,\n\nuse these:\n- one\n- two & three\na\nb\nbye"
     nested = "<div class='gmail_quote'>x<div>y</div></div><div>z</div>"
     assert text_of(nested) == "> x\n> y\nz"
+
+
+def test_days_of_an_older_qq_log_are_no_words(tmp_path: Path) -> None:
+    """Its messages have times alone, below a line with the day; where they have days, such a line is somebody's."""
+    log = "日期: 2010-5-1\n14:03:12 小明\n几点关门？\n\n14:03:40 客服\n九点。\n\n"
+    log += "日期: 2010-5-2\n9:10:01 小明\n今天开吗？\n9:10:30 客服\n开的。\n"
+    assert said(read(tmp_path, log, "old.txt")) == [
+        [("user", "几点关门？"), ("assistant", "九点。")],
+        [("user", "今天开吗？"), ("assistant", "开的。")],
+    ]
+    told = "2010-05-01 14:03:12 小明\n哪天到？\n\n2010-05-01 14:03:40 客服\n日期：2010-5-3\n"
+    assert said(read(tmp_path, told, "new.txt")) == [[("user", "哪天到？"), ("assistant", "日期：2010-5-3")]]

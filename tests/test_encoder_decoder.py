@@ -183,6 +183,20 @@ def test_what_is_not_tested_is_served_and_not_trained() -> None:
         use_packed_rows(model)
 
 
+def test_answers_of_t5gemma_begin_with_its_bos(tmp_path: Path) -> None:
+    """Its files name no decoder_start_token_id: it was refused for that. Served and not trained."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(t.tokenizer())}
+    config = transformers.T5GemmaConfig(encoder=sizes, decoder=sizes, vocab_size=sizes["vocab_size"])
+    save_model(transformers.AutoModelForSeq2SeqLM.from_config(config).eval(), t.tokenizer(), tmp_path)
+    plain = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float32)
+    theirs = plain.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=6, do_sample=False)[0].tolist()
+    (answer,) = load_engine(tmp_path, dtype="float32").generate(
+        [(5, 6, 7)], SamplingParams(max_tokens=6, temperature=0)
+    )
+    assert [config.bos_token_id, *answer[0].token_ids] == theirs
+
+
 def test_longer_than_learned_positions_is_said(folders: Any) -> None:
     model = use_packed_rows(load_causal(folders("BART"), "float32"))
     with pytest.raises(ValueError, match=r"600 tokens.*max_position_embeddings = 512"):

@@ -18,7 +18,7 @@ from steersman.engine.backends.local import prefixes as prefixed
 from steersman.engine.backends.local.cache import Cache
 from steersman.engine.backends.local.prefixes import Prefixes, common
 from steersman.engine.load import load_engine
-from steersman.engine.protocol import DoesNotFit
+from steersman.engine.protocol import DoesNotFit, party
 from steersman.families.shape import shape_of
 from steersman.types import Completion, Conversation, Message, SamplingParams
 from steersman.weights.folders import load_causal
@@ -292,6 +292,16 @@ def test_a_question_does_not_wait_behind_a_batch(tiny: Path) -> None:
     batch.join()
     assert "stream" in order[:20]
     assert order.count("batch") == 40
+
+
+def test_what_one_person_asks_waits_in_one_line(tiny: Path) -> None:
+    engine: Any = load_engine(tiny, dtype="float32")
+    for whose in ("a", "a", "a", "b", "", ""):
+        party.set(whose)
+        call = engine._call(SamplingParams(max_tokens=2))
+        engine.scheduler.add([engine._request(SHORT[0], call, "1", streamed=True)])
+    party.set("")
+    assert [engine.scheduler._pop().party for _ in range(6)] == ["a", "b", "", "", "a", "a"]
 
 
 def test_cancelled_answers_free_everything(tiny: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.data.dataset import write_dataset
-from steersman.rounds.export import edited, export_lines, feedback_for
+from steersman.rounds.export import edited, export_lines, export_rankings, feedback_for
 from steersman.store import Store
-from steersman.types import Completion, Conversation, Message
+from steersman.types import Candidates, Completion, Conversation, Message
 
 
 @pytest.fixture
@@ -91,3 +91,29 @@ def test_lines_end_at_line_feeds_alone(space: Workspace) -> None:
     write_dataset(space.data, "odd", "demonstrations", "train", [record], "f", {})
     (line,) = export_lines(space, "odd", 1)
     assert json.loads(line)["messages"][1]["content"] == text
+
+
+def test_a_flagged_answer_that_led_is_not_exported(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand as by a round: `dpo` and `reward` learn what `export` wrote, and edits that `feedback_for` names."""
+    answers = [Completion(text, (1,), (-0.1,), "stop", "p") for text in ("worst", "fair", "good")]
+    with Store.open(space.store) as store:
+        store.add_candidates(1, [Candidates(Conversation("q", (Message("user", "q1"),)), tuple(answers))])
+        (task,) = store.tasks(1)
+        at = {text: i for i, text in enumerate(task.answers)}
+        ranks = [0, 0, 0]
+        for rank, text in enumerate(("worst", "good", "fair"), 1):
+            ranks[at[text]] = rank
+        store.add_ranking(task.id, ranks=ranks, labeler="ann")
+        before = export_rankings(space, 1)[0].inputs
+        chat = store.create_conversation()
+        question = store.add_question(chat.id, "q1", None)
+        told = store.add_answer(question.id, answers[0])
+        store.add_feedback(told.id, "flag", user="bob")
+        fair = store.add_answer(question.id, answers[1])
+        store.add_feedback(fair.id, "edit", edited="worst")
+    assert export_rankings(space, 1)[0].inputs != before
+    assert "1 are left out of rankings in which they led" in capsys.readouterr().err
+    pairs = [json.loads(line) for line in export_lines(space, "comparisons", 1)]
+    assert [(pair["chosen"], pair["rejected"]) for pair in pairs] == [("good", "fair")]
+    assert "worst" not in [text for r in feedback_for(space, labelled=False) for text in r.answers]
+    assert "worst" not in [c.messages[-1].text for c in edited(space)]

@@ -17,7 +17,7 @@ from steersman.artifact.manifest import tree_hashes
 from steersman.artifact.workspace import Workspace
 from steersman.cli.framework import build
 from steersman.config import Config, DpoConfig, KtoConfig, ModelConfig, RewardConfig, replaced
-from steersman.rounds.export import as_ranking, export_lines, export_rankings, reliability_of, store_identity, weighed
+from steersman.rounds.export import as_ranking, export_lines, export_rankings, reliability_of, weighed
 from steersman.rounds.labelers import Reliability, reliability, weigh
 from steersman.store import Store
 from steersman.train import preference, reward
@@ -173,12 +173,12 @@ def test_exported_rankings_carry_weights_only_where_labels_overlap(tmp_path: Pat
             store.add_ranking(task.id, ranks=[1, 2, 3], labeler="ann")
         alone = [json.loads(line) for line in export_lines(space, "rankings", 1)]
         assert not any("weight" in record for record in alone)
-        before = store_identity(store.rankings(1))
+        before = weighed(space, store, 1).identity
         for task, labeler in itertools.product(tasks, ("bob", "eve")):
             store.add_ranking(task.id, ranks=[1, 2, 3] if labeler == "bob" else [3, 2, 1], labeler=labeler)
         assert reliability_of(store).weights["eve"] == 0
         store.add_candidates(2, [candidates(99)])
-        assert store_identity(weighed(space, store, 1)) != before
+        assert weighed(space, store, 1).identity != before
     manifest, folder = export_rankings(space, 1)
     assert manifest.metrics["weights"] == {"ann": 1.0, "bob": 1.0, "eve": 0.0}
     records = list(map(Ranking.from_json, map(json.loads, (folder / "rankings.jsonl").read_text("utf-8").splitlines())))

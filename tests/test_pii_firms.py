@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steersman.data import pii
+from steersman.data.pii import masking
 
 
 def names(text: str) -> list[str]:
@@ -89,3 +90,46 @@ def test_people_in_such_places_are_masked(text: str, name: str) -> None:
 def test_a_greeting_of_nobody_in_particular_is_kept(text: str) -> None:
     assert names(text) == []
     assert names("Sehr geehrter Herr Krause, ich") == ["Krause"]
+
+
+@pytest.mark.parametrize(
+    ("text", "account"),
+    [
+        ("加我V: abc123_xy，细说", "abc123_xy"),
+        ("微信号：lihua-1988", "lihua-1988"),
+        ("wxid_8f3k2m9qz1a21这个号", "wxid_8f3k2m9qz1a21"),
+        ("加QQ 1234567890 发截图", "1234567890"),
+        ("麻烦加我微信sunny2020私聊退款", "sunny2020"),
+        ("小红书号是5022817734", "5022817734"),
+        ("my insta is @jo.hiking, look", "@jo.hiking"),
+        ("WhatsApp me, or Line ID kenji0404", "kenji0404"),
+        ("Schreibt mir auf Instagram, ich bin @lena.backt", "@lena.backt"),
+        ("discord: bluefox#4821", "bluefox#4821"),
+    ],
+)
+def test_accounts_of_messengers_are_masked(text: str, account: str) -> None:
+    assert [text[s.start : s.end] for s in pii.find(text) if s.kind == "account"] == [account]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "官方QQ：800012345，其他都是假的",
+        "粉丝群QQ群 667788990",
+        "微信6.7.3版本打不开，V2版本呢",
+        "QQ登录闪退，版本9.9.1",
+        "Follow us on Instagram @acmestore",
+        "Run install-nano.sh, see instagram.com/p/2uQN2",
+        "《李焕英》和《周恩来传》还有吗",
+        "Subtitles for “Donnie Brasco” are out of sync",
+        "Haben Sie den Roman „Effi Briest“ als Hörbuch?",
+    ],
+)
+def test_accounts_of_firms_and_titles_of_works_are_kept(text: str) -> None:
+    assert pii.find(text) == []
+
+
+def test_who_has_the_name_of_a_work_is_masked_outside_it() -> None:
+    text = "《赵丽华诗集》寄给收件人赵丽华，刻“Sarah Miller”"
+    (found,) = masking.find_in_turns([text])
+    assert [(s.start, text[s.start : s.end]) for s in found] == [(12, "赵丽华"), (18, "Sarah Miller")]

@@ -17,11 +17,16 @@ from typer.testing import CliRunner
 from encoder_folders import encoder_folder
 from steersman.cli.framework import build as app
 from steersman.corpus.documents import Document
+from steersman.data import contamination, near
+from steersman.data.cleaning import unsafe
+from steersman.eval.suites import measures
 from steersman.retrieval import index as indexes
 from steersman.retrieval.index import Index, Vectors, build
 from steersman.retrieval.lexical import terms
 from steersman.retrieval.measure import Asked, measured
 from steersman.retrieval.passages import Passage, pair_of, passages, width
+from steersman.train import label_measures
+from steersman.types import Conversation, Message
 
 TEXTS = [
     "退款流程：请在订单页面申请退款。款项三天内到账。",
@@ -216,3 +221,16 @@ def test_the_verbs(tmp_path: Path) -> None:
     code, found = said("eval", out, str(tmp_path / "bad.jsonl"))
     assert code == 2
     assert "bad.jsonl:1: expected" in found["error"]
+
+
+def test_full_width_letters_and_digits_are_the_same_everywhere() -> None:
+    """One fold for search, repeats, test prompts in training data, and what scores answers."""
+    wide, narrow = "型号ＲＴＸ４０９０的功率是４５０Ｗ吗", "型号RTX4090的功率是450w吗"
+    assert terms(wide) == terms(narrow)
+    assert near.runs(wide) == near.runs(narrow)
+    asked = Conversation("t", (Message("user", wide),))
+    told = Conversation("l", (Message("user", narrow), Message("assistant", "是的")))
+    assert contamination.overlap([asked], [told]).exact == 1
+    assert measures.count_of("ＡＰＩ, then API", "api") == 2
+    assert label_measures.words(wide) == label_measures.words(narrow)
+    assert unsafe.flags("ｈａｃｋ ｉｎｔｏ the account") == unsafe.flags("hack into the account") != ()

@@ -17,11 +17,15 @@ import pytest
 
 from apart import apart, linked
 from server_double import FakeEngine, live
-from steersman.engine.protocol import Prompt
+from steersman.engine.protocol import Prompt, party
 from steersman.server import connection
 from steersman.server.app import create_app
+from steersman.server.errors import ApiError
 from steersman.server.generation import Generation, Generations
+from steersman.server.people import Person
+from steersman.server.quotas import asking
 from steersman.store import Store
+from steersman.store.roles import Role
 from steersman.types import Completion, SamplingParams
 
 MOST = 32
@@ -48,6 +52,31 @@ async def _burst(client: httpx.AsyncClient, path: str, bodies: list[dict[str, An
     for response in responses:
         await response.aclose()
     return responses
+
+
+def test_the_engine_knows_whose_a_request_is_and_nobody_takes_all_its_places() -> None:
+    seen: list[str] = []
+
+    class Noting(FakeEngine):
+        def _check(self, prompt: Any, params: Any) -> Any:
+            seen.append(party.get())
+            return prompt
+
+    async def run() -> None:
+        asking.set(Person("max", "max", Role.MANAGER))
+        generations = Generations(most=4)
+        with linked(lambda _: Noting()) as link, generations.reserve(2) as place:  # also where it is another process's
+            async for _ in generations.run(Generation(apart(link), "Hi", SamplingParams()), place):
+                pass
+            with pytest.raises(ApiError, match="for one person"), generations.reserve():
+                pass
+        with generations.reserve(3):
+            asking.set(Person("ada", "ada", Role.ADMIN))
+            with generations.reserve():
+                pass
+
+    asyncio.run(run())
+    assert seen == ["max"]
 
 
 def test_what_begins_after_the_server_closed_ends_at_once() -> None:

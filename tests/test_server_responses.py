@@ -61,6 +61,10 @@ def test_a_response_is_gone_on_from_and_deleted(client: openai.OpenAI, engine: F
     with pytest.raises(openai.BadRequestError, match="synchronous"):
         client.responses.cancel(first.id)
     client.responses.delete(first.id)
+    for lacked in ("compact", "input_tokens"):  # which is no response's name
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.post(f"/responses/{lacked}", body={"model": "tiny", "input": "Hi"}, cast_to=object)
+        assert missing.value.type == "invalid_request_error"
     for asked in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
         with pytest.raises(openai.NotFoundError):
             asked(first.id)

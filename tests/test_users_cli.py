@@ -52,7 +52,11 @@ def test_from_nobody_to_a_team(run: Any) -> None:
     with run.store() as store:
         assert store.accounts.accept(token_of(anybody), "lea", "hash").role is Role.LABELER
         store.credentials.begin(store.accounts.named("lea").id, 1)
+        store.credentials.add_key(store.accounts.named("lea").id, "program", ["label"])
     again = run("reset", "lea")
+    assert (again["keys_revoked"], again["keys_left"]) == (0, 1)
+    again = run("reset", "lea", "--keys")
+    assert (again["keys_revoked"], again["keys_left"]) == (1, 0)
     with run.store() as store:
         assert store.accounts.password("lea") is None
         store.accounts.accept(token_of(again), "", "another")
@@ -64,7 +68,7 @@ def test_from_nobody_to_a_team(run: Any) -> None:
         actions = [entry.action for entry in store.audit.page()]
     assert actions[::-1] == [
         *("user added", "user added", "role changed", "user disabled", "user enabled"),
-        *("invited", "password reset", "key revoked"),
+        *("invited", "password reset", "password reset", "key revoked"),
     ]
     shown = [(user["name"], user["role"], user["joined"]) for user in run("list")["users"]]
     assert shown == [("ada", "admin", True), ("Ben 本", "manager", False), ("lea", "labeler", True)]

@@ -112,10 +112,12 @@ def enter(page: Page, language: str, password: str) -> None:
 @MOSTLY_ZH
 def test_signing_in_and_out(team: Callable[..., TeamSite], language: str, size: dict[str, int]) -> None:
     site, en = team(), language == "en"
+    site.refusals = False  # nothing is asked in vain
     page = opened(site, "/desk", language, size)
     page.wait_for_url("**/login?next=%2Fdesk")
     page.get_by_label("Name" if en else "姓名", exact=True).fill("Chloe")
     looks_right(page, size)
+    site.refusals = True
     enter(page, language, "wrong password")
     expect(page.get_by_role("alert")).to_have_text(
         "The name or the password is wrong." if en else "用户名或密码不正确。"
@@ -264,11 +266,15 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     expect(people.get_by_role("row", name="chloe")).to_contain_text("disabled" if en else "已停用")
     assert site.store.accounts.named("chloe").disabled
     assert site.store.accounts.named(f"Ivy {SCRIPT}").role is Role.MANAGER
+    site.store.credentials.add_key(site.store.accounts.named("chloe").id, "program", ["chat"])
     button(people.get_by_role("row", name="chloe"), "Reset password" if en else "重置密码").click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_role("checkbox", name="Revoke 1 key for programs too" if en else "同时撤销此人的 1 个密钥").check()
+    looks_right(page, size)
     button(dialog, "Reset password" if en else "重置密码").click()
     expect(dialog).to_have_count(0)
     expect(link).to_have_value(re.compile("invitation="))
+    assert site.store.credentials.keys(site.store.accounts.named("chloe").id) == []
     button(page, "Close" if en else "关闭").click()
     button(people.get_by_role("row", name="chloe"), "Delete" if en else "删除").click()
     expect(dialog).to_contain_text("chloe")
@@ -327,10 +333,11 @@ def test_below_a_path_behind_a_proxy(team: Callable[..., TeamSite]) -> None:
     site = team(root_path="/assistant")
     with Proxy(site.url, "/assistant") as proxy:
         page = site.open("/desk/", url=proxy.url)
-        page.wait_for_url("**/assistant/login?next=%2Fdesk%2F")
+        page.wait_for_url("**/assistant/login?next=%2Fdesk")
         page.locator("input[name=username]").fill("ada")
         enter(page, "en", PASSWORD)
-        page.wait_for_url("**/assistant/desk/")
+        page.wait_for_url("**/assistant/desk")
+        page.goto(f"{proxy.url}/desk/")
         places = page.get_by_role("navigation", name="Places")
         places.get_by_role("link", name="Chat").click()
         site.ask(page, "Hi")

@@ -23,7 +23,8 @@ MaskOption = Annotated[
     str,
     typer.Option(
         "--mask",
-        help="Kinds of personal data to mask, of: name, phone, id, card, iban, address, email, order. Default: all.",
+        help="Kinds of personal data to mask, of: name, phone, id, card, iban, address, email, order, account. "
+        "Default: all.",
     ),
 ]
 KeyOption = Annotated[

@@ -125,14 +125,24 @@ def users_disable(
     emit(as_json, _json(user), f"{user.name}: {'enabled' if enable else 'disabled'}")
 
 
-def users_reset(name: NameChoice, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """End somebody's password and sessions; prints the link by which they choose another."""
+def users_reset(
+    name: NameChoice,
+    keys: Annotated[bool, typer.Option("--keys", help="Revoke the API keys too.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End somebody's password and sessions; prints the link by which they choose another. API keys go on working."""
     space = open_workspace(workspace)
     with _store(space) as store:
         user = store.accounts.named(name)
+        revoked = store.credentials.usable(user.id, revoke=True) if keys else 0
         token = store.accounts.reset(user.id, by="", hours=space.config.accounts.invitation_hours)
-        store.audit.add("", "password reset", user.id)
-    emit(as_json, {**_json(user), "link": _link(space, token)}, f"{user.name}: {_invited(space, token)}")
+        store.audit.add("", "password reset", user.id, **({"keys_revoked": revoked} if revoked else {}))
+        left = store.credentials.usable(user.id)
+    told = f"{user.name}: {_invited(space, token)}" + (f"\n{revoked} API keys were revoked" if revoked else "")
+    told += f"\nAPI keys that go on working: {left}; --keys revokes them too" if left else ""
+    counts = {"keys_revoked": revoked, "keys_left": left}
+    emit(as_json, {**_json(user), "link": _link(space, token), **counts}, told)
 
 
 def users_invite(role: RoleChoice = "chatter", workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -222,7 +232,13 @@ def register(app: typer.Typer) -> None:
     add(group, users_role, name="role", panel=PEOPLE, examples=["steersman users role ben --role manager"])
     disabled = ["steersman users disable ben", "steersman users disable ben --enable"]
     add(group, users_disable, name="disable", panel=PEOPLE, examples=disabled)
-    add(group, users_reset, name="reset", panel=PEOPLE, examples=["steersman users reset ben"])
+    add(
+        group,
+        users_reset,
+        name="reset",
+        panel=PEOPLE,
+        examples=["steersman users reset ben", "steersman users reset ben --keys"],
+    )
     add(group, users_invite, name="invite", panel=PEOPLE, examples=["steersman users invite --role chatter"])
     revoked = ["steersman users keys ben", "steersman users keys ben --revoke sk-1a2b3c4d"]
     add(group, users_export, name="export", panel=PEOPLE, examples=["steersman users export ben"])

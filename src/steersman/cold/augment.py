@@ -20,6 +20,7 @@ from steersman.cold.requests import Asked, answers, question
 from steersman.data.clean import language_of
 from steersman.data.made import AUGMENTED, is_augmented, marked
 from steersman.data.split import split_key
+from steersman.text.folding import folded
 from steersman.types import Conversation, Message
 
 METHODS = ("typing", "noise", "paraphrase", "translate")
@@ -160,6 +161,6 @@ def fault(original: str, text: str, method: str, ended: str) -> str:
     before, after = language_of(original), language_of(text)
     if before in OTHER and after != (before if method == "paraphrase" else OTHER[before]):
         return "in the wrong language"
-    if re.sub(r"\W", "", text.casefold()) == re.sub(r"\W", "", original.casefold()):
+    if re.sub(r"\W", "", folded(text)) == re.sub(r"\W", "", folded(original)):
         return "the original once more"
     return ""

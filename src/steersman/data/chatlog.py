@@ -184,14 +184,15 @@ def messages_of(
     style = _style(head, known)
     current: Said | None = None
     day: When | None = None
-    bounded, above = False, ""
+    bounded, above, dated = False, "", False
     for line in itertools.chain(head, every):
         if line.error:
             bad.append(Record(line.number, None, line.text[:SHOWN], line.error))
             continue
         text, before = line.text.strip(), above
         above, numbers = text, _numbers(text, before, style)
-        if (m := stamps.DATE_LINE.fullmatch(text)) and (w := stamps.when(m)):
+        m = stamps.DATE_LINE.fullmatch(text) or (None if dated else stamps.DAY_LINE.fullmatch(text))
+        if m and (w := stamps.when(m)):
             day = w
         elif notices.RULE.fullmatch(text) or notices.BOUNDARY.fullmatch(text) or numbers:
             changed["lines that number a dialogue left out: it begins there"] += numbers
@@ -200,7 +201,7 @@ def messages_of(
             yield Said(line.number, None, "", text, ends=True)
         elif begun := _begins(line, style, known):
             yield from ([current] if current else [])
-            current = begun
+            current, dated = begun, dated or (begun.when is not None and begun.when.date is not None)
             if begun.when is not None and begun.when.date is None and day is not None:
                 current, day = replace(begun, when=When(day.date, day.order, begun.when.seconds)), day
         elif current is not None:
@@ -332,8 +333,9 @@ def _bare(message: Said, changed: Counter[str], signs: frozenset[str] = frozense
     changed["messages without text left out"] += not message.text.strip()
     lines = notices.EDITED.sub("", notices.unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
-    changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
-    text = "\n".join(kept).strip()
+    bare = [notices.without_edges(line) for line in kept]
+    changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept) + sum(n for _, n in bare)
+    text = "\n".join(line for line, _ in bare).strip()
     return replace(message, text=text) if text else None
 
 

@@ -1,7 +1,7 @@
 """Finds test prompts that occur in training data, exactly or nearly.
 
-Exact: a training record says the same, from its beginning to one of its user turns, upper case, punctuation and
-white space aside. Near: at least NEAR of the prompt's runs of RUN words (of a Chinese or Japanese text: characters)
+Exact: a training record says the same, from its beginning to one of its user turns, upper case, full width, punctuation
+and white space aside. Near: at least NEAR of the prompt's runs of RUN words (of a Chinese or Japanese text: characters)
 stand in one training record, or HALF of them where it has nearly all of the prompt's words: in a short prompt one word
 more breaks many runs. A prompt too short to have MIN_RUNS such runs is compared exactly alone: "how do I return it"
 says nothing.
@@ -20,6 +20,7 @@ import numpy as np
 
 from steersman.data.formats import Parsed
 from steersman.data.made import origin_key
+from steersman.text.folding import folded
 from steersman.types import Conversation, Feedback, Message, Ranking
 
 RUN, MIN_RUNS, NEAR = 4, 6, 0.7
@@ -49,8 +50,8 @@ class Overlap:
 
 
 def units(text: str) -> tuple[str, ...]:
-    """Words in small letters, Chinese and Japanese characters one by one."""
-    return tuple(UNIT.findall(text.casefold()))
+    """Words, `folded`, Chinese and Japanese characters one by one."""
+    return tuple(UNIT.findall(folded(text)))
 
 
 def _messages(record: Parsed) -> tuple[Message, ...]:

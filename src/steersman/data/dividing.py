@@ -23,6 +23,7 @@ from steersman.data.made import origin_key
 from steersman.data.shelves import Shelf
 from steersman.data.split import split_by_hash, split_key, split_keys
 from steersman.progress import activity
+from steersman.text.folding import folded
 from steersman.types import Conversation, Feedback, Ranking
 
 PASSES = 5
@@ -65,7 +66,7 @@ def opening(record: Parsed) -> str:
             said.append(message.text)
             if len(units(" ".join(said))) >= ENOUGH:
                 break
-    return " ".join("\n".join(said).casefold().split()) or split_key(record)
+    return " ".join(folded("\n".join(said)).split()) or split_key(record)
 
 
 def divided(info: DatasetInfo, shares: Mapping[str, float], least: int, threshold: float, folder: Path) -> Divided:

@@ -14,7 +14,6 @@ import itertools
 import mmap
 import sys
 import tempfile
-import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 def runs(text: str) -> list[str]:
     """The runs of characters of a text, each once."""
-    words = units(unicodedata.normalize("NFKC", text))
+    words = units(text)
     han = sum(len(w) == 1 and w > "\u3000" for w in words)
     if 2 * han >= len(words):
         return list({a + b for a, b in itertools.pairwise(words)})

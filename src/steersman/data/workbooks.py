@@ -12,14 +12,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from steersman.data import cell_formats
 from steersman.data.columns import cell_text
 from steersman.data.containers import Part
+from steersman.data.formats.field_names import NAMES
+from steersman.data.formats.fields import plain
+from steersman.data.formats.message_rows import names_a_time
 from steersman.data.readers import Record
 from steersman.data.reading import Reading
 from steersman.data.shelves import Shelf
 from steersman.data.tables import records_of
 from steersman.progress import activity
 
+COUNTED = ("ranks", "scores", "label")
+"""Roles whose numbers are read as they are stored."""
 REFERENCE = re.compile(r"[\w.\\$:!'\[\]@#]+")
 """Pattern of a cell, a range, or a name in a formula."""
 
@@ -36,8 +42,8 @@ def scan_xlsx(part: Part, reading: Reading) -> Iterator[Record]:
 
 def _of_sheet(sheet: Any, part: Part, reading: Reading) -> Iterator[Record]:
     rows = (
-        Record(number, _texts_of(cells, written, reading), "")
-        for number, cells, written in _rows(sheet, part.name)
+        Record(number, _texts_of(cells, written, forms, reading), "")
+        for number, cells, written, forms in _rows(sheet, part.name)
         if any(value is not None and str(value).strip() for value in written)
     )
     for record in records_of(rows, part, reading, f"'{sheet.title}', row", pad=True):
@@ -45,12 +51,47 @@ def _of_sheet(sheet: Any, part: Part, reading: Reading) -> Iterator[Record]:
         if (name := next((name for name, text in cells if isinstance(text, Unstored)), None)) is not None:
             why = f"column '{name}' holds a formula whose value was never stored; open and save the file once"
             yield Record(record.line, None, record.raw, f"expected text, {why}")
+        elif any(isinstance(text, Formatted) for _, text in cells):
+            seen = {name: text if _counts(name, reading) else _seen(text, reading) for name, text in cells}
+            yield Record(record.line, seen, record.raw)
         else:
             yield record
 
 
 class Unstored(str):
     """A formula, in place of its value, which the file does not have."""
+
+
+class Formatted(str):
+    """A value as it is stored, which its cell shows in a number format."""
+
+    value: Any
+    form: str
+
+
+def _counts(name: str, reading: Reading) -> bool:
+    """Whether a column holds times or scores, which are read as they are stored, whatever their cells show."""
+    told = {role for role, columns in reading.mapping.items() if plain(name) in map(plain, columns.split(","))}
+    if told:
+        return bool(told & {"time", "preference", *COUNTED})
+    return names_a_time(name) or any(plain(name) in NAMES[role] for role in COUNTED)
+
+
+def _seen(text: str, reading: Reading) -> str:
+    """What people see of a cell."""
+    if not isinstance(text, Formatted):
+        return text
+    try:
+        out = cell_formats.shown(text.value, text.form)
+    except (cell_formats.Unknown, ArithmeticError):
+        kind = "dates and times" if isinstance(text.value, cell_formats.Moment) else "numbers"
+        reading.changed[
+            f"cells in a number format that shows each reader something else, or is not known: {kind} as stored"
+        ] += 1
+        return str(text)
+    if out != text:
+        reading.changed["cells read as they are shown (15 %) and not as they are stored (0.15)"] += 1
+    return out
 
 
 @contextlib.contextmanager
@@ -66,9 +107,9 @@ def _whole(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
 
 
-def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) -> list[str]:
+def _texts_of(cells: Sequence[Any], written: Sequence[Any], forms: Sequence[str], reading: Reading) -> list[str]:
     """Texts of a row's cells. Of a text that a library wrote as a formula, as it begins with '=', the text."""
-    texts = [cell_text(value) for value in cells]
+    texts = [_text_of(value, form) for value, form in zip(cells, forms, strict=True)]
     for i, formula in enumerate(written):
         if not str(formula or "").startswith("=") or cells[i] == formula:
             continue
@@ -78,6 +119,18 @@ def _texts_of(cells: Sequence[Any], written: Sequence[Any], reading: Reading) ->
         elif cells[i] is None:
             texts[i] = Unstored(formula)
     return texts
+
+
+def _text_of(value: Any, form: str) -> str:
+    if (
+        value is None
+        or isinstance(value, bool)
+        or (isinstance(value, str) and (not form or "@" not in form or form == "@"))
+    ):
+        return cell_text(value)
+    text = Formatted(cell_text(value))
+    text.value, text.form = value, form
+    return text
 
 
 def _computes(formula: str) -> bool:
@@ -165,11 +218,14 @@ def _nodes(source: IO[bytes], outer: str, inner: str) -> Iterator[tuple[Any, Any
             yield parent, node
 
 
-def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
-    """(number, values, what was written: values and formulas) of every row that the sheet's file has."""
+def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...], tuple[str, ...]]]:
+    """(number, values, what was written: values and formulas, number formats) of every row that the sheet's file
+    has."""
+    from openpyxl.styles.numbers import is_date_format, is_timedelta_format
     from openpyxl.worksheet._reader import DATA_TAG, ROW_TAG, WorkSheetParser
 
     book = sheet.parent
+    forms = [_form(style.numFmtId, book) for style in book._cell_styles]
     with _whole(name), sheet._get_source() as source:
         values, written = (
             WorkSheetParser(
@@ -177,8 +233,8 @@ def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[A
                 sheet._shared_strings,
                 data_only=data_only,
                 epoch=book.epoch,
-                date_formats=book._date_formats,
-                timedelta_formats=book._timedelta_formats,
+                date_formats={i for i, form in enumerate(forms) if is_date_format(form)},
+                timedelta_formats={i for i, form in enumerate(forms) if is_timedelta_format(form)},
             )
             for data_only in (True, False)
         )
@@ -186,7 +242,19 @@ def _rows(sheet: Any, name: str) -> Iterator[tuple[int, tuple[Any, ...], tuple[A
             (number, cells), (_, formulas) = values.parse_row(node), written.parse_row(node)
             for held in (parent, values.row_dimensions, written.row_dimensions):
                 held.clear()
-            yield number, _in_columns(cells), _in_columns(formulas)
+            found, said = _in_columns(cells), [""] * len(_in_columns(cells))
+            for cell in cells:
+                said[cell["column"] - 1] = forms[cell["style_id"]] if cell["style_id"] < len(forms) else ""
+            yield number, found, _in_columns(formulas), tuple(said)
+
+
+def _form(number: int, book: Any) -> str:
+    """The number format of this number."""
+    from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE
+
+    if number >= BUILTIN_FORMATS_MAX_SIZE:
+        return str(book._number_formats[number - BUILTIN_FORMATS_MAX_SIZE])
+    return cell_formats.CHINESE_DATES.get(number) or BUILTIN_FORMATS.get(number, cell_formats.GENERAL)
 
 
 def _in_columns(cells: list[dict[str, Any]]) -> tuple[Any, ...]:
@@ -202,4 +270,6 @@ def _in_columns(cells: list[dict[str, Any]]) -> tuple[Any, ...]:
 
 
 def _filled(sheet: Any, name: str) -> Iterator[tuple[Any, ...]]:
-    return (row for _, row, _ in _rows(sheet, name) if any(value is not None and str(value).strip() for value in row))
+    return (
+        row for _, row, _, _ in _rows(sheet, name) if any(value is not None and str(value).strip() for value in row)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 Prompt = Conversation | str | Sequence[int]
 """A conversation that ends with the user, plain text to be continued, or token ids."""
 
+
+party: ContextVar[str] = ContextVar("steersman.party", default="")
+"""Whose requests are made here: those of one party wait in one line, beside others'. '': nobody's in particular."""
 
 Reuse = Literal["streams", "all", "off"]
 """Which finished sequences stay cached for later prompts with the same beginning."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import random
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from steersman.artifact.files import atomic_write, read_object, write_json
 from steersman.data.sheets import filled_in
 from steersman.eval.rubric import AXES
 from steersman.eval.runs import Key, Run
+from steersman.text.folding import folded
 
 VOTES = {"1": 1.0, "2": 0.0, "=": 0.5, "tie": 0.5, "0": 0.5, "平": 0.5, "一样": 0.5}
 COLUMNS = ("better", *AXES)
@@ -83,7 +83,7 @@ def read(sheets: Sequence[Path], a: Run, b: Run) -> tuple[dict[str, dict[Key, fl
                 raise ValueError(f"{sheet}:{line}: number {row['number']!r} is not in the key")
             for column in COLUMNS:
                 # input methods of Chinese write digits and signs of full width
-                if said := unicodedata.normalize("NFKC", row.get(column, "")).strip().lower():
+                if said := folded(row.get(column, "")).strip():
                     if said not in VOTES:
                         raise ValueError(f"{sheet}:{line}.{column}: expected 1, 2, = or nothing, got {said!r}")
                     vote = 1 - VOTES[said] if of["swapped"] else VOTES[said]

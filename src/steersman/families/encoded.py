@@ -47,6 +47,10 @@ def _padded(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
     given = {"input_ids": padded(ids, model.config.pad_token_id or 0, device), "attention_mask": mask}
     if getattr(model.config, "type_vocab_size", 0) > 1 and all(row.types is not None for row in rows):
         given["token_type_ids"] = padded([row.types or () for row in rows], 0, device)
+    if model.config.model_type == "longformer" and any(row.asked for row in rows):
+        given["global_attention_mask"] = padded(
+            [[int(i < row.asked) for i in range(len(row.ids))] for row in rows], 0, device
+        )
     with _averaged(model, mask) if encoder.averages(model.config) else contextlib.nullcontext():
         return model(**given), mask
 

@@ -51,6 +51,8 @@ SCALED = {"longt5": "scale_decoder_outputs", "t5": "scale_decoder_outputs", "umt
 """Model types that scale states before the head -> the config setting that switches it on."""
 UNTIED = ("longt5", "mt5", "t5")
 """Model types whose published configs say by tie_word_embeddings = false that they have a head of their own."""
+NAMELESS = ("t5gemma", "t5gemma2")
+"""Model types whose answers begin with bos_token_id."""
 CACHED_WRONG = ("prophetnet",)
 """Model types whose cached steps give other answers than their whole pass, in transformers 5.23."""
 NEVER = -1e4
@@ -155,6 +157,7 @@ def layers(model: Any) -> Sequence[Any]:
 
 
 def _stack(part: Any) -> Any:
+    part = getattr(part, "text_model", part)  # T5Gemma 2, beside what sees
     for name in ("layers", "block"):
         if hasattr(part, name):
             return getattr(part, name)
@@ -240,6 +243,8 @@ def _opening(model: Any) -> list[int]:
         return next((value for s in settings if (value := getattr(s, name, None)) is not None), None)
 
     start = set_to("decoder_start_token_id")
+    if start is None and model.config.model_type in NAMELESS:
+        start = set_to("bos_token_id")
     if start is None:
         raise ValueError(
             f"model type '{model.config.model_type}': config.json names no decoder_start_token_id, with which answers "

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steersman.retrieval.passages import CJK
+from steersman.text.folding import folded
 
 RUNS = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+")
 K1, B = 1.2, 0.75
@@ -27,9 +28,9 @@ Floats = npt.NDArray[np.float32]
 
 
 def terms(text: str) -> list[str]:
-    """Words, casefolded; of a run of Chinese its characters and the pairs of neighbours."""
+    """Words, `folded`; of a run of Chinese its characters and the pairs of neighbours."""
     out: list[str] = []
-    for run in RUNS.findall(text.casefold()):
+    for run in RUNS.findall(folded(text)):
         out += [*run, *(run[i : i + 2] for i in range(len(run) - 1))] if re.match(f"[{CJK}]", run) else [run]
     return out
 

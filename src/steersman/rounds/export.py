@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from steersman.data import dataset
 from steersman.data.clean import bare
 from steersman.data.reading import Tell
 from steersman.progress import note as say
+from steersman.rounds.feedback_rules import Flags
 from steersman.rounds.labelers import Reliability, reliability, weigh
 from steersman.store import NotFound, Store
 from steersman.store.standing import corrected
@@ -39,9 +41,35 @@ def open_store(space: Workspace) -> Store:
     return Store.open(space.store)
 
 
-def store_identity(rankings: Iterable[Ranking]) -> str:
-    """A hash that changes with every submission that counts, and with weights; an input of the rankings artifact."""
-    return hash_json([r.id if r.weight == 1 else [r.id, r.weight] for r in rankings])
+@dataclass(frozen=True)
+class Weighed:
+    """A round's rankings as they are learned: with their labelers' weights, without answers that people flagged."""
+
+    rankings: list[Ranking]
+    without: Mapping[str, int]
+    """Of a ranking that lost flagged answers: how many."""
+    dropped: int
+    """Rankings of which nothing was left."""
+
+    @property
+    def identity(self) -> str:
+        """A hash that changes with every submission that counts, with weights and with flags; an input of the rankings
+        artifact."""
+
+        def told(ranking: Ranking) -> object:
+            if ranking.id in self.without:
+                return [ranking.id, ranking.weight, self.without[ranking.id]]
+            return ranking.id if ranking.weight == 1 else [ranking.id, ranking.weight]
+
+        return hash_json([told(ranking) for ranking in self.rankings])
+
+    def tell(self) -> None:
+        if self.without or self.dropped:
+            n = sum(self.without.values())
+            say(
+                f"note: people flagged answers: {n} are left out of rankings in which they led, and {self.dropped} "
+                "rankings are left out whole"
+            )
 
 
 def reliability_of(store: Store, round_: int | None = None) -> Reliability:
@@ -52,13 +80,18 @@ def reliability_of(store: Store, round_: int | None = None) -> Reliability:
     return reliability(r for number in range(1, round_ + 1) for r in store.rankings(number, overruled=True))
 
 
-def weighed(space: Workspace, store: Store, round_: int) -> list[Ranking]:
+def weighed(space: Workspace, store: Store, round_: int) -> Weighed:
     """The round's rankings with their labelers' weights (`rank.reliability`), all 1 where no labels overlap.
 
-    Later rounds' labels do not count, so that an artifact does not turn stale by them.
+    Later rounds' labels do not count, so that an artifact does not turn stale by them; flags always do.
     """
     rankings = list(store.rankings(round_))
-    return weigh(rankings, reliability_of(store, round_)) if space.config.rank.reliability else rankings
+    if space.config.rank.reliability:
+        rankings = weigh(rankings, reliability_of(store, round_))
+    flags = Flags(store.feedback({"flag"}))
+    found = [(ranking, *flags.unflagged(ranking)) for ranking in rankings]
+    without = {ranking.id: led for ranking, kept, led in found if kept is not None and led}
+    return Weighed([kept for _, kept, _ in found if kept], without, sum(kept is None for _, kept, _ in found))
 
 
 def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
@@ -69,17 +102,19 @@ def export_rankings(space: Workspace, round_: int) -> tuple[Manifest, Path]:
     ranking yet.
     """
     with open_store(space) as store:
-        rankings = weighed(space, store, round_)
+        found = weighed(space, store, round_)
+    rankings = found.rankings
     if not rankings:
         raise ValueError(
             f"{space.store_shown}: no rankings of round {round_}; expected some: steersman rank, or rank --simulated"
         )
-    inputs = {"store": store_identity(rankings)}
+    inputs = {"store": found.identity}
     if space.has("samples", round_):
         inputs["samples"] = identity(read_manifest(space.stage_dir("samples", round_)))
     folder = space.stage_dir("rankings", round_)
     if space.has("rankings", round_) and (old := read_manifest(folder)).inputs == inputs:
         return old, folder
+    found.tell()
     partial = folder.with_name("rankings.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -134,7 +169,12 @@ def feedback_for(space: Workspace, labelled: bool, tell: Tell = say) -> list[Ran
         return []
     with Store.open(space.store) as store:
         said = list(store.feedback())
-    rankings = [ranking for feedback in said if (ranking := as_ranking(feedback))]
+    flags = Flags(said)
+    made = [(f, ranking) for f in said if (ranking := as_ranking(f))]
+    kept = [None if f.kind == "edit" and flags.forbids(f) else flags.unflagged(ranking)[0] for f, ranking in made]
+    rankings = [ranking for ranking in kept if ranking]
+    if lost := sum(ranking != whole for ranking, (_, whole) in zip(kept, made, strict=True)):
+        tell(f"note: {lost} likes, edits and other labels are of answers that people flagged, which are no targets")
     if same := sum(feedback.kind == "edit" and as_ranking(feedback) is None for feedback in said):
         tell(f"note: {same} edits leave the words of the answer as they were and are no pairs")
     return [r for r in rankings if labelled or r.pairs()]
@@ -178,15 +218,20 @@ def export_lines(space: Workspace, what: str, round_: int) -> Iterator[str]:
 def _from_store(space: Workspace, what: str, round_: int) -> Iterator[str]:
     with open_store(space) as store:
         if what == "rankings":
-            values: Iterator[object] = (r.to_json() for r in weighed(space, store, round_))
+            values: Iterator[object] = (r.to_json() for r in _told(weighed(space, store, round_)))
         elif what == "comparisons":
-            values = _comparisons(weighed(space, store, round_))
+            values = _comparisons(_told(weighed(space, store, round_)))
         elif what == "feedback":
             values = (f.to_json() for f in store.feedback())
         else:
             values = (c.to_json() for c in _edits(store))
         for value in values:
             yield json.dumps(value, ensure_ascii=False)
+
+
+def _told(found: Weighed) -> list[Ranking]:
+    found.tell()
+    return found.rankings
 
 
 def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
@@ -201,7 +246,10 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 def _edits(store: Store) -> Iterator[Conversation]:
     """Answers that people edited, without special tokens, white space and thoughts around them, and dialogues that they
     wrote."""
+    flags = Flags(store.feedback({"flag"}))
     for feedback in store.feedback({"edit"}):
+        if flags.forbids(feedback):
+            continue
         if written := corrected(feedback.edited or "", feedback.answer)[0]:
             meta = {"source": "edit", "policy_version": feedback.policy_version}
             whole = feedback.prompt.with_answer(written)

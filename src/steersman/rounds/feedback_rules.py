@@ -109,14 +109,43 @@ def _number(record: str) -> int:
     return int(record.rpartition("-")[2])
 
 
-class _Context:
+class Flags:
+    """Flagged answers: a flag counts for the text wherever it stands under the same question."""
+
+    def __init__(self, said: Iterable[Feedback]) -> None:
+        told = [((_asked(f.prompt), f.answer), f.flags) for f in said if f.kind == "flag"]
+        self.flagged = {text for text, _ in told}
+        # private words are nobody's material, whoever asked for them
+        self.private = {text for text, why in told if PRIVATE in why}
+
+    def forbids(self, said: Feedback) -> bool:
+        """Whether an edit must not be learned: it is flagged, or what it replaces is private."""
+        asked = _asked(said.prompt)
+        return (asked, said.edited) in self.flagged or (asked, said.answer) in self.private
+
+    def unflagged(self, ranking: Ranking) -> tuple[Ranking | None, int]:
+        """The ranking without flagged answers that beat others or are called good, and how many these are; None where
+        an answer is flagged as private, or where nothing is left to compare or to label."""
+        asked = _asked(ranking.prompt)
+        if any((asked, answer) in self.private for answer in ranking.answers):
+            return None, 0
+        good = ranking.grades if ranking.grades is not None and not ranking.all_bad else ()
+        best = {i for i, _ in ranking.pairs()} | {i for i, grade in enumerate(good) if grade == "good"}
+        led = {i for i in best if (asked, ranking.answers[i]) in self.flagged}
+        if not led:
+            return ranking, 0
+        left = [i for i in range(len(ranking.answers)) if i not in led]
+        ranks = ranking.ranks and tuple(ranking.ranks[i] for i in left)
+        grades = ranking.grades and tuple(ranking.grades[i] for i in left)
+        kept = replace(ranking, answers=tuple(ranking.answers[i] for i in left), ranks=ranks, grades=grades)
+        return (kept if kept.pairs() or (kept.grades and kept.answers) else None), len(led)
+
+
+class _Context(Flags):
     """What the other records say: flagged texts, edited answers, and who replaced which answer by a liked one."""
 
     def __init__(self, said: Sequence[Feedback]) -> None:
-        # a flag counts for the text wherever it stands under the same question
-        self.flagged = {(_asked(f.prompt), f.answer) for f in said if f.kind == "flag"}
-        # private words are nobody's material, whoever asked for them
-        self.private = {(_asked(f.prompt), f.answer) for f in said if f.kind == "flag" and PRIVATE in f.flags}
+        super().__init__(said)
         self.edited = {(_about(f), text) for f in said if f.kind == "edit" for text in (f.answer, f.edited)}
         self.preferred: dict[str, Feedback] = {}
         """Regeneration's id -> the like of another answer to the same question."""
@@ -195,15 +224,9 @@ def _of_ranking(ranking: Ranking, versions: tuple[str, ...], context: _Context) 
     plain = Learned(ranking.id, "ranking", RANKING, by, created, versions, simulated=ranking.simulated)
     if not ranking.pairs():
         return plain.dropped("all its answers are equal")
-    if any((_asked(ranking.prompt), answer) in context.private for answer in ranking.answers):
+    kept, led = context.unflagged(ranking)
+    if kept is None and not led:
         return plain.dropped("an answer is flagged as private")
-    led = {i for i, _ in ranking.pairs() if (_asked(ranking.prompt), ranking.answers[i]) in context.flagged}
-    if led:
-        left = [i for i in range(len(ranking.answers)) if i not in led]
-        ranks = ranking.ranks and tuple(ranking.ranks[i] for i in left)
-        grades = ranking.grades and tuple(ranking.grades[i] for i in left)
-        answers = tuple(ranking.answers[i] for i in left)
-        ranking = replace(ranking, answers=answers, ranks=ranks, grades=grades)
-        if not ranking.pairs():
-            return plain.dropped("the better answers are flagged and never targets")
-    return replace(plain, comparisons=(ranking,), flagged=len(led))
+    if kept is None or not kept.pairs():
+        return plain.dropped("the better answers are flagged and never targets")
+    return replace(plain, comparisons=(kept,), flagged=led)

@@ -83,11 +83,11 @@ def current_identity(space: Workspace, name: str, round_: int) -> str | None:
 def _store_identity(space: Workspace, round_: int) -> str:
     if not space.has_store:
         return GONE
-    from steersman.rounds.export import store_identity, weighed
+    from steersman.rounds.export import weighed
     from steersman.store import Store
 
     with Store.open(space.store) as store:
-        return store_identity(weighed(space, store, round_))
+        return weighed(space, store, round_).identity
 
 
 def changed_settings(space: Workspace, stage: Stage, manifest: Manifest) -> tuple[str, ...]:

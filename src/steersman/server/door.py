@@ -21,6 +21,7 @@ from steersman.server.access import OPEN_PATHS
 from steersman.server.cookies import cookie_name, cookie_of
 from steersman.server.errors import ApiError, error_response
 from steersman.server.key import given_key
+from steersman.server.pages import PLACES
 from steersman.server.people import PROOF, SCOPE, Person, Proof
 from steersman.server.quotas import Limits, asking
 from steersman.server.still_admitted import Admitted, Standing, showing
@@ -45,6 +46,15 @@ def own_origin(headers: Headers) -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
 
+def _is_shown(scope: Scope, headers: Headers) -> bool:
+    """Whether the request is a browser's for what only who is signed in can see: the page would ask in vain."""
+    if scope["path"].startswith(("/report", "/datasets/")):
+        return True
+    place = scope["path"].split("/", 2)[1]
+    reads = scope["method"] in _READS and "text/html" in headers.get("accept", "")
+    return reads and place in PLACES and place != "login"
+
+
 class Door:
     """Leaves the person and the proof in the scope of each request; refuses who has none, or asks too often."""
 
@@ -63,8 +73,9 @@ class Door:
         """None where the request may go on; its person is then in the scope, or None for what is open to all."""
         try:
             await self._find(scope, headers)
-            if scope[SCOPE] is None and scope["path"].startswith(("/report", "/datasets/")):
-                return RedirectResponse(f"/login?{urlencode({'next': scope['path']})}", 303)
+            if scope[SCOPE] is None and _is_shown(scope, headers):
+                asked = scope["path"] + "?" * bool(scope["query_string"]) + scope["query_string"].decode("latin-1")
+                return RedirectResponse(f"/login?{urlencode({'next': asked})}", 303)
         except ApiError as error:
             more = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
             return error_response(error.status, error.message, error.param, error.code, error.headers | more)

@@ -40,6 +40,7 @@ STORE_GONE = "The store's database cannot be reached at the moment; what was jus
 GONE = "The process that computes answers ended and is being started again; ask again in a moment."
 RESTART_SECONDS = 5
 """Seconds that a client is told to wait for the engine's process, or for memory."""
+ROUTES = "/v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/embeddings"
 INTERNAL = "The server failed to answer this request; its log says why."
 
 
@@ -151,6 +152,13 @@ def unsayable(error: ValueError, inserted: int) -> ApiError:
     return ApiError(400, message.replace(turn[0], place), param=place, code=code)
 
 
+def allowed_for_a_name(request: Request) -> bool:
+    """Whether another method of `/v1` would take the path's end for a name, as GET takes that of /v1/responses/compact:
+    to a client which posts there, this server lacks what it asks for."""
+    found = [route.path for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE]
+    return any(path.startswith("/v1/") and path.endswith("}") for path in found)
+
+
 def allowed_methods(request: Request) -> list[str]:
     """Methods allowed for the path. Several routes may share it, and Starlette names only the first one's methods."""
     routes = request.app.state.routes
@@ -181,6 +189,8 @@ def install_handlers(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 return Response(None, 204, headers)
         message = f"{request.method} {request.url.path}: {error.detail}"
+        if error.status_code == 405 and request.method == "POST" and allowed_for_a_name(request):
+            return error_response(404, f"{request.method} {request.url.path}: Not Found; this server has {ROUTES}")
         if error.status_code == 400:  # raised by FastAPI for json's errors other than syntax errors
             message = "The body is not valid JSON: expected UTF-8, integers of fewer than 4300 digits and less nesting"
         return error_response(error.status_code, message, headers=headers)

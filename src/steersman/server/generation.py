@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 
-from steersman.engine.protocol import Engine, Prompt
+from steersman.engine.protocol import Engine, Prompt, party
 from steersman.server import traces
 from steersman.server.errors import ApiError
 from steersman.server.into_loop import into
@@ -49,6 +49,8 @@ class Generation:
         on_end: Callable[[Completion], None] = lambda _completion: None,
     ) -> None:
         self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
+        person = asking.get()
+        self._party = person.id if person is not None else ""
         self.cancelled = threading.Event()
         self._begun = False
         """Whether any text has come."""
@@ -131,6 +133,7 @@ class Generation:
         """Run the engine's iterator until all answers have ended; once cancelled, close it after the next piece."""
         if self.cancelled.is_set():
             return
+        party.set(self._party)
         with contextlib.closing(self.engine.answers(self.prompt, self.params, self.cancelled)) as items:
             put((0, ""))
             for number, item in items:
@@ -167,6 +170,8 @@ class Generations:
         self.most = most
         self._live: set[Generation] = set()
         self._taken = 0
+        self._of = Counter[str]()
+        """Person -> how many of these are theirs: half of the room at most, so that nobody is shut out by another."""
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
         self._closed = False
@@ -197,11 +202,22 @@ class Generations:
                 retry_after=RETRY_SECONDS,
             )
 
+        person = asking.get()
+        own = person.id if person is not None else ""
+        share = self.most // 2
+        if own and self._of[own] and self._of[own] + answers > share:  # a request of many is not refused for good
+            told = f"At most {share} answers are written for one person at a time; try again in a moment"
+            raise ApiError(429, told, retry_after=RETRY_SECONDS)
+
         def give_back() -> None:
             self._taken -= answers
+            self._of[own] -= answers
+            if not self._of[own]:
+                del self._of[own]
 
         self._taken += answers
-        place = Place(give_back, asking.get())
+        self._of[own] += answers
+        place = Place(give_back, person)
         try:
             yield place
         finally:

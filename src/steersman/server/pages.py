@@ -16,10 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from steersman.server.cookies import ROOT
-from steersman.server.errors import error_response
+from steersman.server.errors import ROUTES, error_response
 
 STATIC = Path(__file__).with_name("static")
-ROUTES = "/v1/models, /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and /v1/embeddings"
 PLACES = frozenset({"", "desk", "login", "people", "rank", "rounds", "shared", "training"})
 """Beginnings of the page's own paths, as web/src/App.svelte has them."""
 router = APIRouter(include_in_schema=False)

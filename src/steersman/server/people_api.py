@@ -40,6 +40,12 @@ class Change(_Body):
     disabled: StrictBool | None = None
 
 
+class Reset(_Body):
+    """Whether the keys are revoked too."""
+
+    keys: StrictBool = False
+
+
 def user_json(user: User) -> dict[str, Any]:
     return person_json(user) | {"disabled": user.disabled, "joined": user.joined, "created": user.created}
 
@@ -81,14 +87,18 @@ def _set_role(us: Team, by: str, user: User, role: str) -> User:
 
 
 @router.post("/people/{id}/reset")
-def reset_person(us: Us, who: Who, id: str) -> dict[str, Any]:
-    """The token of an invitation to choose a new password; the old one no longer holds, and every session ends."""
+def reset_person(us: Us, who: Who, id: str, body: Reset | None = None) -> dict[str, Any]:
+    """The token of an invitation to choose a new password; the old one no longer holds, and every session ends.
+
+    Keys go on working, unless they are to be revoked too; both are counted.
+    """
     if id == who.id:
         raise ApiError(400, "Your own password is changed with the old one; another admin can reset it", param="id")
+    revoked = us.store.credentials.usable(id, revoke=True) if body is not None and body.keys else 0
     token = us.store.accounts.reset(id, by=who.id, hours=us.settings.invitation_hours)
-    us.store.audit.add(who.id, "password reset", id)
+    us.store.audit.add(who.id, "password reset", id, **({"keys_revoked": revoked} if revoked else {}))
     us.door.forget()
-    return {"token": token}
+    return {"token": token, "keys_revoked": revoked, "keys_left": us.store.credentials.usable(id)}
 
 
 @router.get("/people/{id}/keys")

@@ -134,6 +134,17 @@ class Credentials:
             row.revoked = utc_now()
             return _to_key(row)
 
+    def usable(self, user_id: str, *, revoke: bool = False) -> int:
+        """How many keys of the person can be used; `revoke`: could, until now."""
+        time = utc_now()
+        lasting = or_(ApiKeyRow.expires.is_(None), ApiKeyRow.expires > time)
+        mine = (ApiKeyRow.user_id == user_id, ApiKeyRow.revoked.is_(None), lasting)
+        with self._db.write() as session:
+            rows = session.scalars(select(ApiKeyRow).where(*mine)).all()
+            for row in rows if revoke else ():
+                row.revoked = time
+            return len(rows)
+
     def key(self, secret: str) -> Shown | None:
         """None where it was revoked, has expired, never was, or its user is disabled."""
         query = select(ApiKeyRow, UserRow).join(UserRow, UserRow.id == ApiKeyRow.user_id)

@@ -16,6 +16,8 @@ class Marked:
     """Which of the two texts each token is of, for models that are told; None for others."""
     cut: bool
     """Whether it was longer than the limit."""
+    asked: int = 0
+    """Tokens up to the question's last, where a passage is read for one."""
 
 
 @dataclass(frozen=True)
@@ -93,5 +95,6 @@ class Marks:
                 for who, (start, end) in zip(of, found["offset_mapping"][number], strict=True)
             )
             types = tuple(found["token_type_ids"][number]) if self._typed else None
-            out.append(Window(Marked(tuple(ids), types, False), places))
+            asked = max((i + 1 for i, who in enumerate(of) if who == 0), default=1)
+            out.append(Window(Marked(tuple(ids), types, False, asked), places))
         return out

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steersman.stats import Interval, bootstrap_mean, paired_bootstrap, proportion_interval
+from steersman.text.folding import folded
 
 RESAMPLES = 1000
 Labels = tuple[str, ...]
@@ -148,7 +149,7 @@ WORD = re.compile(r"[㐀-鿿豈-﫿]|[^\W_]+")
 
 def words(text: str) -> list[str]:
     """Chinese by characters, everything else by words, without punctuation."""
-    return WORD.findall(re.sub(r"([㐀-鿿豈-﫿])", r" \1 ", text.casefold()))
+    return WORD.findall(re.sub(r"([㐀-鿿豈-﫿])", r" \1 ", folded(text)))
 
 
 def of_spans(truth: Sequence[Sequence[str]], said: Sequence[str], loss: float = float("nan")) -> Measured:

@@ -262,6 +262,8 @@ def text_config(config: Any) -> Any:
             if getattr(part, name, None) is None:
                 setattr(part, name, getattr(config, name, None))
         part.tie_word_embeddings = config.tie_word_embeddings or part.tie_word_embeddings
+    if getattr(part, "attention_type", None) == "block_sparse":
+        part.attention_type = "original_full"  # BigBird's: transformers leaves sparse blocks for good at a short text
     return part
 
 

@@ -27,7 +27,7 @@ from steersman.weights.folders import (
 
 HEADS = {"ForSequenceClassification": "classifier", "ForQuestionAnswering": "span"}
 """End of a class's name in config.json -> what its head computes."""
-FLOAT32 = ("deberta", "fnet")
+FLOAT32 = ("deberta", "fnet", "mra")
 """Model types whose code in transformers computes in float32 alone."""
 AVERAGED = "mean_pooled."
 """Before the names of a head's weights that read the mean of the states: transformers' class, which would give it the
@@ -64,6 +64,11 @@ def load_headed(
     """
     check_folder(folder)
     config = text_config(read_config(folder, trust_remote_code))
+    if config.model_type == "xmod" and not config.default_language:
+        raise ValueError(
+            f"{folder / 'config.json'}: default_language: expected one of {', '.join(config.languages)}: the adapters "
+            "that texts go through"
+        )
     _check_backbone(config, folder)
     _check_end(config, task, folder)
     if task in ("span", "embedding") and hasattr(config, "classifier_pooling") and averages(config):

@@ -85,7 +85,9 @@ export const account = {
   people: () => json<{ people: User[]; invitations: Invitation[] }>('GET', '/api/people'),
   add: (name: string, role: Role) => json<{ token: string }>('POST', '/api/people', { name, role }),
   change: (id: string, change: { role?: Role; disabled?: boolean }) => json<User>('PATCH', person(id), change),
-  reset: (id: string) => json<{ token: string }>('POST', `${person(id)}/reset`),
+  keysOf: (id: string) => json<Key[]>('GET', `${person(id)}/keys`),
+  /** `keys`: revoke them too. */
+  reset: (id: string, keys: boolean) => json<{ token: string }>('POST', `${person(id)}/reset`, { keys }),
   invite: (role: Role) => json<{ token: string }>('POST', '/api/invitations', { role }),
   withdraw: (id: string) => json<unknown>('DELETE', `/api/invitations/${encodeURIComponent(id)}`),
   audit: (before?: number) => json<Entry[]>('GET', `/api/audit?most=50${before ? `&before=${before}` : ''}`),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from steersman.text.folding import plain
+
 WORDS = {
     "evading the law": (
         r"\b(?:without (?:getting |being )?(?:caught|detected|detection|noticed|arrested|traced|raising suspicion)|avoid(?:ing)? (?:detection|getting caught|law enforcement|being caught|suspicion)|"
@@ -72,7 +74,7 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 def flags(text: str) -> tuple[str, ...]:
-    small, chinese = text.lower(), CHINESE.search(text)
+    small, chinese = plain(text).lower(), CHINESE.search(text)
     return tuple(
         f"unsafe: {name}" for name in WORDS if LATIN[name].search(small) or (chinese and HAN[name].search(small))
     )

@@ -1,9 +1,9 @@
 """One message of a help desk or a chat tool, whatever its fields are called -> side, text, time and conversation.
 
 Zendesk (chats and events), Zoho Desk, Help Scout, HubSpot, Zammad, OTRS and Znuny, Front, Crisp, tawk.to, Chatwoot,
-Salesforce, Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove;
-NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob, WeCom's archive, WeChat's tables and customer service; ServiceNow. Others
-by their `shapes`.
+Salesforce, Freshchat, Gladly, Kustomer, Drift, HappyFox, Re:amaze, Groove; NetEase Qiyu, Sobot, Meiqia, Udesk, Easemob,
+WeCom's archive, WeChat's tables and customer service; ServiceNow, Olark, HelpCrunch, Smartsupp, UVdesk, respond.io,
+Missive. Others by their `shapes`.
 Why so: decision 85 in docs/LOG.md.
 """
 
@@ -283,6 +283,38 @@ def _line_account(m: Record) -> Said:
     return side, m["内容"], f"{m.get('送信日', '')} {m.get('送信時刻', '')}".strip(), None
 
 
+def _olark(m: Record) -> Said:
+    """Olark names the one whom a message is for."""
+    sides = {"messagetooperator": USER, "offlinemessage": USER, "messagetovisitor": ANSWER, "note": NOTE}
+    return sides.get(str(m["kind"]).casefold(), SYSTEM), m["body"], m["timestamp"], None
+
+
+def _helpcrunch(m: Record) -> Said:
+    side = NOTE if m["type"] == "private" else side_of(m["from"]) if m["type"] == "message" else SYSTEM
+    chat = m["chat"]["id"] if isinstance(m["chat"], Mapping) else m["chat"]
+    return side, m["text"], m.get("createdat"), chat
+
+
+def _smartsupp(m: Record) -> Said:
+    side = side_of(m["subtype"]) if m["type"] == "message" else SYSTEM
+    return side, _of(m["content"], "text"), m.get("createdat"), None
+
+
+def _uvdesk(m: Record) -> Said:
+    return NOTE if m["threadtype"] == "note" else side_of(m["createdby"]), m["message"], m.get("createdat"), None
+
+
+def _respond(m: Record) -> Said:
+    side = {"incoming": USER, "outgoing": ANSWER}.get(str(m["traffic"]), SYSTEM)
+    return side, _of(m["message"], "text"), m.get("timestamp") or m["messageid"], m["contactid"]
+
+
+def _missive(m: Record) -> Said:
+    """Missive's mails and chats; whom a mail is from, its address alone says."""
+    who = _of(m["fromfield"], "address") or _of(m["fromfield"], "name")
+    return f"{FIRST}{who}", m.get("body"), m.get("deliveredat") or m.get("createdat"), None
+
+
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
@@ -320,10 +352,16 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("elementid element value syscreatedby", _journal),
     ("directioncode description regardingobjectidvalue", _dynamics),
     ("送信者タイプ 送信者名 内容", _line_account),
+    ("kind body timestamp", _olark),
+    ("chat from text type", _helpcrunch),
+    ("type subtype content createdat", _smartsupp),
+    ("threadtype createdby message", _uvdesk),
+    ("traffic message contactid messageid", _respond),
+    ("fromfield tofields body", _missive),
 )
 """Fields by which a system's messages are known, and their reader."""
 KNOWN = tuple((frozenset(needed.split()), read) for needed, read in FORMS)
-SESSIONS = (_wecom, _wecom_service, _official_account, _wechat, _chatlog, _easemob)
+SESSIONS = (_wecom, _wecom_service, _official_account, _wechat, _chatlog, _easemob, _respond)
 """Conversations that last for years: parted where nobody spoke for some hours."""
 SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _tawk: lambda m: isinstance(m["sender"], Mapping) and "t" in m["sender"],
@@ -337,6 +375,9 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _happyfox: lambda m: isinstance(m["by"], Mapping),
     _wecom: lambda m: not str(m.get("action", "send")).isdigit(),  # else a table made of it, whose ids are others
     _zoho: lambda m: str(m["direction"]) in ("in", "out"),
+    _olark: lambda m: str(m["kind"]).casefold() in ("messagetooperator", "messagetovisitor", "offlinemessage", "note"),
+    _helpcrunch: lambda m: is_side(m["from"]),
+    _smartsupp: lambda m: isinstance(m["content"], Mapping),
     _qiyu: lambda m: str(m["fromuser"]).strip().casefold() in ("0", "1", "0.0", "1.0", "true", "false"),
 }
 """What else a message has where other systems use the same fields."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats import assistants, call_centres, desks, forums, session_pages
-from steersman.data.formats.desk_messages import BOT, NOTE, SYSTEM, usual
+from steersman.data.formats.desk_messages import BOT, FIRST, NOTE, SYSTEM, usual
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
 from steersman.data.formats.markup import MARKUP, plain_text, text_of
@@ -164,6 +164,7 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
     said = [(_side(item, record), item) for item in items]
     if not any(side for side, _ in said):
         return None
+    said = _by_who_began(said, fields)
     turns: list[dict[str, str]] = []
     source = record.get("source")
     first = body_of(source) if isinstance(source, Mapping) else body_of(record)
@@ -178,6 +179,18 @@ def _of_desk(record: Record, fields: Fields) -> list[dict[str, str]] | None:
             turns.append({"role": role, "content": text} | apart)
             last = at or last
     return answered(turns, fields.notes)
+
+
+def _by_who_began(said: list[tuple[str | None, Record]], fields: Fields) -> list[tuple[str | None, Record]]:
+    """Messages whose writers are names alone, with sides: who wrote first is the customer."""
+    names = [side for side, _ in said if side and side.startswith(FIRST)]
+    if not names:
+        return said
+    fields.note(
+        "messages of people alone: who wrote first is taken for the customer, all others for the team", len(names)
+    )
+    sides = {name: "user" if name == names[0] else "assistant" for name in names}
+    return [(sides.get(side or "", side), item) for side, item in said]
 
 
 def role_of(side: str | None, item: Record, text: str, notes: Counter[str]) -> str | None:

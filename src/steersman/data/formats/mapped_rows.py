@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from steersman.data.formats.fields import empty, plain
-from steersman.data.formats.shapes import is_internal, is_notice, media_kind
+from steersman.data.formats.shapes import DEEPER, is_internal, is_notice, media_kind, words
 from steersman.data.formats.sides import named_side
 from steersman.data.formats.turns import ROLES
 
@@ -71,7 +71,8 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     }
     if not named["message"] or not named["conversation"]:
         return None
-    out = {COLUMNS[role]: next((c for f in fields if (c := _cell(record[f]))), "") for role, fields in named.items()}
+    cells = {role: _said if role == "message" else _cell for role in named}
+    out = {COLUMNS[r]: next((c for f in fields if (c := cells[r](record[f]))), "") for r, fields in named.items()}
     writer = next((plain(str(f)) for f in named["sender"] if _cell(record[f])), "")
     if "guest" in writer.split("_"):  # a visitor without an account
         out["sender"] = "customer"
@@ -84,6 +85,14 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     kind = kind or ({"type": media} if (media := media_kind(rest)) else {})
     own = {key: item for key, item in rest.items() if plain(str(key)) in OWN}
     return {**out, "sender": out["sender"] or NOBODY, **own, **kind}
+
+
+def _said(value: Any) -> str:
+    """A message's words, also of parts (Comm100: `{"type": "htmlText", "data": {"htmlText": ...}}`)."""
+    parts = value if isinstance(value, list) else [value]
+    if value and all(isinstance(part, Mapping) for part in parts):
+        return words(value, (*DEEPER, "htmltext", "html", "data"))
+    return _cell(value)
 
 
 def _cell(value: Any) -> str:

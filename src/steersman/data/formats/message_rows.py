@@ -91,6 +91,11 @@ def _like(name: str) -> int:
     return next((i for i, form in enumerate(LIKE) if form.fullmatch(name)), -1)
 
 
+def names_a_time(name: str) -> bool:
+    """Whether a column is called like one of times."""
+    return plain(name) in (*TIMES, *guessed_rows.TIMES) or _like(plain(name)) == len(LIKE) - 1
+
+
 def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     """(conversation, speaker, text): the fields of a row with one message of a conversation; None for other rows."""
     if not isinstance(record, Mapping):
@@ -101,7 +106,7 @@ def columns_of_messages(record: Any) -> tuple[str, str, str] | None:
     if ORIGIN in keys and not is_side(record[keys[ORIGIN]]):
         del keys[ORIGIN]
     entry = {"thread_id", "poster", "type", "body"} <= keys.keys()
-    timed = any(name in TIMES or _like(name) == len(LIKE) - 1 for name in keys)
+    timed = any(map(names_a_time, keys))
     groups = GROUPS + (PEOPLE if timed else ())
     wanted = (groups, ("type",) if entry else WHO, SAID)
     found = [next((keys[n] for n in names if n in keys), None) for names in wanted]
@@ -351,12 +356,13 @@ class Rows:
         yield from in_order(out, lambda found: found[0], Shelf)
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
-        ids = 2 * len({row[8] for row in rows}) > len(rows) and any(row[8] for row in rows)  # else no message's id
-        timed = 2 * len({row[4] for row in rows}) > len(rows)  # else it is the conversation's time
-        once = {_own(row, ids, timed) or i: row for i, row in reversed([*enumerate(rows)])}
+        once = len({row[2:5] for row in rows})  # a whole export may have come twice
+        ids = 2 * len({row[8] for row in rows}) > once and any(row[8] for row in rows)  # else no message's id
+        timed = 2 * len({row[4] for row in rows}) > once  # else it is the conversation's time
+        kept = {_own(row, ids, timed) or i: row for i, row in reversed([*enumerate(rows)])}
         again = "the same id, words and time" if ids else "the same writer, words and time"
-        self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(once)
-        rows = [*reversed(once.values())]
+        self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(kept)
+        rows = [*reversed(kept.values())]
         said = [Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:7]
         self._notes["conversations whose messages lie in several files joined by their id"] += (

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steersman.data.pii import addresses, beside, firms, numbers_found, persons
+from steersman.data.pii import addresses, beside, firms, handles, numbers_found, persons
 from steersman.data.pii.finding import HAN, KINDS, Span, settled
+from steersman.data.pii.titles import in_title
 
 __all__ = ["KINDS", "Span", "find", "language"]
 
@@ -45,9 +46,12 @@ def find(text: str, before: str = "", kinds: Iterable[str] = KINDS, of: str = ""
     elif re.search(r"[A-Z]{5}", text):
         found += numbers_found.orders(text, before)
     found += numbers_found.emails(text)
+    found += handles.accounts(text)
     found += addresses.addresses(text, tongue)
     found += persons.names(text, before, tongue)
     found += beside.beside(text, tongue)
-    found = [span for span in found if not firms.is_ware(text, span)]
+    found = [
+        s for s in found if not firms.is_ware(text, s) and not (s.kind == "name" and in_title(text, s.start, s.end))
+    ]
     found += firms.brands(text, [span for span in found if span.kind == "name"])
     return [span for span in settled(found) if span.kind in wanted]

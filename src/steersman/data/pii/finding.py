@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("name", "phone", "id", "card", "iban", "address", "email", "order")
-"""Kinds of personal data. `order`: numbers of orders, parcels, invoices, tickets and customers."""
+KINDS = ("name", "phone", "id", "card", "iban", "address", "email", "order", "account")
+"""Kinds of personal data. `order`: numbers of orders, parcels, invoices, tickets and customers; `account`: of messengers
+and networks (WeChat, QQ, Telegram)."""
 
 SURE, CUED, FORMED, LIKELY, LONG = 100, 90, 75, 60, 40
 """Scores: a checksum or a form of its own; words that announce it; a form of one kind; one that others may have; length."""

@@ -18,11 +18,12 @@ from steersman.data.formats import Parsed
 from steersman.data.pii import KINDS, Span, find, language, persons
 from steersman.data.pii.finding import settled
 from steersman.data.pii.firms import FIRM
+from steersman.data.pii.titles import in_title
 from steersman.messages import Conversation, Message
 from steersman.parts import ToolCall
 from steersman.types import Feedback, Ranking
 
-MARK = re.compile(r"\[(NAME|PHONE|ID|CARD|IBAN|ADDRESS|EMAIL|ORDER)_(\d+)\]")
+MARK = re.compile(rf"\[({'|'.join(KINDS).upper()})_(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ def find_in_turns(turns: Sequence[str], kinds: Iterable[str] = KINDS) -> list[li
         {text[s.start : s.end] for text, spans in zip(turns, found, strict=True) for s in spans if s.kind == "name"}
     )
     if known:
-        found = [settled([*spans, *persons.again(text, known)]) for text, spans in zip(turns, found, strict=True)]
+        again = ([s for s in persons.again(text, known) if not in_title(text, s.start, s.end)] for text in turns)
+        found = [settled([*spans, *more]) for spans, more in zip(found, again, strict=True)]
     return [[span for span in spans if span.kind != FIRM] for spans in found]
 
 

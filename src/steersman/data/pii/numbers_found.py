@@ -22,7 +22,7 @@ from stdnum.us import ssn as us_ssn
 from steersman.data.pii.finding import ALONE, CUED, FORMED, LIKELY, LONG, NO_MORE, SURE, Span, announced
 
 EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9ÄÖÜäöüß](?:[A-Za-z0-9._%+ÄÖÜäöüß-]*[A-Za-z0-9_ÄÖÜäöüß])?\s?[@＠]\s?"
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9ÄÖÜäöüß](?:[A-Za-z0-9._%+ÄÖÜäöüß-]*[A-Za-z0-9_ÄÖÜäöüß])?(?:[@＠]\s?|\s[@＠]\s)"
     r"(?:[A-Za-z0-9ÄÖÜäöüß](?:[A-Za-z0-9ÄÖÜäöüß-]*[A-Za-z0-9ÄÖÜäöüß])?\.)+[A-Za-z]{2,18}(?![A-Za-z0-9-])"
 )
 SPELLED = re.compile(

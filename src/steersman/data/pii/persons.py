@@ -46,7 +46,7 @@ _NO_FIRST = """
     Asia Kenya Roman German Ford Herr Frau Anders Schön Eden Ocean River Skye Storm Phoenix Golden Viola Aurora Jungen Amazon Mate Kay
     Adam-Opel Erik-Satie San Santa Santo De La Van Von Der Den Das Die Und Oder Nur Noch Wie Wo Was Wer Wann Bitte Danke
     Amen Ende Ute-Weg Tag Tage Bis Del Los Las Nina-Weg Art Ora Roma Milan Verona Gold Silver Bank Dollar Post Paul-Ehrlich Sterling
-    Holiday Holly Merry Noel Tuesday Sunday Friday Oral Tea Mary-Jane Lake Lane Tree Ross Star Stone Mac Rock Sea Bay Hilton Marriott Lucky Cherry
+    Line Holiday Holly Merry Noel Tuesday Sunday Friday Oral Tea Mary-Jane Lake Lane Tree Ross Star Stone Mac Rock Sea Bay Hilton Marriott Lucky Cherry
 """
 NO_FIRST = frozenset(_NO_FIRST.split())
 """First names that are words, places or brands too, where nothing announces a name."""

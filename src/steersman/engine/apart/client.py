@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.apart.wire import About, Gone, Item, Unloaded, Wanted
-from steersman.engine.protocol import Prompt, alone
+from steersman.engine.protocol import Prompt, alone, party
 from steersman.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class ApartEngine:
     ) -> Generator[tuple[int, str | Completion]]:
         """See `Engine.answers`. Refusals are raised at once; Gone if the process dies after the first text."""
         cancelled = cancelled or threading.Event()
-        life, id_, (_, pending) = self._ask("answers", prompt, params, cancelled=cancelled)
+        life, id_, (_, pending) = self._ask("answers", prompt, params, party.get(), cancelled=cancelled)
         return self._answers(life, id_, pending, prompt, params, cancelled)
 
     def _answers(
@@ -292,7 +292,7 @@ class ApartEngine:
                     died += 1
                     if not isinstance(value, Gone) or begun or died == TRIES or cancelled.is_set():
                         raise value
-                    life, id_, (_, pending) = self._ask("answers", prompt, params, cancelled=cancelled)
+                    life, id_, (_, pending) = self._ask("answers", prompt, params, party.get(), cancelled=cancelled)
                     continue
                 begun = True
                 if kind == "end":

@@ -18,7 +18,7 @@ from typing import Any
 
 from steersman.engine.apart.shelf import Shelf
 from steersman.engine.apart.wire import ABILITIES, FACTS, About, Outbox, Wanted, portable
-from steersman.engine.protocol import Engine
+from steersman.engine.protocol import Engine, party
 from steersman.types import Completion
 
 CALLS = 4
@@ -137,8 +137,9 @@ class Session:
         finally:
             self._shelf.give_back(key, engine)
 
-    def _answers(self, id_: int, key: str, prompt: Any, params: Any) -> None:
+    def _answers(self, id_: int, key: str, prompt: Any, params: Any, whose: str) -> None:
         cancelled = self._cancelled[id_]
+        party.set(whose)
         try:
             engine = self._shelf.take(key)
             try:

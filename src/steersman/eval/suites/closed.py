@@ -11,10 +11,11 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from steersman.eval.suites.final_answers import plain, says_one_of
+from steersman.eval.suites.final_answers import says_one_of
 from steersman.eval.suites.number_words import digits, in_units, pattern_of
 from steersman.eval.suites.repetition import MOSTLY, repeated_share
 from steersman.eval.suites.suite import Item, Suite, last
+from steersman.text.folding import plain
 from steersman.types import Conversation, Message
 
 _UNSURE = re.compile(

@@ -7,11 +7,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-
-def plain(text: str) -> str:
-    """Full-width digits and letters as ASCII (NFKC)."""
-    return unicodedata.normalize("NFKC", text)
-
+from steersman.text.folding import plain
 
 _LETTER = r"\s*[:：]?\s*[\(（\[【*\"“]*\s*([A-Ja-j])(?![A-Za-z'’])"
 _LETTER_SAID = re.compile(

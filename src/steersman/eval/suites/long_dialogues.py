@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steersman.eval.suites.closed import holds
-from steersman.eval.suites.final_answers import plain
 from steersman.eval.suites.regressions import NEAR, similarity
 from steersman.eval.suites.suite import Item, Scorer, Suite
+from steersman.text.folding import plain
 from steersman.types import Conversation, Message
 
 PARTS = ("facts", "ellipsis", "corrections", "premises", "no_repeats")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from steersman.text.folding import folded
+
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+(?:['’\-][^\W_{HAN}]+)*")
 _LATIN = re.compile(rf"[^\W\d_{HAN}]+(?:['’\-][^\W\d_{HAN}]+)*")
@@ -85,9 +87,10 @@ def bullets(text: str) -> list[str]:
 
 def count_of(text: str, keyword: str) -> int:
     """How often a keyword occurs, as a whole word, whatever its case; Chinese anywhere."""
+    text, keyword = folded(text), folded(keyword)
     if re.search(rf"[{HAN}{KANA}]", keyword):
         return text.count(keyword)
-    return len(re.findall(rf"(?<!\w){re.escape(keyword)}(?!\w)", text, re.I))
+    return len(re.findall(rf"(?<!\w){re.escape(keyword)}(?!\w)", text))
 
 
 def is_in(text: str, language: str) -> bool:

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steersman.eval.suites.final_answers import normal, plain
+from steersman.eval.suites.final_answers import normal
 from steersman.eval.suites.measures import words
 from steersman.eval.suites.repetition import MOSTLY, SPAN, repeated_share
 from steersman.eval.suites.suite import Item, Spec, Suite, last
+from steersman.text.folding import plain
 from steersman.types import Conversation, Message
 
 Json = Mapping[str, Any]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, hash_json
-from steersman.eval.suites.final_answers import plain
 from steersman.eval.suites.suite import Item, Spec, last
+from steersman.text.folding import plain
 from steersman.types import Conversation, Message
 
 NEAR = 0.8

@@ -30,7 +30,7 @@ from steersman.engine.backends.local.working import CHUNK_TOKENS, PREFILL_TOKENS
 from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
 from steersman.engine.prompts import Prompts
-from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone
+from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone, party
 from steersman.engine.room import Room
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.engine.serving import Serving
@@ -279,7 +279,7 @@ class LocalEngine:
             for i in range(params.n)
         ]
         # a kept cache changes the last digits: with a seed, an answer must not depend on earlier requests
-        return Request(ids, answers, kept and (params.seed is None or self.reuse == "all"))
+        return Request(ids, answers, kept and (params.seed is None or self.reuse == "all"), party.get())
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Replace weights between two steps; running sequences use the new ones but keep their old version."""

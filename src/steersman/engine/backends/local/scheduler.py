@@ -1,10 +1,10 @@
 """Decides which sequences run: each step admits, prefills, decodes one token for every running sequence, and frees.
 
-Requests wait in a fair queue: the k-th request of one call stands beside the k-th of another, so a short question does
-not wait behind a thousand prompts of a batch. Prompts are prefilled once, however many answers are asked for. While
-a stream is being read, long prompts are prefilled in chunks between the steps of the others. Where keys and values
-outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and words so far are
-prefilled again when there is room.
+Requests wait in a fair queue: the k-th request of one call, or of one person, stands beside the k-th of another, so a
+short question does not wait behind a thousand prompts of a batch. Prompts are prefilled once, however many answers are
+asked for. While a stream is being read, long prompts are prefilled in chunks between the steps of the others. Where
+keys and values outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and
+words so far are prefilled again when there is room.
 
 Why so: decisions 28, 29, 34 and 36 in docs/LOG.md.
 """
@@ -87,7 +87,8 @@ class Scheduler:
                 for answer in request.answers:
                     answer.fail(Refused(f"sampling.adapter: '{request.adapter}' was unloaded meanwhile"))
                 continue
-            heapq.heappush(self._waiting, (self._turn + place, next(self._arrivals), request))
+            mine = sum(entry[2].party == request.party for entry in self._waiting) if request.party else 0
+            heapq.heappush(self._waiting, (self._turn + place + mine, next(self._arrivals), request))
 
     def cancel(self, answers: Iterable[Answer]) -> None:
         """End these answers, and free their slots at once."""
