@@ -102,9 +102,14 @@ def scaled(config: configs.Config, share: float) -> configs.Config:
 def leaner(config: configs.Config) -> Iterator[configs.Config]:
     """What a slow machine can leave out of the smallest sizes, each with all before it: training of the reward models'
     layers (their heads are solved), answers of PPO's looks at other prompts, test prompts.
+
+    A solved head of few rankings takes length for worth where answers are drawn at temperature 1, whose short ones are
+    mostly broken off; so answers to rank and to learn from are drawn as those that are judged.
     """
     reward = replaced(config.reward, head_init="solved", epochs=0, validator_epochs=0)
-    yield (config := dataclasses.replace(config, reward=reward))
+    sample = replaced(config.sample, temperature=config.eval.temperature)
+    ppo = replaced(config.ppo, temperature=config.eval.temperature)
+    yield (config := dataclasses.replace(config, reward=reward, sample=sample, ppo=ppo))
     seen = min(LOOKED, config.ppo.selection.eval_prompts)
     yield (config := dataclasses.replace(config, ppo=replaced(config.ppo, eval_prompts=seen, eval_answers=2)))
     data = replaced(config.data, eval_prompts=min(JUDGED, config.data.eval_prompts))
