@@ -60,7 +60,7 @@ def test_json_array_is_read_item_by_item(tmp_path: Path) -> None:
         ('{"a": 1}'.encode("utf-16"), r"a\.jsonl: expected UTF-8 text, but the file begins with a UTF-16 mark"),
         (b'{"a": NaN}\n', r"a\.jsonl:1: expected JSON, got NaN"),
         (b'{"a": "\\ud800"}\n', r"a\.jsonl:1: expected text, got half of a surrogate pair"),
-        (b'[{"a": 1},', r"a\.jsonl: expected one JSON value.*read as one JSON array"),
+        (b'[{"a": 1},', r"a\.jsonl:2: the list breaks here.*read as one JSON array"),
         (b"[]", r"a\.jsonl: the list is empty"),
         (b"[" * 100_000, r"a\.jsonl: expected JSON of sensible depth"),
     ],

@@ -111,3 +111,42 @@ def test_a_sentence_cut_into_words_on_demand_keeps_its_spaces(tmp_path: Path) ->
     cut = "今天 天气 很 好 我们 出去 走走"
     rows = [{"question": "分词：今天天气很好我们出去走走", "answer": cut}]
     assert said(tmp_path, rows)[1] == ("assistant", cut)
+
+
+HEAD = "conversation_id,sender,message,created_at\n"
+
+
+def test_times_of_several_zones_are_one_order(tmp_path: Path) -> None:
+    rows = [
+        "c,customer,first,2024-05-01T10:00:00+08:00",
+        "c,agent,second,2024-05-01T02:05:00Z",
+        "c,customer,third,2024-05-01T04:10:00+02:00",
+        "c,agent,fourth,2024-05-01T02:15:00Z",
+    ]
+    (tmp_path / "a.csv").write_text(HEAD + "\n".join(rows[i] for i in (3, 1, 0, 2)), encoding="utf-8")
+    (found,) = parse_file(tmp_path / "a.csv").records
+    assert [m.text for m in found.messages] == ["first", "second", "third", "fourth"]
+
+
+def test_an_export_that_came_twice_is_read_once(tmp_path: Path) -> None:
+    rows = [
+        f"c,{who},{text},2024-05-01T10:0{i}:00Z"
+        for i, (who, text) in enumerate(
+            (("customer", "a?"), ("agent", "b[图片]"), ("customer", "点[图片]按钮？"), ("agent", "d"))
+        )
+    ]
+    (tmp_path / "a.csv").write_text(HEAD + "\n".join([*rows, *rows]), encoding="utf-8")
+    read = parse_file(tmp_path / "a.csv")
+    assert [m.text for m in read.records[0].messages] == ["a?", "b", "点[图片]按钮？", "d"]
+    assert read.changed["messages that came again (the same writer, words and time) left out"] == 4
+    assert read.changed["placeholders of images, voice and the like left out"] == 2
+
+
+def test_a_list_that_was_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
+    whole = json.dumps([{"question": f"q{i}", "answer": f"a{i}"} for i in range(5)])
+    (tmp_path / "a.json").write_text(whole[:-9], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a\.json:5: the list breaks here, and nothing behind it is read"):
+        parse_file(tmp_path / "a.json")
+    read = parse_file(tmp_path / "a.json", skip_bad=True)
+    assert (len(read.records), read.read) == (4, 5)
+    assert list(read.reasons()) == ["the list breaks here, and nothing behind it is read: expected one JSON value"]

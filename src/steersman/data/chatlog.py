@@ -333,8 +333,9 @@ def _bare(message: Said, changed: Counter[str], signs: frozenset[str] = frozense
     changed["messages without text left out"] += not message.text.strip()
     lines = notices.EDITED.sub("", notices.unquoted(message.text)).split("\n")
     kept = [line for line in lines if not (line.strip() and notices.MEDIA.fullmatch(line.strip()))]
-    changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept)
-    text = "\n".join(kept).strip()
+    bare = [notices.without_edges(line) for line in kept]
+    changed["placeholders of images, voice and the like left out"] += len(lines) - len(kept) + sum(n for _, n in bare)
+    text = "\n".join(line for line, _ in bare).strip()
     return replace(message, text=text) if text else None
 
 

@@ -211,7 +211,7 @@ class _Document:
 
     def __init__(self, part: Part, lines: Iterable[Line], reading: Reading) -> None:
         self._part, self._lines, self._reading = part, iter(lines), reading
-        self._buffer, self._at, self._line, self._end = "", 0, 1, False
+        self._buffer, self._at, self._line, self._cut = "", 0, 1, ""
 
     def records(self) -> Iterator[Record]:
         count = 0
@@ -228,6 +228,10 @@ class _Document:
                     yield Record(count, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
                 if source:
                     yield from messengers.scan(messengers.Chats(source, together.chats), self._part, self._reading)
+                if self._cut:
+                    why = f"the list breaks here, and nothing behind it is read: {self._cut}"
+                    yield Record(count + 1, None, self._buffer[self._at :][:SHOWN], why)
+                    return
                 continue
             if self._buffer[self._at] != "{":
                 raise self._error(ValueError(f"expected a JSON object or list, got {self._buffer[self._at :][:20]!r}"))
@@ -261,17 +265,24 @@ class _Document:
             yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
 
     def _items(self) -> Iterator[Any]:
-        """Items of a list, one by one; a list of turns or of a messenger's messages as a whole."""
+        """Items of a list, one by one; a list of turns or of a messenger's messages as a whole. Where it breaks behind
+        its first item, `_cut` says so."""
         self._at += 1
         together: list[Any] = []
         found = False
         while True:
-            if not self._skip():
-                raise self._error(ValueError("expected one JSON value; the list does not end with ']'"))
-            if self._buffer[self._at] == "]":
-                self._at += 1
+            try:
+                if not self._skip():
+                    raise self._error(ValueError("expected one JSON value; the list does not end with ']'"))
+                if self._buffer[self._at] == "]":
+                    self._at += 1
+                    break
+                value = self._item()
+            except ValueError as error:
+                if not found:
+                    raise
+                self._cut = str(error).removeprefix(f"{self._part.name}: ")
                 break
-            value = self._item()
             if is_turn(value) or messengers.is_message(value) or is_step(value) or together:
                 together.append(value)
             else:

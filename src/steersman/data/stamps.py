@@ -35,7 +35,7 @@ SHORT = r"(?P<m4>\d{1,2})[-/](?P<d4>\d{1,2})|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\."
 HALF = r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
 TIME = (
     rf"(?:(?P<h1>{HALF})\s?)?(?P<hour>\d{{1,2}})[:：](?P<minute>\d{{2}})(?:[:：](?P<second>\d{{2}}))?(?:[.,]\d{{1,9}})?"
-    rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
+    rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?P<zone>Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
 )
 TWICE = re.compile(r"\(\?P<(\w+)>")
 BOTH = f"(?:(?:{DATE}|{SHORT})(?:,?\\s*+(?:(?:at|um|à|às|a las|alle(?: ore)?)\\s*+)?|T|，\\s*)(?:{TIME}))"
@@ -86,7 +86,7 @@ def when(match: re.Match[str]) -> When | None:
         hour = 0
     if hour > 24 or minute > 59:
         return None
-    seconds = hour * 3600 + minute * 60 + int(groups.get("second", 0))
+    seconds = hour * 3600 + minute * 60 + int(groups.get("second", 0)) - _east(groups.get("zone", ""))
     if "a" in groups:
         numbers = (int(groups["a"]), int(groups["b"]), int(groups["c"]))
         return When(numbers, "ymd" if numbers[0] > 31 else "", seconds) if _possible(numbers) else None
@@ -102,6 +102,12 @@ def when(match: re.Match[str]) -> When | None:
             name = groups[month].lower()
             return When((int(groups[year]), dict(MONTH_STARTS)[name[:3]], int(groups[day])), "ymd", seconds)
     return When(None, "", seconds)
+
+
+def _east(zone: str) -> int:
+    """Seconds by which a zone's clocks are ahead of Greenwich's: '+08:00' -> 28800."""
+    digits = zone.replace(":", "")
+    return int(digits[0] + "1") * (int(digits[1:3]) * 3600 + int(digits[3:]) * 60) if digits[:1] in ("+", "-") else 0
 
 
 def since_1970(seconds: float) -> When:

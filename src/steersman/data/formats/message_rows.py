@@ -356,12 +356,13 @@ class Rows:
         yield from in_order(out, lambda found: found[0], Shelf)
 
     def _conversations(self, rows: list[tuple[Any, ...]]) -> Iterator[tuple[int, Record]]:
-        ids = 2 * len({row[8] for row in rows}) > len(rows) and any(row[8] for row in rows)  # else no message's id
-        timed = 2 * len({row[4] for row in rows}) > len(rows)  # else it is the conversation's time
-        once = {_own(row, ids, timed) or i: row for i, row in reversed([*enumerate(rows)])}
+        once = len({row[2:5] for row in rows})  # a whole export may have come twice
+        ids = 2 * len({row[8] for row in rows}) > once and any(row[8] for row in rows)  # else no message's id
+        timed = 2 * len({row[4] for row in rows}) > once  # else it is the conversation's time
+        kept = {_own(row, ids, timed) or i: row for i, row in reversed([*enumerate(rows)])}
         again = "the same id, words and time" if ids else "the same writer, words and time"
-        self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(once)
-        rows = [*reversed(once.values())]
+        self._notes[f"messages that came again ({again}) left out"] += len(rows) - len(kept)
+        rows = [*reversed(kept.values())]
         said = [Said(*row[1:5]) for row in rows]
         people, group = rows[-1][5:7]
         self._notes["conversations whose messages lie in several files joined by their id"] += (

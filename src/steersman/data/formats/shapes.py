@@ -15,7 +15,7 @@ from typing import Any
 from steersman.data.formats.fields import parsed_json, plain
 from steersman.data.formats.sides import flagged, named_side
 from steersman.data.formats.turns import ROLES
-from steersman.data.notices import MEDIA, TAKEN_BACK, THING
+from steersman.data.notices import MEDIA, TAKEN_BACK, THING, without_edges
 
 Record = Mapping[str, Any]
 USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
@@ -186,11 +186,13 @@ def words_alone(text: str, item: Record, notes: Counter[str]) -> str | None:
         return None
     media = media_kind(item) != ""
     lines = text.split("\n")
-    kept = "\n".join(line for line in lines if not _stands_for_media(line.strip(), media)).strip()
+    bare = [without_edges(line) for line in lines if not _stands_for_media(line.strip(), media)]
+    kept = "\n".join(line for line, _ in bare).strip()
     if text.strip() and not kept:
         notes["messages of an image, voice or a file alone left out"] += 1
         return None
     found = len(lines) - 1 - kept.count("\n") if kept != text.strip() else 0
+    found += sum(n for _, n in bare)
     notes["placeholders of images, voice and the like left out"] += found
     return kept if found else text
 
