@@ -237,6 +237,27 @@ def test_constrained_answers_are_labels() -> None:
     assert [bool(pattern.fullmatch(text)) for text in ("a b", "a", "c+?", "a bc", "b")] == [1, 1, 1, 0, 0]
 
 
+def test_labels_that_a_tokenizer_writes_otherwise_are_said_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of unknown characters an answer had nothing, which counted as wrong; of labels that are the same tokens the first
+    was taken without a word."""
+    folder = make_folder("T5", sentences(), tmp_path / "m")
+    for name in ("config.json", "generation_config.json"):
+        (folder / name).write_text((folder / name).read_text().replace('"eos_token_id": 2', '"eos_token_id": 1'))
+    model = Folder("m", folder, ModelConfig(dtype="float32"))
+    path = asked(tmp_path / "t.jsonl", ("x", ["体育Ａ", "您，"], {}), ("y", ["体育Ａ", "您，"], {}))
+    answers = ask(forms.read(f"{path},by=constrained"), model, tmp_path / "a", Manner(16))
+    assert {said for (said,) in answers.texts} <= {"体育Ａ", "您，"}
+    pieces = list(model.engine().stream("x", SamplingParams(max_tokens=9, choices=("体育Ａ",), temperature=0)))
+    assert pieces[0] == pieces[1].text == "体育Ａ"  # type: ignore[union-attr]
+    alike = asked(tmp_path / "u.jsonl", ("x", ["体", "育"], {}))
+    ask(forms.read(f"{alike},by=logprob"), model, tmp_path / "b", Manner(16))
+    assert "in 1 of 1 questions choices are the same tokens, such as '体' and '育'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="'体' and '育' are the same tokens"):
+        ask(forms.read(f"{alike},by=constrained"), model, tmp_path / "c", Manner(16))
+
+
 def evaluated(tmp_path: Path) -> Path:
     """A workspace's file of a test split of 40 questions, with its training split beside it."""
     rows = [{"text": f"parcel {i} is late", "label": "bad" if i % 4 else "good"} for i in range(80)]

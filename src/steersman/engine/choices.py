@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steersman.types import SamplingParams
@@ -20,11 +20,11 @@ END = -1
 class Choice:
     """The state of one answer: a place in the trie. It has the interface of `Grammar`."""
 
-    def __init__(self, node: Trie, ends: Collection[int]) -> None:
-        self._node, self._ends = node, ends
+    def __init__(self, node: Trie, ends: Collection[int], texts: Mapping[tuple[int, ...], str]) -> None:
+        self._node, self._ends, self.texts = node, ends, texts
 
     def copy(self) -> Choice:
-        return Choice(self._node, self._ends)
+        return Choice(self._node, self._ends, self.texts)
 
     def allowed(self, vocabulary: int, device: torch.device) -> Tensor:
         """bool [vocabulary]: tokens that may come next; the end of turn where a text is complete."""
@@ -40,16 +40,16 @@ class Choice:
         self._node = self._node.get(token, {END: {}})  # after an end that is ignored: ends alone
 
 
-def choice_of(texts: Sequence[Sequence[int]], ends: Collection[int]) -> Choice:
-    """The state before the first token. `texts`: token ids of each text, without an end; `ends`: ids that end a
-    turn."""
+def choice_of(texts: Mapping[tuple[int, ...], str], ends: Collection[int]) -> Choice:
+    """The state before the first token. `texts`: each text by its token ids, without an end, which may decode to
+    another (small letters, nothing for what is unknown); `ends`: ids that end a turn."""
     root: Trie = {}
     for ids in texts:
         node = root
         for token in ids:
             node = node.setdefault(token, {})
         node[END] = {}
-    return Choice(root, ends)
+    return Choice(root, ends, texts)
 
 
 def expression(choices: Sequence[str]) -> str:

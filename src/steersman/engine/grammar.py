@@ -102,7 +102,11 @@ class Grammars:
     def of(self, params: SamplingParams) -> Grammar | Choice | None:
         """The answer's grammar, None without constraints. Raises Refused for an unsupported schema or expression."""
         if params.choices:
-            return choice_of([self._said(text) for text in params.choices], self._ends)
+            texts = dict[tuple[int, ...], str]()
+            for text in params.choices:
+                if (other := texts.setdefault(tuple(self._said(text)), text)) != text:
+                    raise Refused(f"choices: {other!r} and {text!r} are the same tokens to this model's tokenizer")
+            return choice_of(texts, self._ends)
         if params.json_schema is None and params.regex is None:
             return None
         name = "json_schema" if params.json_schema is not None else "regex"

@@ -115,6 +115,10 @@ class Answer:
     def fresh(self) -> str:
         """Text that later tokens cannot change and that was not handed out yet."""
         finished = self.finished
+        if isinstance(self.grammar, Choice):  # handed out whole
+            ready = self.text[self._told :] if finished else ""
+            self._told += len(ready)
+            return ready
         if not self.params.stop:
             self._grow()
         pieces = self._pieces[self._taken :]
@@ -135,7 +139,8 @@ class Answer:
         """A finished answer's whole text, without the stop string or token. It ends with a whole character."""
         if not self.params.stop:
             self._grow()
-        return shown(ending_whole(self._whole[: self._cut]))
+        chosen = self.grammar.texts if isinstance(self.grammar, Choice) and self._cut is None else {}
+        return chosen.get(tuple(self.ids[: self._said])) or shown(ending_whole(self._whole[: self._cut]))
 
     @property
     def _whole(self) -> str:

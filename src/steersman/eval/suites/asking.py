@@ -172,13 +172,21 @@ class Folder:
         with activity(f"loading {self.name}"):
             model = load_causal(self.path, self.config.dtype, self.config.trust_remote_code)
             model = use_packed_rows(model).to(device).eval()
-        trees, places = [], []
+        trees, places, alike = [], [], []
         for number, item in enumerate(items):
             whole, begins = self._ids(item)
+            if len(set(whole)) < len(whole):
+                k = next(k for k in range(len(whole)) if whole[k] in whole[:k])
+                alike.append((item.choices[whole.index(whole[k])].continuation, item.choices[k].continuation))
             for trunk, same in itertools.groupby(range(len(whole)), key=lambda k: whole[k][: begins[k]]):
                 of = list(same)
                 trees.append(Tree(trunk, tuple(whole[k][begins[k] :] for k in of)))
                 places.append([(number, k) for k in of])
+        if alike:
+            note(
+                f"{self.name}: in {len(alike)} of {len(items)} questions choices are the same tokens, such as "
+                f"{alike[0][0].strip()!r} and {alike[0][1].strip()!r}; the first of them is taken"
+            )
         out = [[0.0] * len(item.choices) for item in items]
         groups = fill_rows([tree.size for tree in trees], ROW_TOKENS)
         with activity(f"{self.name}: choosing", len(groups), "row") as shown:
