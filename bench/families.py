@@ -66,7 +66,13 @@ Of a model that also sees or hears only the text decoder is trained; a line at l
 processes and checkpointing are for the families with *ours* and *padded* (several processes also for *rows*). Quantised
 checkpoints other than GGUF are loaded as far as transformers loads them on this machine. A decoder that transformers
 knows and this table does not takes the *alone* path; other encoder-decoders are served but not trained; anything else
-is refused by its name.
+is refused by its name. RWKV is served but not trained (transformers has no gradients of it), and CTRL can be no reward
+model. BigBird and BigBird-Pegasus are computed by full attention: transformers leaves their sparse blocks for good at
+the first short text.
+
+Of a model's own generation_config.json the ends (`eos_token_id`) end answers here too; sampling settings, penalties,
+beams and forbidden or forced tokens are not applied, and a line at load names those that `generate` of transformers
+would apply.
 
 """
 FOOT = """

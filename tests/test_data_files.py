@@ -572,3 +572,19 @@ def test_cells_are_read_as_they_are_shown(tmp_path: Path) -> None:
     assert [r.messages[1].text for r in read.records] == [text for _, _, text in told]
     assert [n for what, n in read.changed.items() if "as stored" in what] == [2]
     assert [n for what, n in read.changed.items() if "(15 %)" in what] == [10]
+
+
+def test_a_directory_of_a_zip_that_points_before_its_start_is_damage(tmp_path: Path) -> None:
+    """Seeking there is an error of the system, which a full disk's is too."""
+    content = bytearray(book(tmp_path / "a.xlsx", {"s": [["question", "answer"], ["a", "b"]]}).read_bytes())
+    place = content.rfind(b"PK\x05\x06") + 16
+    content[place : place + 4] = (int.from_bytes(content[place : place + 4], "little") + 5000).to_bytes(4, "little")
+    with pytest.raises(ValueError, match=r"b\.xlsx: expected a whole \.xlsx file, but"):
+        parse_file(put(tmp_path / "b.xlsx", bytes(content)))
+
+
+def test_a_heading_as_long_as_a_book_is_data(tmp_path: Path) -> None:
+    """A pattern took its square: seven minutes for 200,000 characters."""
+    text = "session_id,sender_" + "x" * 200_000 + "\n1,hello\n"
+    with pytest.raises(ValueError, match="got a row of data"):
+        parse_file(put(tmp_path / "a.csv", text.encode()))

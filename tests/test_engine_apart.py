@@ -329,6 +329,16 @@ def test_who_reads_slowly_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) 
     box.close()
 
 
+def test_who_asks_whether_it_can_answer_brings_it_back() -> None:
+    """A balancer that sends nothing to a server which is not ready would else wait for ever."""
+    with linked(lambda _: FakeEngine()) as link:
+        there = apart(link)
+        assert there._life is not None
+        there._life.over = True  # as its reader finds where the process died
+        assert there.down() != ""
+        until(lambda: there.down() == "")
+
+
 def test_engines_of_this_process_need_no_other(tiny: Path) -> None:
     with engines(apart=False) as open_:
         engine = open_(Wanted(str(tiny), FLOAT), True)

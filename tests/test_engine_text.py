@@ -236,3 +236,11 @@ def test_completions_of_a_stream_and_of_a_call_have_the_same_text(tiny: Path) ->
     last = list(engine.stream(t.conversation("Hi"), params))[-1]
     assert isinstance(last, Completion)
     assert last == engine.generate([t.conversation("Hi")], params)[0][0]
+
+
+def test_added_words_are_written_as_they_are() -> None:
+    """Decoders take the letters of an added word for bytes: 'Größe' was Gr, two signs of bytes that are none, and e."""
+    tokenizer = copy.deepcopy(t.tokenizer())
+    tokenizer.add_tokens(["Größe", "退货政策"])
+    growing = ByteText(TokenBytes(tokenizer))
+    assert "".join(growing.grow([i]) for i in tokenizer("die Größe 退货政策").input_ids) == "die Größe 退货政策"

@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType, GGUFReader, quants
-from tokenizers import processors
+from tokenizers import AddedToken, Tokenizer, processors
 from typer.testing import CliRunner
 
 import tiny as small
@@ -127,6 +127,31 @@ def test_gpt2_is_turned_and_read_back(tmp_path: Path) -> None:
     convert_gguf(write_gguf(tmp_path / "m", tmp_path / "m.gguf", "f32").path, tmp_path / "back")
     logits = [load_causal(tmp_path / name, "float32")(IDS).logits for name in ("m", "back")]
     torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-3)
+
+
+def test_control_tokens_outside_of_the_bytes_alphabet_stay_tokens(tmp_path: Path) -> None:
+    """All of DeepSeek's: transformers read a prompt's in pieces, and began texts with an entry beyond the model's. Most
+    are not special to its tokenizer, and llama.cpp would look for spaces in them."""
+    core = json.loads(small.tokenizer().backend_tokenizer.to_str().replace("<|im_end|>", "<｜end▁of▁sentence｜>"))
+    words = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(core)), eos_token="<｜end▁of▁sentence｜>"
+    )
+    marks = ["<｜User｜>", "<｜tool▁calls▁begin｜>", "，客服", "wörd"]
+    words.add_tokens([AddedToken(text, normalized=False) for text in marks])
+    words.chat_template = "{% for m in messages %}<｜User｜>{{ m['content'] }}<｜end▁of▁sentence｜>{% endfor %}"
+    config = small.config("qwen2")
+    config.vocab_size = 384
+    save_model(transformers.AutoModelForCausalLM.from_config(config), words, tmp_path / "m")
+    done = write_gguf(tmp_path / "m", tmp_path / "m.gguf", "bf16")
+    assert done.words is not None
+    assert done.words.tokens[350:354] == tuple(marks)
+    assert done.words.kinds[350:354] == (3, 3, 4, 4)
+    convert_gguf(done.path, tmp_path / "back")
+    theirs = load_tokenizer(tmp_path / "back")
+    for text in ("<｜User｜>您好<｜tool▁calls▁begin｜>", "x，客服 wörd", "a<｜end▁of▁sentence｜>"):
+        assert theirs(text).input_ids == words(text).input_ids
+    assert theirs.eos_token_id == words.eos_token_id == 2
+    assert load_causal(tmp_path / "back").get_input_embeddings().weight.shape[0] == 384
 
 
 def test_q4_k_is_what_the_packages_dequantiser_reads() -> None:

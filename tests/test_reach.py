@@ -208,6 +208,8 @@ def test_a_slash_at_the_end_leads_to_no_address_of_this_machine(store: Store) ->
         assert client.get(path).status_code == 200, path
     nothing = client.get("/assistant/report/")
     assert (nothing.status_code, "No report yet" in nothing.text) == (404, True)
+    chinese = client.get("/assistant/report", headers={"accept-language": "zh-CN"}).text
+    assert ("还没有报告" in chinese, "name=viewport" in chinese) == (True, True)
 
 
 @pytest.mark.parametrize("root", ["", "/assistant"])

@@ -60,11 +60,12 @@ def test_a_response_is_gone_on_from_and_deleted(client: openai.OpenAI, engine: F
     assert item.content[0].text == "Two?"  # type: ignore[union-attr]
     with pytest.raises(openai.BadRequestError, match="synchronous"):
         client.responses.cancel(first.id)
+    counted = client.responses.input_tokens.count(model="tiny", input="One more?", previous_response_id=first.id)
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", 1 + len(ANSWER.split()) + 2)
     client.responses.delete(first.id)
-    for lacked in ("compact", "input_tokens"):  # which is no response's name
-        with pytest.raises(openai.NotFoundError) as missing:
-            client.post(f"/responses/{lacked}", body={"model": "tiny", "input": "Hi"}, cast_to=object)
-        assert missing.value.type == "invalid_request_error"
+    with pytest.raises(openai.NotFoundError) as missing:  # it is no response's name
+        client.post("/responses/compact", body={"model": "tiny", "input": "Hi"}, cast_to=object)
+    assert missing.value.type == "invalid_request_error"
     for asked in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
         with pytest.raises(openai.NotFoundError):
             asked(first.id)

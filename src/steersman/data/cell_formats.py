@@ -11,6 +11,8 @@ from typing import Any
 
 Moment = datetime.datetime | datetime.date | datetime.time | datetime.timedelta
 GENERAL = "General"
+MOST = 255
+"""Characters of a format, as spreadsheets allow."""
 OWN_DATES = ("mm-dd-yy", "m/d/yy h:mm")
 """Formats 14 and 22, which every reader's system shows in its own order."""
 CHINESE_DATES = {
@@ -61,7 +63,7 @@ class Unknown(ValueError):
 def shown(value: Any, form: str) -> str:
     """A number, text or time as a spreadsheet shows it. Raises Unknown for a format that is not known here, and for
     dates whose order is the reader's system's."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Moment):
+    if len(form) > MOST or isinstance(value, bool) or not isinstance(value, int | float | str | Moment):
         raise Unknown(form)
     if isinstance(value, Moment):
         return _moment(value, next(iter(_sections(form)), ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import errno
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
@@ -73,7 +74,7 @@ def scan_arrow(part: Part, reading: Reading) -> Iterator[Record]:
 
 def _broken(part: Part, kind: str, file: IO[bytes], error: Exception) -> Exception:
     """What to raise: what the system says, as of a damaged disk, stays as it is."""
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return error
     size = file.seek(0, 2)
     return ValueError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import functools
 import gzip
 import io
@@ -210,10 +211,9 @@ def whole(name: str) -> Iterator[None]:
         *(lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError, zipfile.BadZipFile, tarfile.TarError),
         *(zstandard.ZstdError, NotImplementedError, RuntimeError),
     ) as error:
-        suffix = Path(name).suffix or "packed"
-        raise ValueError(f"{name}: expected a whole {suffix} file, but: {error}") from None
+        raise ValueError(f"{name}: expected a whole {Path(name).suffix or 'packed'} file, but: {error}") from None
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{name}: expected a whole {Path(name).suffix} file, but: {error}") from None
 

@@ -133,13 +133,13 @@ _SHOWN = (
     r"(?:[\[【](?:图片|圖片|照片|表情|动画表情|動畫表情|贴图|貼圖|动图|语音|視頻|视频|写真|画像|スタンプ|image|sticker)"
     r"[\]】](?!\())"
 )
-EDGE = re.compile(rf"\A(?:\s*{_SHOWN}\s*)+|(?<!!)(?:\s*{_SHOWN})+\Z", re.I)
+EDGE = re.compile(rf"\A(?:{_SHOWN}\s?)+|(?<!!)(?:\s?{_SHOWN})+\Z", re.I)
 """Pattern of placeholders that begin or end a line of words."""
 
 
 def without_edges(line: str) -> tuple[str, int]:
     """A line without the placeholders that it begins or ends with, and how many they were; of nothing but those all."""
-    bare, n = EDGE.subn("", line) if "[" in line or "【" in line else (line, 0)
+    bare, n = EDGE.subn("", line.strip()) if "[" in line or "【" in line else (line, 0)
     return (bare.strip(), n) if n and bare.strip() else (line, 0)
 
 

@@ -30,6 +30,8 @@ ANSWERS = re.compile(
 """Words in headings of columns with questions and answers."""
 VALUE = re.compile(r"\+?\d[\d\s./:-]{5,}(?:[AP]M)?|[^\s@]+@[^\s@]+\.\w+|.*[^\W\d_]\w*[?？]", re.I | re.S)
 """Pattern of what stands in a row of data and not in one of names: a time, a number, an address, a question."""
+LONGEST = 200
+"""Characters of a name of a column; what is longer is data, and would take the pattern its square."""
 PEEK = 60
 TITLES, SHOWN_TITLE = 8, 60
 """First rows among which the headings are, and characters of a title that are shown."""
@@ -193,7 +195,7 @@ def checked_names(names: list[str], part: Part, reading: Reading, line: int) -> 
         reading.tell(f"note: {part.name}: column '{answered}' is read as the answer; otherwise --map answer=COLUMN")
         return ["answer" if name == answered else name for name in names]
     if asked is None or answered is None or asked == answered:
-        if (cell := next((name for name in names if VALUE.fullmatch(name)), None)) is not None:
+        if (cell := next((n for n in names if len(n) > LONGEST or VALUE.fullmatch(n)), None)) is not None:
             raise ValueError(
                 f"{part.name}:{line}: expected a first row of column names, got a row of data ({cell[:40]!r}); write "
                 "the names above it, such as conversation_id,date,sender,message"

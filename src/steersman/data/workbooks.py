@@ -6,6 +6,7 @@ openpyxl alone holds all texts of a workbook and a node of each row that it has 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import re
 import warnings
@@ -102,7 +103,7 @@ def _whole(name: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{name}: expected a whole .xlsx file, but: {error or type(error).__name__}") from None
 

@@ -35,6 +35,7 @@ class TokenBytes:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         added = getattr(tokenizer, "added_tokens_decoder", {})
+        self._added = {*added}
         self._special = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         steps = _decoder_steps(tokenizer)
         self._kinds = {step["type"] for step in steps}
@@ -89,6 +90,8 @@ class TokenBytes:
         name = self._tokenizer.convert_ids_to_tokens(token)
         if name is None or isinstance(name, bytes):
             return name or b""
+        if "ByteLevel" in self._kinds and token in self._added:  # written as it is, which decoders take for bytes
+            return str(name).encode("utf-8", "replace")
         if "ByteLevel" in self._kinds and all(c in self._alphabet for c in name):
             return bytes(self._alphabet[c] for c in name)
         if "OneByte" in self._kinds and len(name) == 1 and name < "\u0100":

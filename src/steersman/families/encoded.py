@@ -18,7 +18,7 @@ from steersman.compute.padding import mask_of, padded
 from steersman.families import encoder
 from steersman.text.marked import Marked
 
-MIXING = {"convbert", "fnet", "mobilebert", "nystromformer", "yoso"}
+MIXING = {"canine", "convbert", "fnet", "mobilebert", "nystromformer", "yoso"}
 """Model types whose tokens meet otherwise than by masked attention, so that padding would change them."""
 OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
 

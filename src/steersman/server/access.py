@@ -169,6 +169,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/v1/chat/completions"): Need.CHAT,
     ("POST", "/v1/completions"): Need.CHAT,
     ("POST", "/v1/responses"): Need.CHAT,
+    ("POST", "/v1/responses/input_tokens"): Need.CHAT,
     ("GET", "/v1/responses/{id}"): Need.CHAT,
     ("DELETE", "/v1/responses/{id}"): Need.CHAT,
     ("POST", "/v1/responses/{id}/cancel"): Need.CHAT,

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from anyio import to_thread
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
@@ -22,7 +23,7 @@ from steersman.engine.protocol import Engine, StopsThinking, WritesCalls
 from steersman.parts import ToolCall
 from steersman.server.body import until_gone
 from steersman.server.context import AtEnd, Context
-from steersman.server.errors import ApiError
+from steersman.server.errors import ApiError, unsayable
 from steersman.server.generation import Generation, Place
 from steersman.server.models import Found
 from steersman.server.tools_schema import NO_TOOLS, Tools, forced_schema
@@ -221,6 +222,19 @@ def without_thoughts(ctx: Context, engine: Engine, dialogue: Conversation, param
         return dataclasses.replace(dialogue, think=False), ""
     ctx.metrics.left_out(parameter)
     return dialogue, parameter
+
+
+async def counted(ctx: Context, engine: Engine, asked: Asked) -> int:
+    """Tokens of the request's prompt. ApiError where the model's template refuses it."""
+    dialogue = dataclasses.replace(asked.dialogue, tools=asked.tools.given)
+
+    def count() -> int:
+        return engine.count_tokens(without_thoughts(ctx, engine, dialogue, asked.unthinking)[0])
+
+    try:
+        return await to_thread.run_sync(count, limiter=ctx.counting)
+    except ValueError as error:
+        raise unsayable(error, asked.inserted) from None
 
 
 def _form(engine: Engine) -> CallForm:

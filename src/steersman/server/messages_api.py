@@ -12,15 +12,14 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
-from steersman.server.asked import Answering, Ended, Item, admit, without_thoughts
+from steersman.server.asked import Answering, Ended, Item, admit, counted
 from steersman.server.context import AtEnd, Ctx
-from steersman.server.errors import ApiError, failed_answer, unsayable
+from steersman.server.errors import ApiError, failed_answer
 from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked, user_of
 from steersman.server.sse import event, following, stream
 
@@ -54,16 +53,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
 async def count_tokens(ctx: Ctx, body: CountRequest) -> dict[str, int]:
     refuse_what_changes(body)
     found = await ctx.named(body.model)
-    asked = to_asked(body, ctx.system_prompt, ctx.temperature)
-    dialogue = type(asked.dialogue)("", asked.dialogue.messages, tools=asked.tools.given)
-
-    def count() -> int:
-        return found.engine.count_tokens(without_thoughts(ctx, found.engine, dialogue, asked.unthinking)[0])
-
-    try:
-        return {"input_tokens": await to_thread.run_sync(count, limiter=ctx.counting)}
-    except ValueError as error:
-        raise unsayable(error, asked.inserted) from None
+    return {"input_tokens": await counted(ctx, found.engine, to_asked(body, ctx.system_prompt, ctx.temperature))}
 
 
 def _message(answering: Answering) -> dict[str, Any]:

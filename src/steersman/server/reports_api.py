@@ -6,6 +6,7 @@ somebody asks, by another process, and kept beside it.
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Annotated
 
@@ -30,12 +31,11 @@ Accepted = Annotated[str, Header(alias="Accept-Language", max_length=1000)]
 @router.api_route("/report", methods=["GET", "HEAD"])
 def report(ctx: Ctx, lang: Language = "", accept_language: Accepted = "") -> Response:
     """The report of the round that was open when the server began."""
-    path = ctx.report()
+    path, wanted = ctx.report(), _wanted(lang, accept_language, ctx.language)
     if path is None or not path.is_file():
         return _nothing(
-            "The models have not been compared yet. Run <code>steersman eval</code>, then reload this page."
+            wanted, "The models have not been compared yet: steersman eval", "还没有比较过模型：steersman eval"
         )
-    wanted = _wanted(lang, accept_language, ctx.language)
     round_ = _round_of(path)
     if ctx.workspace is None or round_ is None:
         return _page(path)
@@ -46,29 +46,30 @@ def report(ctx: Ctx, lang: Language = "", accept_language: Accepted = "") -> Res
 def report_of(ctx: Ctx, number: Number, lang: Language = "", accept_language: Accepted = "") -> Response:
     """The report of any round."""
     space = space_of(ctx)
-    path = space.stage_dir("report", number) / REPORT
+    path, wanted = space.stage_dir("report", number) / REPORT, _wanted(lang, accept_language, ctx.language)
     if not path.is_file():
-        return _nothing(f"Round {number} has no report yet.")
-    wanted = _wanted(lang, accept_language, ctx.language)
+        return _nothing(wanted, f"Round {number} has no report yet.", f"第 {number} 轮还没有报告。")
     return _page(_in_language(space, path, wanted, ctx.language, "report", "--round", str(number)))
 
 
 @router.api_route("/reports/{first}/{second}", methods=["GET", "HEAD"])
-def comparison(ctx: Ctx, first: Number, second: Number) -> Response:
+def comparison(ctx: Ctx, first: Number, second: Number, accept_language: Accepted = "") -> Response:
     """What `compare` wrote on two rounds, in the workspace's language."""
     path = space_of(ctx).root / versus.FOLDER / f"round_{first}-round_{second}" / REPORT
-    return _page(path) if path.is_file() else _nothing(f"Rounds {first} and {second} have not been compared.")
+    if path.is_file():
+        return _page(path)
+    told = f"Rounds {first} and {second} have not been compared.", f"第 {first} 轮和第 {second} 轮还没有比较过。"
+    return _nothing(_wanted("", accept_language, ctx.language), *told)
 
 
 @router.api_route("/datasets/{name}/report", methods=["GET", "HEAD"])
 def data_report(ctx: Ctx, name: str, lang: Language = "", accept_language: Accepted = "") -> Response:
     """What is in a data set, with pictures, and what cleaning did."""
-    space = space_of(ctx)
+    space, language = space_of(ctx), _wanted(lang, accept_language, ctx.language)
     try:
         info = info_of(space, name)
     except ValueError:
-        return _nothing("There is no such data set.")
-    language = _wanted(lang, accept_language, ctx.language)
+        return _nothing(language, "There is no such data set.", "没有这个数据集。")
     path = info.path.with_name(f"{info.name}.report{'' if language == ctx.language else f'.{language}'}.html")
     cleaning = info.path.with_name(f"{info.name}.cleaning.json")
     newest = max(made.stat().st_mtime for made in (info.path, cleaning) if made.is_file())
@@ -76,7 +77,7 @@ def data_report(ctx: Ctx, name: str, lang: Language = "", accept_language: Accep
         try:
             path = Path(ask(space, "data", "report", info.name, "--language", language)["report"])
         except ValueError as error:
-            return _nothing(str(error))
+            return _nothing(language, str(error), str(error))
     return _page(path)
 
 
@@ -108,6 +109,6 @@ def _page(path: Path) -> Response:
     return FileResponse(path, media_type="text/html", headers=REPORT_HEADERS)
 
 
-def _nothing(text: str) -> Response:
-    safe = text if text.startswith("The models") else text.replace("&", "&amp;").replace("<", "&lt;")
-    return HTMLResponse(plain_page("No report yet", f"<p>{safe}</p>"), 404)
+def _nothing(language: str, english: str, chinese: str) -> Response:
+    title, text = ("还没有报告", chinese) if language == "zh" else ("No report yet", english)
+    return HTMLResponse(plain_page(title, f"<p>{html.escape(text)}</p>", language), 404)

@@ -19,7 +19,7 @@ from fastapi.responses import Response as HttpResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from steersman.server.asked import LEFT_OUT, Answering, Asked, admit
+from steersman.server.asked import LEFT_OUT, Answering, Asked, admit, counted
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.people import Who
@@ -44,12 +44,7 @@ _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
 async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest, at_end: AtEnd) -> HttpResponse:
     refuse_what_changes(body)
     found = await ctx.named(body.model)
-
-    def read() -> Asked:
-        body.input = _resolved(ctx, who.id, body)
-        before = _before(ctx, who.id, body.previous_response_id)
-        return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
-
+    read = functools.partial(_asked, ctx, who.id, body)
     answering = await admit(ctx, found, at_end, read, users=users_of(body))
     made, told = Response(body, answering), _told(ctx, body, answering.left_out)
     if body.stream:
@@ -62,6 +57,21 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
                 pass
     await _keep(ctx, who.id, body, made)
     return JSONResponse(made.body, headers=told)
+
+
+def _asked(ctx: Context, owner: str, body: ResponsesRequest) -> Asked:
+    body.input = _resolved(ctx, owner, body)
+    before = _before(ctx, owner, body.previous_response_id)
+    return to_asked(body, before, ctx.system_prompt, ctx.max_tokens, ctx.temperature)
+
+
+@router.post("/responses/input_tokens")
+async def input_tokens(ctx: Ctx, who: Who, body: ResponsesRequest) -> dict[str, Any]:
+    """How long a request's prompt is, without answering it."""
+    refuse_what_changes(body)
+    found = await ctx.named(body.model)
+    asked = await run_in_threadpool(_asked, ctx, who.id, body)
+    return {"object": "response.input_tokens", "input_tokens": await counted(ctx, found.engine, asked)}
 
 
 def _told(ctx: Context, body: ResponsesRequest, parameters: Sequence[str]) -> dict[str, str]:

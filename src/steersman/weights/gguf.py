@@ -17,7 +17,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from steersman.families.outputs import context_of
 from steersman.progress import note
-from steersman.weights.gguf_words import cut_as_said
+from steersman.weights.gguf_words import cut_as_said, with_marks
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -100,7 +100,12 @@ def cut_words(file: Path, tokenizer: Any) -> Any:
 
     reader = GGUFReader(file)
     model, pre = (reader.get_field(f"tokenizer.ggml.{name}") for name in ("model", "pre"))
-    if model is None or pre is None or model.contents() != "gpt2" or pre.contents() == "default":
+    if model is None or model.contents() != "gpt2":
+        return tokenizer
+    tokens, kinds = (reader.get_field(f"tokenizer.ggml.{name}") for name in ("tokens", "token_type"))
+    if tokens is not None and kinds is not None:
+        tokenizer = with_marks(tokenizer, tokens.contents(), kinds.contents())
+    if pre is None or pre.contents() == "default":
         return tokenizer
     said = cut_as_said(tokenizer, str(pre.contents()))
     if said is None:

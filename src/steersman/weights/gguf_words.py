@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 Json = Mapping[str, Any]
 _END = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -55,6 +60,10 @@ PROBES = (
     "我們在臺灣，天氣很好。他说:“OK,没问题!”A股上涨2.5%。",
     "| a | b |\n|---|---|\n| 1 | 2 |\n\n* item\n* item\n",
 )
+
+
+LOOKS = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>|<pad>|<mask>|<2mass>|\[@BOS@\]")
+"""Names that llama.cpp's converter takes for control tokens whatever the tokenizer says; DeepSeek's says no of most."""
 
 
 class Kind(IntEnum):
@@ -141,7 +150,8 @@ def _entries(parts: Json, tokenizer: Any, rows: int) -> tuple[tuple[str, ...], t
         text = names.get(number)
         kind = Kind.NORMAL if text is not None else Kind.UNUSED
         if number in added:
-            kind = Kind.CONTROL if added[number]["special"] else Kind.USER_DEFINED
+            control = added[number]["special"] or LOOKS.fullmatch(str(text))
+            kind = Kind.CONTROL if control else Kind.USER_DEFINED
             text = str(text) if kind == Kind.CONTROL else str(text).replace("▁", " ")
         elif text is not None and parts["model"].get("byte_fallback") and _is_byte(text):
             kind = Kind.BYTE
@@ -191,8 +201,6 @@ def cut_as_said(tokenizer: Any, pre: str) -> Any:
 
     transformers does not read the name and takes a way by the kind of model. None where it is not known here.
     """
-    from transformers import PreTrainedTokenizerFast
-
     ways = WAYS.get(ALIASES.get(pre, pre))
     if ways is None:
         return None
@@ -201,22 +209,47 @@ def cut_as_said(tokenizer: Any, pre: str) -> Any:
     elif type(tokenizer) is PreTrainedTokenizerFast:
         return tokenizer
     # a family's class would make its own way of cutting again when it is loaded
+    return _plain(tokenizer, tokenizer.backend_tokenizer)
+
+
+def with_marks(tokenizer: Any, tokens: Sequence[str], kinds: Sequence[int]) -> Any:
+    """A byte-level tokenizer that was read from a GGUF file, with the control and added tokens whose names are not of
+    its alphabet, as all of DeepSeek's: transformers spells them in it, so that no text is read as one of them, and
+    begins and ends texts with entries of its own beyond the model's."""
+    alphabet = set(bytes_to_unicode().values())
+    lost = {
+        number: text
+        for number, (text, kind) in enumerate(zip(tokens, kinds, strict=False))
+        if kind in (Kind.CONTROL, Kind.USER_DEFINED) and not set(text) <= alphabet
+    }
+    parts = json.loads(tokenizer.backend_tokenizer.to_str()) if lost else {}
+    if not lost:
+        return tokenizer
+    names = {number: text for text, number in parts["model"]["vocab"].items()}
+    texts, flags = {*lost.values()}, dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    known = [token for token in parts["added_tokens"] if token["content"] not in texts]
+    for number, text in lost.items():
+        parts["model"]["vocab"].pop(names.get(number, text), None)
+        parts["model"]["vocab"][text] = number
+        known.append({"id": number, "content": text, "special": kinds[number] == Kind.CONTROL, **flags})
+    parts["added_tokens"] = sorted(known, key=lambda token: token["id"])
+    return _plain(tokenizer, Tokenizer.from_str(json.dumps(parts)))
+
+
+def _plain(tokenizer: Any, core: Any) -> Any:
+    """A general tokenizer over `core` with the names of another's special tokens, and its template."""
     names = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **names)
+    plain = PreTrainedTokenizerFast(tokenizer_object=core, **names)
     plain.chat_template = tokenizer.chat_template
     return plain
 
 
 def _cutter(patterns: Sequence[str]) -> Any:
-    from tokenizers import Regex, pre_tokenizers
-
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
     return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _differs(tokenizer: Any, patterns: Sequence[str]) -> int:
-    from tokenizers import Tokenizer
-
     other = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     other.pre_tokenizer = _cutter(patterns)
     other.normalizer = None

@@ -87,7 +87,7 @@ DOWNLOAD_SECONDS = 60.0
 """What a download may take, where this machine has not done it before."""
 DEQUANTISED = 20e6
 """Bytes of a GGUF file per second."""
-GGUF_READER = "2"
+GGUF_READER = "3"
 """Changes with what `convert_gguf` makes of a file: what an earlier one made is not used again."""
 
 

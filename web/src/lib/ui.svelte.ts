@@ -95,6 +95,11 @@ class Ui {
     kept.set('language', this.language)
   }
 
+  /** The workspace's language, unless the reader has chosen one. */
+  follows(language: string) {
+    if (!kept.get('language')) this.#speak(spoken(language))
+  }
+
   #paint(theme: Theme) {
     this.theme = theme
     if (theme === 'system') delete document.documentElement.dataset.theme
@@ -160,7 +165,7 @@ class Ui {
       if (config.me?.id && ofSomebodyElse(config.me.id)) return location.reload()
       this.config = config
       this.configError = ''
-      if (!kept.get('language')) this.#speak(spoken(config.language ?? 'en'))
+      this.follows(config.language ?? 'en')
     } catch (problem) {
       this.configError = this.explain(problem)
     }

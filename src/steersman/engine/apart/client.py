@@ -144,10 +144,6 @@ class Link:
         self.connected: Callable[[], None] = lambda: None
         """Called after each connection, which knows nothing of what was told before."""
 
-    @property
-    def up(self) -> bool:
-        return self._life is not None and not self._life.over
-
     def life(self) -> Life:
         """The present connection; connects if there is none. Raises Gone after `wait` seconds without one."""
         with self._lock:
@@ -304,8 +300,16 @@ class ApartEngine:
             life.end("close", id_)
 
     def down(self) -> str:
-        """Why requests cannot be answered now; '' where they can."""
-        return "" if self._link.up else "the engine's process is being started again"
+        """Why requests cannot be answered now; '' where they can. Asking makes it come back, without any request."""
+        if self._life is not None and not self._life.over:
+            return ""
+        if not self._opening.locked():
+            threading.Thread(target=self._come_back, name="engine link", daemon=True).start()
+        return "the engine's process is being started again"
+
+    def _come_back(self) -> None:
+        with contextlib.suppress(Exception):  # asked again, or said to whoever asks for an answer
+            self._opened()
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """See `Engine.load_weights`. Weights go through a file, since they are too large for a message."""
