@@ -65,7 +65,7 @@ def test_the_engine_knows_whose_a_request_is_and_nobody_takes_all_its_places() -
     async def run() -> None:
         asking.set(Person("max", "max", Role.MANAGER))
         generations = Generations(most=4)
-        with linked(lambda _: Noting()) as link, generations.reserve(2) as place:  # also where it is another process's
+        with linked(lambda _: Noting()) as link, generations.reserve(3) as place:  # also where it is another process's
             async for _ in generations.run(Generation(apart(link), "Hi", SamplingParams()), place):
                 pass
             with pytest.raises(ApiError, match="for one person"), generations.reserve():

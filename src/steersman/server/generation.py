@@ -171,7 +171,8 @@ class Generations:
         self._live: set[Generation] = set()
         self._taken = 0
         self._of = Counter[str]()
-        """Person -> how many of these are theirs: half of the room at most, so that nobody is shut out by another."""
+        """Person -> how many of these are theirs: seven eighths of the room at most, so that nobody is shut out by another,
+        and one program that serves many people is not held back."""
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
         self._closed = False
@@ -204,7 +205,7 @@ class Generations:
 
         person = asking.get()
         own = person.id if person is not None else ""
-        share = self.most // 2
+        share = self.most - max(1, self.most // 8)
         if own and self._of[own] and self._of[own] + answers > share:  # a request of many is not refused for good
             told = f"At most {share} answers are written for one person at a time; try again in a moment"
             raise ApiError(429, told, retry_after=RETRY_SECONDS)
