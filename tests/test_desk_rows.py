@@ -118,10 +118,10 @@ HEAD = "conversation_id,sender,message,created_at\n"
 
 def test_times_of_several_zones_are_one_order(tmp_path: Path) -> None:
     rows = [
-        "c,customer,first,2024-05-01T10:00:00+08:00",
-        "c,agent,second,2024-05-01T02:05:00Z",
-        "c,customer,third,2024-05-01T04:10:00+02:00",
-        "c,agent,fourth,2024-05-01T02:15:00Z",
+        "c,customer,first,2024-03-01T07:30:00+08:00",
+        "c,agent,second,2024-02-29T23:45:00Z",
+        "c,customer,third,2024-03-01T01:50:00+02:00",
+        "c,agent,fourth,2024-02-29T23:55:00Z",
     ]
     (tmp_path / "a.csv").write_text(HEAD + "\n".join(rows[i] for i in (3, 1, 0, 2)), encoding="utf-8")
     (found,) = parse_file(tmp_path / "a.csv").records

@@ -5,6 +5,7 @@ Why they lie on disk, and what tells a file's kind: decision 99 in docs/LOG.md.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import itertools
 import math
@@ -220,7 +221,11 @@ def _at(message: Said) -> float:
     if when is None or not when.date or when.order != "ymd":
         return math.nan
     year, month, day = when.date
-    return ((year * 12 + month) * 31 + day) * 90_000.0 + when.seconds
+    if not (1 <= year <= 9999 and 1 <= month <= 12):
+        return math.nan
+    return (
+        datetime.date(year, month, 1).toordinal() + day
+    ) * 86_400.0 + when.seconds  # of another zone: beyond the day
 
 
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:
