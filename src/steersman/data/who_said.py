@@ -225,7 +225,7 @@ def _at(message: Said) -> float:
         return math.nan
     return (
         datetime.date(year, month, 1).toordinal() + day
-    ) * 86_400.0 + when.seconds  # of another zone: beyond the day
+    ) * 86_400.0 + when.seconds
 
 
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:

@@ -171,8 +171,8 @@ class Generations:
         self._live: set[Generation] = set()
         self._taken = 0
         self._of = Counter[str]()
-        """Person -> how many of these are theirs: seven eighths of the room at most, so that nobody is shut out by another,
-        and one program that serves many people is not held back."""
+        """Person -> how many of these are theirs: seven eighths of the room at most, so that nobody is shut out by
+        another, and one program that serves many people is not held back."""
         self.closing = False
         """Whether the server is stopping: nothing more is admitted."""
         self._closed = False
