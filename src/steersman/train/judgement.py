@@ -48,11 +48,11 @@ def validator_of(reward: Path, config: PpoConfig) -> tuple[Path | None, str]:
 def length_only(reward: Path, config: PpoConfig) -> str:
     """Why gains are judged at equal length, where the reward model that judges is not shown to beat "longer wins".
 
-    '' where it is, where it was not measured, and where rules count too, which may ask for a length.
+    '' where it is, where it was not measured (others' models), and where rules count too, which may ask for a length.
     """
-    if config.selection.judge == "reward" or config.score.rules:
-        return ""
     folder = validator_of(reward, config)[0] or reward
+    if config.selection.judge == "reward" or config.score.rules or not (folder / MANIFEST_NAME).is_file():
+        return ""
     metrics = read_manifest(folder).metrics
     lead, length = metrics.get("lead_over_length"), metrics.get("length_baseline", {})
     if lead is None or (lead.get("low") or 0.0) > 0:
