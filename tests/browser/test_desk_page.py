@@ -304,6 +304,7 @@ def test_work_is_kept_where_it_could_not_be_sent(site: Site) -> None:
         page.keyboard.press("2")
     with page.expect_response(lambda r: r.ok and r.url.endswith("/draft") and '"bad"' in (r.request.post_data or "")):
         page.unroute("**/draft")
+    page.wait_for_load_state()  # the page is on its way back from signing in
     page.goto(f"{site.url}/desk")
     expect(page.get_by_text("Unfinished")).to_be_visible()
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
