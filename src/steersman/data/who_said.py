@@ -223,9 +223,7 @@ def _at(message: Said) -> float:
     year, month, day = when.date
     if not (1 <= year <= 9999 and 1 <= month <= 12):
         return math.nan
-    return (
-        datetime.date(year, month, 1).toordinal() + day
-    ) * 86_400.0 + when.seconds
+    return (datetime.date(year, month, 1).toordinal() + day) * 86_400.0 + when.seconds
 
 
 def _said(number: int, message: Mapping[str, Any], keys: tuple[str, str, str, str]) -> Said:
