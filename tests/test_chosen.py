@@ -194,7 +194,8 @@ def test_the_demos_sizes_are_those_that_the_machine_finishes() -> None:
     lean = demo_sizes.fitted(demo.demo_config("en"), pace)
     assert (lean.reward.head_init, lean.reward.epochs, lean.ppo.selection.eval_prompts) == ("solved", 0, 80)
     assert lean.sample.temperature == lean.ppo.rollouts.temperature == lean.eval.temperature == 0.7
-    assert "176 prompts to rank (reward models: their heads alone), 6 iterations" in demo_sizes.told(lean, pace)
+    told = demo_sizes.told(lean, pace)
+    assert "176 prompts to rank (reward models: their heads alone; answers drawn at 0.7), 6 iterations" in told
     # two cores of an EPYC without tiles at 0da96d2, whose loop took 16 min 48 s with ten iterations of 16 prompts
     config = demo.demo_config("en")
     then = dataclasses.replace(config, ppo=replaced(config.ppo, prompts_per_iteration=16, advantage="gae"))

@@ -117,3 +117,4 @@ def test_a_flagged_answer_that_led_is_not_exported(space: Workspace, capsys: pyt
     assert [(pair["chosen"], pair["rejected"]) for pair in pairs] == [("good", "fair")]
     assert "worst" not in [text for r in feedback_for(space, labelled=False) for text in r.answers]
     assert "worst" not in [c.messages[-1].text for c in edited(space)]
+    assert "1 edited answers are left out" in capsys.readouterr().err

@@ -129,7 +129,8 @@ def fitted(config: configs.Config, pace: dict[str, float]) -> configs.Config:
 def told(config: configs.Config, pace: dict[str, float]) -> str:
     minutes = seconds(config, pace) / 60
     late = "" if minutes <= 10 else ", more than the ten that it is meant to take: this machine is slow, or busy"
-    solved = "" if config.reward.epochs else " (reward models: their heads alone)"
+    drawn = f"answers drawn at {config.sample.temperature:g}"
+    solved = "" if config.reward.epochs else f" (reward models: their heads alone; {drawn})"
     return (
         f"this machine: {pace['generate']:.0f} tokens/s generated, {pace['learn']:.0f} learned "
         f"({config.model.dtype}); {config.data.demonstrations} demonstrations, {config.data.ranking_prompts} prompts "

@@ -246,14 +246,17 @@ def _comparisons(rankings: Iterable[Ranking]) -> Iterator[object]:
 def _edits(store: Store) -> Iterator[Conversation]:
     """Answers that people edited, without special tokens, white space and thoughts around them, and dialogues that they
     wrote."""
-    flags = Flags(store.feedback({"flag"}))
+    flags, flagged = Flags(store.feedback({"flag"})), 0
     for feedback in store.feedback({"edit"}):
         if flags.forbids(feedback):
+            flagged += 1
             continue
         if written := corrected(feedback.edited or "", feedback.answer)[0]:
             meta = {"source": "edit", "policy_version": feedback.policy_version}
             whole = feedback.prompt.with_answer(written)
             yield dataclasses.replace(whole, id=f"edit-{feedback.id}", meta=meta)
+    if flagged:
+        say(f"note: {flagged} edited answers are left out: people flagged them, or what they replace as private")
     yield from (written.dialogue for written in store.desk.demonstrations())
 
 

@@ -139,7 +139,7 @@ class Credentials:
         time = utc_now()
         lasting = or_(ApiKeyRow.expires.is_(None), ApiKeyRow.expires > time)
         mine = (ApiKeyRow.user_id == user_id, ApiKeyRow.revoked.is_(None), lasting)
-        with self._db.write() as session:
+        with self._db.write() if revoke else self._db.read() as session:
             rows = session.scalars(select(ApiKeyRow).where(*mine)).all()
             for row in rows if revoke else ():
                 row.revoked = time
