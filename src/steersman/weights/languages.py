@@ -33,5 +33,6 @@ def take_language(model: Any, tokenizer: Any, folder: Path) -> None:
     else:
         note(
             f"{folder}: nothing says in which language it answers, and until training teaches that, answers may be "
-            f"empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}); {read}"
+            f"empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}); "
+            + read
         )
