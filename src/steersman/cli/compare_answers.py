@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from steersman.eval.runs import Key, Run
 
 KEY_VARIABLE = "STEERSMAN_ENDPOINT_KEY"
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="The prompts' words by id, for answers that have ids alone."),
+]
+PeopleOption = Annotated[
+    list[Path] | None, typer.Option("--people", metavar="FILE.csv", help="A sheet that somebody filled in.")
+]
 
 
 def compare_answers(
@@ -39,13 +46,8 @@ def compare_answers(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE.csv", help="Write a blind sheet for people, and end.")
     ] = None,
-    people: Annotated[
-        list[Path] | None, typer.Option("--people", metavar="FILE.csv", help="A sheet that somebody filled in.")
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option("--prompts", metavar="FILE", help="The prompts' words by id, for answers that have ids alone."),
-    ] = None,
+    people: PeopleOption = None,
+    prompts: PromptsOption = None,
     cluster: Annotated[str, typer.Option("--cluster", help="The field whose prompts belong together.")] = "",
     lower: Annotated[
         list[str] | None, typer.Option("--lower-is-better", metavar="MEASURE", help="May be repeated.")
