@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from steersman.config import RoundConfig
-from steersman.rounds import registry
+from steersman.config import Config, RoundConfig, leaves
+from steersman.rounds import registry, stage_settings
 from steersman.rounds.decision import conditions
 
 LANG = Path(__file__).parents[1] / "web/src/lang"
@@ -203,6 +203,21 @@ def test_what_a_stage_came_to_is_said_in_the_language(language: str) -> None:
     said = [line for stage, metrics in outcomes for line in stage.tell(metrics).splitlines()]
     assert len(said) > 20
     assert [line for line in said if not _fits(line, sentences)] == []
+
+
+@pytest.mark.parametrize("language", sorted(file.stem for file in (LANG.parent / "said/settings").glob("*.json")))
+def test_what_settings_mean_is_said_in_the_language(language: str) -> None:
+    """Each sentence of the page's settings, and none that has no setting any more."""
+    meanings = json.loads((LANG.parent / f"said/settings/{language}.json").read_text(encoding="utf-8"))
+    sections = [getattr(Config(), section) for section in stage_settings.sections()]
+    assert meanings.keys() == {leaf.field.metadata["doc"] for section in sections for leaf in leaves(section)}
+    assert all(own.strip() for own in meanings.values())
+
+
+def test_each_language_has_all_kinds_of_files() -> None:
+    kinds = {file.stem for kind in ("said", "said/settings") for file in (LANG.parent / kind).glob("*.json")}
+    for kind in ("said", "said/settings"):
+        assert {file.stem for file in (LANG.parent / kind).glob("*.json")} == kinds
 
 
 def test_every_link_goes_below_the_servers_path() -> None:

@@ -222,7 +222,9 @@ class ScoreConfig:
         "Other weights of the reward model's objectives, all named; none: as it was trained with."
     )
     ensemble: str = opt(
-        "mean", "Score of several reward models (reward.members): their mean, their least, or below.", ENSEMBLES
+        "mean",
+        "Score of several reward models (reward.members): their mean, their least, or the mean less their spread.",
+        ENSEMBLES,
     )
     uncertainty_coef: float = opt(1.0, "ensemble = 'uncertainty': mean minus this many standard deviations.")
     no_eos_reward: float = opt(
