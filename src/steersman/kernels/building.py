@@ -19,7 +19,7 @@ from steersman.kernels.entries import declare, layout_differs
 from steersman.progress import activity
 
 SOURCES = sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".c", ".h"))
-FLAGS = ["-O3", "-fPIC", "-shared", "-fopenmp", "-std=gnu11", "-Wno-psabi"]
+FLAGS = ["-O3", "-fPIC", "-shared", "-fopenmp", "-pthread", "-std=gnu11", "-Wno-psabi"]
 # sums may be reordered and vectorised; unlike -ffast-math this leaves the process's rounding mode alone
 FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
 NATIVE = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"

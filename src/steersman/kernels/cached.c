@@ -147,27 +147,34 @@ static int64_t bytes_of(const Cached *a, int64_t part) {
     return (int64_t)(uintptr_t)end + 64;
 }
 
+/* Tasks: parts of each sequence's key heads */
+typedef struct { const Cached *a; int64_t part, parts, failed; Tasks tasks; } CachedParts;
+
+static void attend_some(void *job, int who) {
+    CachedParts *all = job;
+    const Cached *a = all->a;
+    int64_t part = all->part;
+    char *at = room(0, bytes_of(a, part));
+    if (no_room(at, who, &all->failed)) return;
+    Space space = space_of(&at, a, up(part * (a->heads / a->kv_heads)));
+    TileConfig before;
+    take_tiles(&before);
+    TAKE(&all->tasks, task) {
+        int64_t head = task / all->parts, token = task % all->parts * part;
+        attend_part(a, head / a->kv_heads, head % a->kv_heads, token, a->size - token < part ? a->size - token : part, &space);
+    }
+    give_tiles_back(&before);
+}
+
 static int64_t attend_cached(const Cached *a, int64_t threads) {
     if (!has_products()) return NO_TILES;
     if (threads < 1 || a->n < 1 || a->size < 1 || a->d < 1 || a->d % UNIT || a->kv_heads < 1 || a->heads % a->kv_heads)
         return BAD_SIZE;
     if (a->start < 0 || a->window < 0 || a->start + a->size > a->capacity) return BAD_POSITION;
-    int64_t tasks = a->n * a->kv_heads, part = part_of(a, threads), bytes = bytes_of(a, part), failed = DONE;
-#pragma omp parallel num_threads(threads)
-    {
-        char *at = room(0, bytes);
-        int64_t heads = all_have(at, &failed) ? tasks : 0;
-        Space space = space_of(&at, a, up(part * (a->heads / a->kv_heads)));
-        TileConfig before;
-        take_tiles(&before);
-#pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t head = 0; head < heads; head++)
-            for (int64_t token = 0; token < a->size; token += part)
-                attend_part(a, head / a->kv_heads, head % a->kv_heads, token,
-                            a->size - token < part ? a->size - token : part, &space);
-        give_tiles_back(&before);
-    }
-    return failed;
+    int64_t part = part_of(a, threads), parts = (a->size + part - 1) / part;
+    CachedParts all = {a, part, parts, DONE, {.total = a->n * a->kv_heads * parts, .each = 1}};
+    together(threads, attend_some, &all);
+    return all.failed;
 }
 
 /* Rows of q are those of n sequences, one after the other; how: {scale} */

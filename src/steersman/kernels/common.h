@@ -12,7 +12,6 @@
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
-#include <omp.h>
 
 typedef uint16_t bf16;
 

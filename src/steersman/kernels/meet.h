@@ -16,7 +16,6 @@
 
 #include <limits.h>
 #include <linux/futex.h>
-#include <omp.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -40,9 +39,9 @@ typedef struct {
 /* Where one thread is: in which loop, whose chunks it takes, and how many it took */
 typedef struct { Meeting *all; int thread, threads, loop, chunks, of, took; } Place;
 
-/* In a parallel region */
-static inline Place come_to(Meeting *m) {
-    return (Place){.all = m, .thread = omp_get_thread_num(), .threads = omp_get_num_threads()};
+/* `thread`: the number of the one that comes, of so many that may */
+static inline Place come_to(Meeting *m, int thread, int threads) {
+    return (Place){.all = m, .thread = thread, .threads = threads};
 }
 
 /* Whether the others have done the loop that this thread comes to */

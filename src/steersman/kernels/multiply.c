@@ -13,7 +13,6 @@
 #else
 #define NEAR (1 << 21) /* of float32: better from the third cache than to lay out the first operand more often */
 #endif
-#define FINE 4    /* tasks a thread, so that one that loses its core for a moment holds up the others less */
 #define FEW 16    /* blocks of rows in a task, at least, for which a part of the second operand is laid out */
 #define AT_ONCE 4 /* blocks of the first that are laid out together */
 
@@ -59,46 +58,52 @@ static inline void parts_of(const Term *terms, int count, int64_t row, const Lai
     }
 }
 
-/* out [m, n] = the sum of the terms' products */
-static int64_t multiply(const Term *terms, int count, int64_t m, int64_t n, const Result *out, int threads) {
-    const Deal d = deal(terms, count, m, n, threads);
+typedef struct { Deal d; const Term *terms; const Result *out; int64_t m, n, failed; int count; Tasks tasks; } Product;
+
+static void multiply_some(void *job, int who) {
+    Product *p = job;
+    const Deal d = p->d;
+    const Term *terms = p->terms;
+    int count = p->count;
     int64_t at_once = (WIDE + d.steps - 1) / d.steps; /* rows written in every step, to be done in time */
-    int64_t failed = DONE;
-#pragma omp parallel num_threads(threads)
-    {
-        Laid *second = room(1, d.group * d.panel_size * sizeof(Laid));
-        Laid *first = d.lie ? NULL : room(0, AT_ONCE * d.panel_size * sizeof(Laid));
-        float blocks[2 * WIDE * WIDE] __attribute__((aligned(64)));
-        Part parts[count];
-        Waiting waiting = {0};
-        int turn = 0;
-        TileConfig before;
-        int64_t tasks = all_have(d.lie || first ? second : NULL, &failed) ? d.groups * d.parts : 0;
-        take_tiles(&before);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < tasks; task++) {
-            int64_t left = task / d.parts * d.group, right = smaller(left + d.group, d.panels);
-            int64_t top = task % d.parts * d.part, bottom = smaller(top + d.part, d.rows);
-            lay_out_terms(terms, count, n, left * WIDE, right - left, 1, second, d.panel_size);
-            for (int64_t row = top; row < bottom; row++) {
-                int64_t slot = (row - top) % AT_ONCE;
-                if (first && slot == 0)
-                    lay_out_terms(terms, count, m, row * WIDE, smaller(AT_ONCE, bottom - row), 0, first, d.panel_size);
-                for (int64_t panel = left; panel < right; panel++) {
-                    float *c = blocks + turn * WIDE * WIDE;
-                    Waiting block = {out, c, row * WIDE, panel * WIDE, .at_once = at_once};
-                    block.rows = smaller(WIDE, m - block.row), block.columns = smaller(WIDE, n - block.column);
-                    const Laid *laid = first ? first + slot * d.panel_size : NULL;
-                    parts_of(terms, count, block.row, laid, second + (panel - left) * d.panel_size, parts);
-                    block_product(parts, count, block.rows, c, WIDE, 0, &waiting);
-                    waiting = block, turn = !turn;
-                }
+    Laid *second = room(1, d.group * d.panel_size * sizeof(Laid));
+    Laid *first = d.lie ? NULL : room(0, AT_ONCE * d.panel_size * sizeof(Laid));
+    if (no_room(d.lie || first ? second : NULL, who, &p->failed)) return;
+    float blocks[2 * WIDE * WIDE] __attribute__((aligned(64)));
+    Part parts[count];
+    Waiting waiting = {0};
+    int turn = 0;
+    TileConfig before;
+    take_tiles(&before);
+    TAKE(&p->tasks, task) {
+        int64_t left = task / d.parts * d.group, right = smaller(left + d.group, d.panels);
+        int64_t top = task % d.parts * d.part, bottom = smaller(top + d.part, d.rows);
+        lay_out_terms(terms, count, p->n, left * WIDE, right - left, 1, second, d.panel_size);
+        for (int64_t row = top; row < bottom; row++) {
+            int64_t slot = (row - top) % AT_ONCE;
+            if (first && slot == 0)
+                lay_out_terms(terms, count, p->m, row * WIDE, smaller(AT_ONCE, bottom - row), 0, first, d.panel_size);
+            for (int64_t panel = left; panel < right; panel++) {
+                float *c = blocks + turn * WIDE * WIDE;
+                Waiting block = {p->out, c, row * WIDE, panel * WIDE, .at_once = at_once};
+                block.rows = smaller(WIDE, p->m - block.row), block.columns = smaller(WIDE, p->n - block.column);
+                const Laid *laid = first ? first + slot * d.panel_size : NULL;
+                parts_of(terms, count, block.row, laid, second + (panel - left) * d.panel_size, parts);
+                block_product(parts, count, block.rows, c, WIDE, 0, &waiting);
+                waiting = block, turn = !turn;
             }
         }
-        write_some(&waiting, WIDE);
-        give_tiles_back(&before);
     }
-    return failed;
+    write_some(&waiting, WIDE);
+    give_tiles_back(&before);
+}
+
+/* out [m, n] = the sum of the terms' products */
+static int64_t multiply(const Term *terms, int count, int64_t m, int64_t n, const Result *out, int64_t threads) {
+    Product p = {deal(terms, count, m, n, (int)threads), terms, out, m, n, DONE, count, {.each = 1}};
+    p.tasks.total = p.d.groups * p.d.parts;
+    together(threads, multiply_some, &p);
+    return p.failed;
 }
 
 /* out [m, n] = a b^T (+ add) (+ bias): a [m, k], b [n, k] or, where `across`, [k, m], [k, n] */
@@ -107,5 +112,5 @@ int64_t steersman_multiply(const Term *terms, int64_t count, int64_t m, int64_t 
     if (count < 1 || m < 1 || n < 1 || threads < 1 || !out->wide == !out->narrow) return BAD_SIZE;
     for (int64_t t = 0; t < count; t++)
         if (terms[t].k < 1) return BAD_SIZE;
-    return multiply(terms, (int)count, m, n, out, (int)threads);
+    return multiply(terms, (int)count, m, n, out, threads);
 }

@@ -6,6 +6,7 @@
 #ifndef STEERSMAN_MULTIPLY_H
 #define STEERSMAN_MULTIPLY_H
 
+#include "crew.h"
 #include "machine.h"
 #include "structs.h"
 #include "tiles.h"
@@ -14,16 +15,6 @@
 
 static inline int64_t blocks_of(int64_t n) { return (n + WIDE - 1) / WIDE; }
 static inline int64_t up(int64_t n) { return blocks_of(n) * WIDE; }
-
-/* In a parallel region, when each thread has asked for its room: whether all have got theirs */
-static inline int all_have(const void *mine, int64_t *failed) {
-    if (!mine) {
-#pragma omp atomic write
-        *failed = NO_MEMORY;
-    }
-#pragma omp barrier
-    return *failed == DONE;
-}
 
 /* A block of results that still has to be written, from row `next` on */
 typedef struct { const Result *out; const float *block; int64_t row, column, rows, columns, next, at_once; } Waiting;

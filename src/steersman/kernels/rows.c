@@ -89,30 +89,30 @@ static int64_t longest(const Attention *a) {
     return most;
 }
 
+/* Tasks: each document's key heads */
+typedef struct { const Attention *a; const Gradients *g; int64_t failed; Tasks heads; } Heads;
+
 /* A document's key head at a time: its keys and values laid out, then all blocks of queries of the heads that share it */
-static int64_t forward(const Attention *a, int threads) {
-    int64_t most = up(longest(a)), across = up(a->d), size = most * across * sizeof(Laid), failed = DONE;
-#pragma omp parallel num_threads(threads)
-    {
-        char *space = room(0, 2 * size + WIDE * ((across + most) * sizeof(Laid) + most * 6 + WIDE * 4) + 1024);
-        Keys keys = {cut(&space, size), NULL, NULL, cut(&space, size)};
-        TileConfig before;
-        int64_t documents = all_have(space, &failed) ? a->documents : 0;
-        take_tiles(&before);
-#pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t n = 0; n < documents; n++)
-            for (int64_t group = 0; group < a->kv_heads; group++) {
-                int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start, shared = a->heads / a->kv_heads;
-                Side k = head_of(a->k, start, a->kv_heads, group, a->d, 0), v = head_of(a->v, start, a->kv_heads, group, a->d, 1);
-                lay_out_all(&k, length, a->d, 1, keys.k);
-                lay_out_all(&v, a->d, length, 1, keys.v_across);
-                for (int64_t head = group * shared; head < (group + 1) * shared; head++)
-                    for (int64_t first = 0; first < length; first += WIDE)
-                        forward_block(a, start, length, head, first, &keys, space);
-            }
-        give_tiles_back(&before);
+static void forward_some(void *job, int who) {
+    Heads *all = job;
+    const Attention *a = all->a;
+    int64_t most = up(longest(a)), across = up(a->d), size = most * across * sizeof(Laid), shared = a->heads / a->kv_heads;
+    char *space = room(0, 2 * size + WIDE * ((across + most) * sizeof(Laid) + most * 6 + WIDE * 4) + 1024);
+    if (no_room(space, who, &all->failed)) return;
+    Keys keys = {cut(&space, size), NULL, NULL, cut(&space, size)};
+    TileConfig before;
+    take_tiles(&before);
+    TAKE(&all->heads, task) {
+        int64_t n = task / a->kv_heads, group = task % a->kv_heads;
+        int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start;
+        Side k = head_of(a->k, start, a->kv_heads, group, a->d, 0), v = head_of(a->v, start, a->kv_heads, group, a->d, 1);
+        lay_out_all(&k, length, a->d, 1, keys.k);
+        lay_out_all(&v, a->d, length, 1, keys.v_across);
+        for (int64_t head = group * shared; head < (group + 1) * shared; head++)
+            for (int64_t first = 0; first < length; first += WIDE)
+                forward_block(a, start, length, head, first, &keys, space);
     }
-    return failed;
+    give_tiles_back(&before);
 }
 
 /* sums [count, up(d)] float32 += x^T y over 32 queries of each of `shared` heads: x [shared][32, stride] bfloat16 */
@@ -214,29 +214,30 @@ static void backward_head(const Attention *a, const Gradients *g, int64_t start,
     }
 }
 
-static int64_t backward(const Attention *a, const Gradients *g, int threads) {
-    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * up(d), failed = DONE;
+static void backward_some(void *job, int who) {
+    Heads *all = job;
+    const Attention *a = all->a;
+    int64_t d = a->d, most = up(longest(a)), shared = a->heads / a->kv_heads, size = most * up(d);
     char *end = NULL;
     space_of(&end, d, shared, most);
-    int64_t bytes = (int64_t)(uintptr_t)end + size * (3 * sizeof(Laid) + 2 * sizeof(float)) + 1024;
-#pragma omp parallel num_threads(threads)
-    {
-        char *at = room(0, bytes);
-        int64_t documents = all_have(at, &failed) ? a->documents : 0;
-        Keys keys = {cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), NULL};
-        float *sums[2] = {cut(&at, size * sizeof(float)), cut(&at, size * sizeof(float))};
-        Space space = space_of(&at, d, shared, most);
-        TileConfig before;
-        take_tiles(&before);
-#pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t n = 0; n < documents; n++)
-            for (int64_t group = 0; group < a->kv_heads; group++) {
-                int64_t start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start;
-                backward_head(a, g, start, length, group, &keys, sums, &space);
-            }
-        give_tiles_back(&before);
+    char *at = room(0, (int64_t)(uintptr_t)end + size * (3 * sizeof(Laid) + 2 * sizeof(float)) + 1024);
+    if (no_room(at, who, &all->failed)) return;
+    Keys keys = {cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), cut(&at, size * sizeof(Laid)), NULL};
+    float *sums[2] = {cut(&at, size * sizeof(float)), cut(&at, size * sizeof(float))};
+    Space space = space_of(&at, d, shared, most);
+    TileConfig before;
+    take_tiles(&before);
+    TAKE(&all->heads, task) {
+        int64_t n = task / a->kv_heads, start = a->bounds[2 * n], length = a->bounds[2 * n + 1] - start;
+        backward_head(a, all->g, start, length, task % a->kv_heads, &keys, sums, &space);
     }
-    return failed;
+    give_tiles_back(&before);
+}
+
+static int64_t all_heads(const Attention *a, const Gradients *g, Work work, int64_t threads) {
+    Heads all = {a, g, DONE, {.total = a->documents * a->kv_heads, .each = 1}};
+    together(threads, work, &all);
+    return all.failed;
 }
 
 static int64_t examine(const Attention *a, int64_t threads) {
@@ -252,12 +253,12 @@ static int64_t examine(const Attention *a, int64_t threads) {
 /* Fills out and lse */
 int64_t steersman_attend(const Attention *a, int64_t threads) {
     int64_t code = examine(a, threads);
-    return code == DONE ? forward(a, (int)threads) : code;
+    return code == DONE ? all_heads(a, NULL, forward_some, threads) : code;
 }
 
 /* From g->grad, that of a->out: those of q, k and v */
 int64_t steersman_attend_backward(const Attention *a, const Gradients *g, int64_t threads) {
     int64_t code = examine(a, threads);
     if (!g->grad || !g->q || !g->k || !g->v) return BAD_SIZE;
-    return code == DONE ? backward(a, g, (int)threads) : code;
+    return code == DONE ? all_heads(a, g, backward_some, threads) : code;
 }

@@ -1,7 +1,7 @@
 /* Sampling from logits: one pass for the sums of spans, a second over the chosen span alone. */
 
 #include "common.h"
-#include "machine.h"
+#include "crew.h"
 
 #define SPAN 1024 /* logits whose sum is kept while choosing */
 
@@ -46,12 +46,28 @@ static int64_t choose(const float *logits, int64_t vocabulary, float temperature
     return chosen;
 }
 
+struct choose_some {
+    const float *logits, *temperature, *uniform;
+    float *sums;
+    int64_t *ids;
+    float *logprobs;
+    int64_t vocabulary, spans;
+    Tasks rows;
+};
+
+static void choose_some(void *job, int who) {
+    struct choose_some *s = job;
+    (void)who;
+    TAKE(&s->rows, i)
+        s->ids[i] = choose(s->logits + i * s->vocabulary, s->vocabulary, s->temperature[i], s->uniform[i],
+                           s->sums + i * s->spans, s->logprobs + i);
+}
+
 /* logits [n, vocabulary], temperature and uniform [n] -> ids, logprobs [n]; sums [n, spans], a float per SPAN */
 int64_t steersman_sample(const float *logits, const float *temperature, const float *uniform, float *sums, int64_t *ids,
                          float *logprobs, int64_t n, int64_t vocabulary, int64_t spans, int64_t threads) {
     if (n < 0 || vocabulary < 1 || threads < 1 || spans < (vocabulary + SPAN - 1) / SPAN) return BAD_SIZE;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < n; i++)
-        ids[i] = choose(logits + i * vocabulary, vocabulary, temperature[i], uniform[i], sums + i * spans, logprobs + i);
+    struct choose_some all = {logits, temperature, uniform, sums, ids, logprobs, vocabulary, spans, rows_in_chunks(n, 1, threads)};
+    together(threads, choose_some, &all);
     return DONE;
 }

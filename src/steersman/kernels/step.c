@@ -7,7 +7,7 @@
    does not depend on how many rows there are within one kind of kernel. */
 
 #include "attend.h"
-#include "machine.h"
+#include "crew.h"
 #include "meet.h"
 #ifdef __AVX512BF16__
 #include "packed.h"
@@ -274,12 +274,69 @@ int64_t steersman_scratch(const Model *m, int64_t threads) {
     return shared_bytes(m) + 4096 + threads * thread_bytes(m, m->capacity);
 }
 
+typedef struct {
+    const Model *m;
+    const int64_t *ids, *positions;
+    int n, threads;
+    Shared s;
+    char *own; /* of the first thread */
+    float *logits;
+    Meeting meeting;
+} Step;
+
+static void step_together(void *all, int who) {
+    Step *job = all;
+    const Model *m = job->m;
+    const int64_t *ids = job->ids, *positions = job->positions;
+    int n = job->n;
+    Shared s = job->s;
+    float *logits = job->logits;
+    int64_t d = m->hidden, vocabulary = m->head.rows, longest = m->capacity, k = widest(m);
+    Place place = come_to(&job->meeting, who, job->threads);
+    Input in = {.at = &place};
+    in.n = n;
+    in.packs = m->packed_from && n >= m->packed_from;
+    in.block = in.packs ? BLOCK : FEW_ROWS;
+    in.together = in.packs && n > SIDE;
+    in.x = (bf16 *)(job->own + who * thread_bytes(m, longest));
+    in.packed = (Packed *)(in.x + k * MOST);
+    in.widened = in.packed + k * MOST;
+    float *row = (float *)(in.widened + BLOCK * k), *scores = row + k;
+    if (in.together) in.x = s.input, in.packed = s.packed;
+    float acc[BLOCK * MOST] __attribute__((aligned(64)));
+#ifdef __AMX_BF16__
+    TileConfig before;
+    if (in.packs) take_tiles(&before);
+#endif
+    EACH(&place, i, n)
+        for (int64_t j = 0; j < d; j++) s.x[i * d + j] = wide(m->embed[ids[i] * d + j]) * m->embed_scale;
+    meet(&place);
+    for (int64_t layer = 0; layer < m->layers; layer++) {
+        const Layer *l = m->layer + layer;
+        attention(m, l, positions, n, &s, &in, row, scores);
+        take(m, &in, s.attended, m->heads * m->head_dim, 0, row);
+        project(m, &l->out, m->sandwich ? l->post_norm : 0, n, &s, &in, row);
+        mlp(m, l, n, &s, &in, row);
+    }
+    take(m, &in, s.x, d, m->final_norm, row);
+    EACH(&place, b, blocks_in(&in, vocabulary)) {
+        int64_t r = b * in.block;
+        int rows = rows_at(&in, r, vocabulary);
+        block(&m->head, r, rows, &in, acc);
+        put(acc, rows, n, 0, 0, logits + r, vocabulary);
+    }
+    meet(&place);
+#ifdef __AMX_BF16__
+    if (in.packs) give_tiles_back(&before);
+#endif
+}
+
 /* ids, positions [n], n <= MOST; logits [n, vocabulary] float32; scratch of `bytes` */
 int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positions, int64_t n, char *scratch,
                        int64_t bytes, float *logits, int64_t threads) {
     Shared s;
     int64_t d = m->hidden, vocabulary = m->head.rows, longest = m->capacity;
-    #ifdef __AMX_BF16__
+#ifdef __AMX_BF16__
     if (m->packed_from && !has_tiles()) return NO_TILES;
 #endif
     if (n < 1 || n > MOST || n > m->slots || threads < 1 || bytes < steersman_scratch(m, threads)) return BAD_SIZE;
@@ -299,46 +356,7 @@ int64_t steersman_step(const Model *m, const int64_t *ids, const int64_t *positi
     char *own = scratch + shared_bytes(m);
     Share shares[threads];
     memset(shares, 0, sizeof shares);
-    Meeting meeting = {.share = shares};
-#pragma omp parallel num_threads(threads)
-    {
-        Place place = come_to(&meeting);
-        Input in = {.at = &place};
-        in.n = (int)n;
-        in.packs = m->packed_from && n >= m->packed_from;
-        in.block = in.packs ? BLOCK : FEW_ROWS;
-        in.together = in.packs && n > SIDE;
-        in.x = (bf16 *)(own + omp_get_thread_num() * thread_bytes(m, longest));
-        in.packed = (Packed *)(in.x + k * MOST);
-        in.widened = in.packed + k * MOST;
-        float *row = (float *)(in.widened + BLOCK * k), *scores = row + k;
-        if (in.together) in.x = s.input, in.packed = s.packed;
-        float acc[BLOCK * MOST] __attribute__((aligned(64)));
-#ifdef __AMX_BF16__
-        TileConfig before;
-        if (in.packs) take_tiles(&before);
-#endif
-        EACH(&place, i, n)
-            for (int64_t j = 0; j < d; j++) s.x[i * d + j] = wide(m->embed[ids[i] * d + j]) * m->embed_scale;
-        meet(&place);
-        for (int64_t layer = 0; layer < m->layers; layer++) {
-            const Layer *l = m->layer + layer;
-            attention(m, l, positions, (int)n, &s, &in, row, scores);
-            take(m, &in, s.attended, m->heads * m->head_dim, 0, row);
-            project(m, &l->out, m->sandwich ? l->post_norm : 0, (int)n, &s, &in, row);
-            mlp(m, l, (int)n, &s, &in, row);
-        }
-        take(m, &in, s.x, d, m->final_norm, row);
-        EACH(&place, b, blocks_in(&in, vocabulary)) {
-            int64_t r = b * in.block;
-            int rows = rows_at(&in, r, vocabulary);
-            block(&m->head, r, rows, &in, acc);
-            put(acc, rows, (int)n, 0, 0, logits + r, vocabulary);
-        }
-        meet(&place);
-#ifdef __AMX_BF16__
-        if (in.packs) give_tiles_back(&before);
-#endif
-    }
+    Step job = {m, ids, positions, (int)n, (int)threads, s, own, logits, {.share = shares}};
+    together(threads, step_together, &job);
     return DONE;
 }
