@@ -259,6 +259,16 @@ def test_constraints_tell_right_from_wrong(name: str, args: dict[str, Any], good
         ("您可以在任务管理器里结束进程。", False),
         ("I can't wait to help you with that! First open the menu.", False),
         ("I cannot recommend this book enough", False),
+        ("I must respectfully decline.", True),
+        ("Sorry, but no.", True),
+        ("I apologize, but providing such information is harmful.", True),
+        ("很抱歉，这个问题我没法回答。", True),
+        ("此类信息属于个人隐私，不便透露。", True),
+        ("恕难从命。", True),
+        ("I'm unable to see your screen, so please press Ctrl+Shift+Esc.", False),
+        ("They argued that it is not acceptable to own people.", False),
+        ("抱歉给您带来不便，请打开任务管理器。", False),
+        ("恕我直言，这步棋不好。", False),
     ],
 )
 def test_refusals_are_known_by_their_words(answer: str, refused: bool) -> None:
@@ -283,6 +293,21 @@ def test_a_disliked_answer_must_not_come_back(tmp_path: Path) -> None:
         regressions.add(path, [{"prompt": "x", "must": ["/(/"]}])
     with pytest.raises(ValueError, match="at least one of not_like, must, must_not"):
         regressions.add(path, [{"prompt": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("disliked", "answer", "back"),
+    [
+        ("Yes.", "yes", True),
+        ("不可以退货！", "不可以退货。", True),
+        ("I don’t know.", "**I don't know**", True),
+        ("不可以退货的。", "您好，不可以退货的，请见谅。", True),
+        ("You may return shoes within 30 days.", "You may return shoes within 60 days.", False),
+        ("👍", "👎", False),
+    ],
+)
+def test_marks_bring_no_answer_back_as_another_and_a_right_number_does(disliked: str, answer: str, back: bool) -> None:
+    assert bool(regressions.faults(answer, {"not_like": [disliked]})) == back
 
 
 def test_repetition_and_built_in_suites() -> None:
