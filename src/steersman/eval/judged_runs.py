@@ -17,7 +17,8 @@ from steersman.types import Completion, Conversation
 def _prompt(of: Answered, key: Key) -> Conversation:
     if of.prompt is None:
         raise ValueError(
-            f"prompt {'/'.join(filter(None, key))}: the file has an id alone; a judge needs the prompt's words"
+            f"prompt {'/'.join(filter(None, key))}: the file has an id alone; a judge needs the prompt's words: "
+            "--prompts FILE"
         )
     return of.prompt
 
