@@ -133,7 +133,7 @@ def paired_bootstrap(
 def proportion_interval(
     values: Values, groups: Groups = None, resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Interval of the mean of `values` [N] in [0, 1] (yes/no, or wins with ties as a half).
+    """Interval of the mean of `values` [N] in [0, 1] (yes/no, wins with ties as a half, pairs by their prompt).
 
     The cluster bootstrap, or Wilson's interval over the groups where all values are the same (also all ties).
     """
@@ -149,16 +149,6 @@ def _all_same(value: float, groups: int, n: int, level: float) -> Interval:
     """Of values in [0, 1] that are all one: so many others as Wilson's bound allows may be 0, or 1."""
     share = wilson(groups, groups, level)[0]
     return Interval(value, share * value, share * value + 1 - share, n)
-
-
-def accuracy_interval(
-    correct: Values, groups: Groups, resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> Interval:
-    """Pairwise accuracy of a reward model: `correct` [N pairs], `groups` [N] the prompt of each pair.
-
-    A tie of scores may be given as 0.5. Pairs of one prompt are not independent, so prompts are resampled.
-    """
-    return proportion_interval(correct, groups, resamples, seed, level)
 
 
 def calibration(probabilities: Values, correct: Values, bins: int = 10, level: float = 0.95) -> list[dict[str, float]]:
