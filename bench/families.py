@@ -79,8 +79,9 @@ FOOT = """
 ## Encoder-decoders
 
 The prompt goes through the encoder once, each answer through the decoder, which begins with `decoder_start_token_id`
-and, where generation forces one, the first token (BART: `<s>`, mBART and NLLB: the language). A dialogue becomes the
-source text by the model's own chat template, or else by *text2text*, ChatYuan's form:
+and, where generation forces one, the first token (BART: `<s>`, mBART and NLLB: the language, or else
+the tokenizer's `tgt_lang`). A dialogue becomes the source text by the model's own chat template, or else by
+*text2text*, ChatYuan's form:
 
     用户：您好\\n小元：您好，请讲。\\n用户：我的订单在哪里？\\n小元：</s>
 

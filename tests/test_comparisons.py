@@ -21,10 +21,11 @@ from steersman.cli import framework
 from steersman.eval import between, blind, length_control, rubric
 from steersman.eval.many import holm, sign_flip_p
 from steersman.eval.power import Spread, of_wins, power_at, prompts_needed, smallest_shown, spread_of, spread_over_seeds
-from steersman.eval.runs import matched, read
+from steersman.eval.runs import aligned, matched, read, with_prompts
 from steersman.eval.strengths import Compared, bradley_terry, chance
 from steersman.eval.tasks import paired
 from steersman.server.app import create_app
+from steersman.stats import wilson
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 from tiny import write_jsonl
@@ -508,3 +509,102 @@ def test_a_filled_in_sheet_is_never_overwritten_and_is_read_as_a_spreadsheet_sav
     assert (
         "expected one of" in run(*arguments, "--people", str(sheet), "--lower-is-better", "perplexity", code=2)["error"]
     )
+
+
+def _talk(asked: str, answer: str, role: str = "role", text: str = "content") -> list[dict[str, str]]:
+    return [{role: "user", text: asked}, {role: "assistant", text: answer}]
+
+
+FORMS = {
+    "openai batch": lambda n, q, a: {
+        "id": f"batch_req_{a}", "custom_id": n, "error": None,
+        "response": {"status_code": 200, "body": {"id": "chatcmpl-1", "choices": [{"message": {"content": a}}]}},
+    },
+    "responses batch": lambda n, q, a: {
+        "custom_id": n, "error": None,
+        "response": {"status_code": 200, "body": {"output": [
+            {"type": "reasoning", "summary": []},
+            {"type": "message", "content": [{"type": "output_text", "text": a}]},
+        ]}},
+    },
+    "anthropic batch": lambda n, q, a: {
+        "custom_id": n,
+        "result": {"type": "succeeded", "message": {"content": [
+            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": a}]}},
+    },
+    "vllm": lambda n, q, a: {"request_id": a, "prompt": q, "outputs": [{"index": 0, "text": a}]},
+    "request and response": lambda n, q, a: {
+        "request": {"messages": _talk(q, "")[:1]}, "response": {"choices": [{"message": {"content": a}}]},
+    },
+    "pipeline": lambda n, q, a: [{"generated_text": _talk(q, a)}],
+    "sharegpt": lambda n, q, a: {"conversations": _talk(q, a, "from", "value")},
+    "the right answer beside it": lambda n, q, a: {"question": q, "answer": "right", "prediction": a},
+    "arena-hard": lambda n, q, a: {
+        "uid": n, "messages": [*_talk(q, "")[:1], {"role": "assistant", "content": {"answer": a}}],
+    },
+    "helm": lambda n, q, a: {
+        "instance": {"id": n, "input": {"text": q}}, "request": {"prompt": "shots " + q}, "train_trial_index": 0,
+        "result": {"success": True, "completions": [{"text": a}]},
+    },
+    "opencompass": lambda n, q, a: {n: {"origin_prompt": [{"role": "HUMAN", "prompt": q}], "prediction": a}},
+    "promptfoo": lambda n, q, a: {
+        "prompt": {"raw": json.dumps(_talk(q, "")[:1])}, "provider": {"id": "p"}, "vars": {}, "response": {"output": a},
+    },
+    "inspect": lambda n, q, a: {
+        "id": n, "epoch": 1, "input": q, "output": {"choices": [{"message": {"content": a}}]},
+        "scores": {"match": {"value": "C"}},
+    },
+    "evals": lambda n, q, a: {
+        "run_id": "r", "event_id": 1, "sample_id": n, "type": "sampling",
+        "data": {"prompt": _talk(q, "")[:1], "sampled": [a]},
+    },
+    "chinese": lambda n, q, a: {"问题": q, "回答": a},
+    "instruction and input": lambda n, q, a: {"instruction": q[:10], "input": q[12:], "output": a},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_answers_as_other_systems_write_them(form: str, tmp_path: Path) -> None:
+    """One record of each prompt, though the prompts begin alike; words come from the record or, by id, from a file."""
+    asked = [("Translate:\n\none", "eins"), ("Translate:\n\ntwo", "zwei")]
+    rows = [FORMS[form](f"n{i}", q, a) for i, (q, a) in enumerate(asked)]
+    if isinstance(rows[0], dict) and form == "opencompass":
+        rows = [rows[0] | rows[1]]
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(rows[0] if form == "opencompass" else rows), encoding="utf-8")
+    requests = [{"custom_id": f"n{i}", "body": {"messages": _talk(q, "")[:1]}} for i, (q, _) in enumerate(asked)]
+    known = with_prompts(read(str(path)), write_jsonl(tmp_path / "asked.jsonl", requests))
+    assert [(of.prompt and of.prompt.last_user, of.answer) for (of,) in known.answers.values()] == asked
+    if form == "inspect":
+        assert [of.scores for (of,) in known.answers.values()] == [{"match": 1.0}] * 2
+
+
+def test_what_an_answer_lacks_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {"custom_id": "b", "response": None, "error": {"code": "batch_expired"}}
+    rows = [
+        FORMS["openai batch"]("a", "", ""),
+        failed,
+        {"custom_id": "c", "response": {"status_code": 400, "body": {}}},
+    ]
+    found = read(str(write_jsonl(tmp_path / "out.jsonl", rows)))
+    assert (list(found.answers), found.left_out) == ([("", "a")], {"records without an answer (null, or an error)": 2})
+    assert "1 of 1 answers are empty" in capsys.readouterr().err
+    one = read(str(write_jsonl(tmp_path / "one.jsonl", [{"id": "chat-1", "prompt": "Hi", "answer": "a"}])))
+    two = read(str(write_jsonl(tmp_path / "two.jsonl", [{"id": "chat-2", "prompt": "Hi", "answer": "b"}])))
+    assert len(matched(aligned([one, two]))[0]) == 1, "no id is in both, the words are"
+    other = read(str(write_jsonl(tmp_path / "three.jsonl", [{"id": "chat-2", "prompt": "Ho", "answer": "b"}])))
+    matched([two, other])
+    assert "1 of 1 prompts have the same id and other words" in capsys.readouterr().err
+
+
+def test_a_missing_score_costs_its_prompt_and_ties_are_no_certainty(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i}", "answer": "x", "score": 1} for i in range(50)]
+    one = write_jsonl(tmp_path / "one.jsonl", [{**row, "score": None} if row is rows[0] else row for row in rows])
+    two = tmp_path / "two.csv"  # texts, as tables have them
+    two.write_text("prompt,answer,score\n" + "".join(f"p{i},x,1.0\n" for i in range(50)), encoding="utf-8")
+    (pair,) = run("compare-answers", str(one), str(two), "-s", "eval.bootstrap=100")["pairs"]
+    assert (pair["n"], pair["ties"]) == (49, 49)
+    low, high = 0.5 - (1 - wilson(49, 49)[0]) / 2, 0.5 + (1 - wilson(49, 49)[0]) / 2
+    assert (pair["win_rate"]["low"], pair["win_rate"]["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert pair["length_controlled"]["low"] == pytest.approx(low)
+    assert run("power", "--points", "5", "--of", str(one), "--of", str(two))["said"] == "measured: score"

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import test_preference as preference
 import test_train as stages
 import tiny as t
-from seq2seq import KINDS, UNTIED, make_folder, sentences
+from seq2seq import KINDS, UNTIED, make_folder, random_model, sentences
 from steersman import families
 from steersman.artifact.files import read_object
 from steersman.cli.framework import build
@@ -335,3 +335,16 @@ def test_scoring_and_training_compute_the_same_bits(kind: str, folders: Any) -> 
     trained, _ = response_logprobs(model, row)
     assert trained.requires_grad
     assert torch.equal(scored, trained.detach())
+
+
+def test_the_language_of_answers_is_taken_or_missed_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Published folders of NLLB and mBART-50 name none: every answer was empty, without a word."""
+    pieces = {piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefgh"])}
+    for named, folder in ((None, tmp_path / "none"), ("zho_Hans", tmp_path / "zh")):
+        tokenizer = transformers.NllbTokenizer(vocab=pieces, merges=[], tgt_lang=named)
+        model = random_model("M2M100, NLLB", len(tokenizer))
+        save_model(model, tokenizer, folder)
+        forced = load_causal(folder, "float32").generation_config.forced_bos_token_id
+        assert forced == (named and tokenizer.convert_tokens_to_ids(named))
+    said = capsys.readouterr().err
+    assert said.count("nothing says in which language") == said.count("begin with the token of zho_Hans") == 1

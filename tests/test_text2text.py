@@ -204,3 +204,12 @@ def test_words_of_berts_kind_in_the_folder_of_a_chinese_bart(tmp_path: Path) -> 
     for kind in ("bart", "pegasus", "gpt2", "deberta-v2"):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 99}))
         assert read_tokenizer(tmp_path).tokenize("订单") == ["订", "单"]
+
+
+def test_ids_without_a_token_are_no_text(tmp_path: Path) -> None:
+    """Embeddings have spare rows; a drawn one ended ByT5's answer with an error, or became a letter."""
+    transformers.ByT5Tokenizer(extra_ids=5).save_pretrained(tmp_path)
+    tokenizer = given(read_tokenizer(tmp_path))
+    ids = (*tokenizer("ab", add_special_tokens=False)["input_ids"], 300, 381)
+    growing = Prompts(tokenizer).growing()
+    assert "".join(growing.grow([i]) for i in ids) == Template(tokenizer).decode(ids) == "ab"

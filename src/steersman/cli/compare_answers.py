@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from steersman.eval.runs import Key, Run
 
 KEY_VARIABLE = "STEERSMAN_ENDPOINT_KEY"
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="The prompts' words by id, for answers that have ids alone."),
+]
+PeopleOption = Annotated[
+    list[Path] | None, typer.Option("--people", metavar="FILE.csv", help="A sheet that somebody filled in.")
+]
 
 
 def compare_answers(
@@ -25,7 +32,7 @@ def compare_answers(
         typer.Argument(
             metavar="RUN...",
             help="NAME=FILE or FILE: JSON lines with prompt and answer, bench's items.jsonl@MODEL, a folder or file of "
-            "lm-evaluation-harness's logged samples. FILE,FILE: one run's seeds.",
+            "another system (lm-evaluation-harness, HELM, Inspect, a batch ...). FILE,FILE: one run's seeds.",
         ),
     ],
     judge: Annotated[str, typer.Option("--judge", help="module:function, or shop: scores each answer by itself.")] = "",
@@ -39,9 +46,8 @@ def compare_answers(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE.csv", help="Write a blind sheet for people, and end.")
     ] = None,
-    people: Annotated[
-        list[Path] | None, typer.Option("--people", metavar="FILE.csv", help="A sheet that somebody filled in.")
-    ] = None,
+    people: PeopleOption = None,
+    prompts: PromptsOption = None,
     cluster: Annotated[str, typer.Option("--cluster", help="The field whose prompts belong together.")] = "",
     lower: Annotated[
         list[str] | None, typer.Option("--lower-is-better", metavar="MEASURE", help="May be repeated.")
@@ -58,12 +64,13 @@ def compare_answers(
     """
     from steersman.eval import between
     from steersman.eval.between_text import text
-    from steersman.eval.runs import matched, read
+    from steersman.eval.runs import aligned, matched, read, with_prompts
 
     if sheet is not None and (judge or reward or api or people or lower):
         raise ValueError("--sheet writes a sheet and ends; expected it without --people, judges and --lower-is-better")
     config = config_file.with_overrides(configs.Config(), settings or [])
     read_runs = [read(run, cluster) for run in runs]
+    read_runs = aligned([with_prompts(run, prompts) for run in read_runs] if prompts else read_runs)
     if len({run.name for run in read_runs}) < max(2, len(runs)):
         raise ValueError(f"expected two runs or more of different names, got {', '.join(r.name for r in read_runs)}")
     keys, alone = matched(read_runs)
@@ -92,6 +99,9 @@ def _scores(
 
     before: dict[Any, Any] = {}
     scores = {run.name: {**between.scores_of(run, keys), **_judged(run, keys, *judges, config, before)} for run in runs}
+    scores, lacking = between.in_all(scores)
+    for measure, n in lacking.items():
+        say(f"{measure}: {n} prompts left out that not every run has a score for")
     measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
     if odd := [measure for measure in lower if measure not in measured]:
         there = ", ".join(measured) or "the scores of files or judges; there are none"
@@ -234,9 +244,9 @@ def power(
 
 def _spread(of: Sequence[Path], deviation: float | None) -> tuple[Any, str]:
     """The spread that is measured or given; (None, '') where neither."""
-    from steersman.eval.between import scores_of
+    from steersman.eval.between import in_all, scores_of
     from steersman.eval.power import Spread, spread_of
-    from steersman.eval.runs import matched, read
+    from steersman.eval.runs import aligned, matched, read
 
     if deviation is not None:
         return Spread(deviation / 100), "given"
@@ -244,14 +254,15 @@ def _spread(of: Sequence[Path], deviation: float | None) -> tuple[Any, str]:
         return None, ""
     if len(of) != 2:
         raise ValueError(f"--of: expected two files of answers, got {len(of)}")
-    runs = [read(str(path)) for path in of]
+    runs = aligned([read(str(path)) for path in of])
     keys, _ = matched(runs)
-    measured = [scores_of(run, keys) for run in runs]
-    names = [name for name in measured[0] if name in measured[1]]
+    given, lacking = in_all({str(i): scores_of(run, keys) for i, run in enumerate(runs)})
+    measured, names = [*given.values()], [*given["0"]]
     if not names:
         raise ValueError("--of: the files have no score in common")
     first = names[0]
-    say(f"power: the spread of {first} on {len(measured[0][first])} prompts")
+    left = f"; {lacking[first]} have none in one of the files" if first in lacking else ""
+    say(f"power: the spread of {first} on {len(measured[0][first])} prompts{left}")
     return spread_of([measured[1][first][k][0] - v[0] for k, v in measured[0][first].items()]), f"measured: {first}"
 
 

@@ -151,8 +151,14 @@ def _window(block: Any, config: Any) -> int | None:
     return getattr(block, "sliding_window", None)
 
 
-def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Tensor:
-    """x [T, hidden], input of the first of `layers` -> output of the last, without the final norm."""
+def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row, places: Tensor | None = None) -> Tensor:
+    """x [T, hidden], input of the first of `layers` -> output of the last, without the final norm.
+
+    With `places` [N] only the outputs there [N, hidden]: the last layer computes of the other tokens what these attend
+    to, and no more.
+    """
+    if places is not None and not layers:
+        return x[places]
     tables: dict[str | None, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         block = layer.self_attn
@@ -162,12 +168,17 @@ def run_layers(backbone: Any, layers: Sequence[Any], x: Tensor, row: Row) -> Ten
             cos, sin = backbone.rotary_emb(*arguments)
             tables[kind] = (cos[0, :, None], sin[0, :, None])
         run = _checkpointed if backbone in _recomputed else _run_layer
-        x = parallel.call(layer, run, layer, x, row, *tables[kind], _window(block, backbone.config))
+        wanted = places if layer is layers[-1] else None
+        x = parallel.call(layer, run, layer, x, row, *tables[kind], _window(block, backbone.config), wanted)
     return x
 
 
-def _run_layer(layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None) -> Tensor:
+def _run_layer(
+    layer: Any, x: Tensor, row: Row, cos: Tensor, sin: Tensor, window: int | None, places: Tensor | None
+) -> Tensor:
     h = _attention(layer.self_attn, _norm(x, layer.input_layernorm), row, cos, sin, window)
+    if places is not None:
+        x, h = x[places], h[places]
     attended, gated = [layer.self_attn.o_proj], [layer.mlp.down_proj]
     if hasattr(layer, "pre_feedforward_layernorm"):  # Gemma also normalises what a block returns
         x = x + _norm(project(attended, h)[0], layer.post_attention_layernorm)

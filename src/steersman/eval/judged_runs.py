@@ -17,7 +17,8 @@ from steersman.types import Completion, Conversation
 def _prompt(of: Answered, key: Key) -> Conversation:
     if of.prompt is None:
         raise ValueError(
-            f"prompt {'/'.join(filter(None, key))}: the file has an id alone; a judge needs the prompt's words"
+            f"prompt {'/'.join(filter(None, key))}: the file has an id alone; a judge needs the prompt's words: "
+            "--prompts FILE"
         )
     return of.prompt
 
@@ -34,7 +35,8 @@ def by_judge(judge: Judge, run: Run, keys: Sequence[Key]) -> dict[str, dict[Key,
                 named, asked = "/".join(filter(None, key)), prompt.last_user[:40]
                 why = f"{judge.name} cannot judge it: {error}"
                 raise ValueError(f"{run.name}: prompt {named} ({asked!r}): {why}") from None
-            for axis, value in {"overall": scores.overall, **scores.axes}.items():
+            axes = scores.axes if len(scores.axes) > 1 else {}  # one axis is the overall score, and one comparison
+            for axis, value in {"overall": scores.overall, **axes}.items():
                 out.setdefault(f"{judge.name} {axis}", {}).setdefault(key, []).append(float(value))
     return out
 

@@ -1,34 +1,58 @@
 """Answers of any system, read from files: what `steersman compare-answers` compares.
 
 Forms, known by their fields: lines of `steersman bench` (items.jsonl) and of a report's answers; samples that
-lm-evaluation-harness logged (--log_samples); MT-Bench's answers and judgments; AlpacaEval's outputs and annotations;
-JSON lines with a prompt and an answer, under the names that systems give.
+lm-evaluation-harness logged (--log_samples); MT-Bench's answers and judgments; what `run_forms` knows; records with a
+prompt and an answer, under the names that systems give.
 A run may be several files, one for each seed of training.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from steersman.artifact.files import hash_json
+from steersman.data.formats import as_fields
 from steersman.data.reading import Reading
 from steersman.data.sources import scan
+from steersman.eval.run_forms import ANSWERS, NO_WORDS, apart, is_score, opened, said, scores_in, turns
 from steersman.eval.suites.measures import words
 from steersman.messages import Conversation, Message
 from steersman.progress import note
 
-PROMPTS = ("messages", "prompt", "instruction", "question", "input", "query")
-ANSWERS = ("answer", "output", "response", "completion", "generation", "prediction", "model_output", "text")
-IDS = ("id", "prompt_id", "question_id", "key", "idx")
+PROMPTS = ("messages", "prompt", "instruction", "question", "input", "query", "chat_history")
+IDS = (
+    "id",
+    "prompt_id",
+    "question_id",
+    "key",
+    "idx",
+    "custom_id",
+    "task_id",
+    "uid",
+    "session_id",
+    "sample_id",
+    "index",
+)
 NAMES = ("model", "generator", "model_id")
 """Fields of the system that gave an answer."""
+SAMPLES = ("samples_*.jsonl", "display_predictions.json", "scenario_state.json", "*_*.jsonl")
+"""What is read in a folder: the first of these that it holds (lm-evaluation-harness, HELM, lm-evaluation-harness to
+version 0.4.2)."""
+LOGGED = frozenset(("doc_id", "doc", "resps"))
+"""Fields of a sample that lm-evaluation-harness logged."""
 NO_METRIC = ("doc_id", "doc", "target", "index", "arguments", "resps", "filtered_resps")
 """Fields of a logged sample that score nothing."""
+ZSTD = 93
+"""A zip's number of the method zstd."""
+TAKEN = "answers are taken from "
 LIKELIHOOD = " (log-likelihood a unit)"
 Key = tuple[str, str]
 """(task, id of the prompt)"""
@@ -72,7 +96,11 @@ def read(text: str, cluster: str = "") -> Run:
     if not keys:
         raise ValueError(f"{text}: the files of the run have no prompt in common")
     for why, n in left.items():
-        note(f"{name}: left out {n} {why}")
+        if n:
+            note(f"{name}: {why} ({n} records)" if why.startswith(TAKEN) else f"{name}: left out {n} {why}")
+    left = Counter({why: n for why, n in left.items() if n and not why.startswith(TAKEN)})
+    if empty := sum(not one.answer.strip() for one in seeds[0].values() if not one.scores):
+        note(f"{name}: {empty} of {len(seeds[0])} answers are empty")
     return Run(name, {key: tuple(seed[key] for seed in seeds) for key in keys}, dict(left))
 
 
@@ -88,13 +116,16 @@ def _one(text: str, cluster: str, left: Counter[str]) -> dict[Key, Answered]:
     path = Path(place)
     if not path.exists():
         raise ValueError(f"{place}: no such file; expected answers as JSON lines")
-    files = sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else [path]
+    files = next(filter(None, (sorted(path.rglob(name)) for name in SAMPLES)), []) if path.is_dir() else [path]
     if path.is_dir() and not files:
-        raise ValueError(f"{path}: expected samples_*.jsonl, as lm_eval --log_samples writes them, found none")
+        raise ValueError(
+            f"{path}: expected samples_*.jsonl, as lm_eval --log_samples writes them, or HELM's scenario_state.json, "
+            "found neither"
+        )
     out: dict[Key, Answered] = {}
     models = set()
     for file in files:
-        for where, value in ((f"{file}:{line}", one) for line, item in _objects(file) for one in _apart(item)):
+        for where, value in ((f"{file}:{line}", one) for line, item in _objects(file) for one in _apart(item, left)):
             models.add(next((str(value[k]) for k in NAMES if value.get(k)), ""))
             if at and place != text and model not in [value.get(k) for k in NAMES]:
                 continue
@@ -111,23 +142,31 @@ def _one(text: str, cluster: str, left: Counter[str]) -> dict[Key, Answered]:
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix == ".eval" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type == ZSTD for member in archive.infolist()):
+                raise ValueError(
+                    f"{path}: packed by zstd in a zip; expected JSON, as `inspect log convert --to json` writes"
+                )
     for record in scan(path, Reading(encoding="auto", tell=note)):
-        if record.error or not isinstance(record.value, dict):
+        if path.suffix == ".eval" and "samples/" not in record.file:
+            continue  # Inspect's archive: beside the samples a header, a journal and summaries
+        value = opened(record.value) if isinstance(record.value, list) else record.value
+        if record.error or not isinstance(value, dict):
             raise ValueError(f"{path}:{record.line}: {record.error or 'expected an object'}")
-        yield record.line, record.value
+        yield record.line, value
 
 
-def _apart(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """The two answers of AlpacaEval's annotation, with the share in which each was preferred; else the value."""
-    if not {"output_1", "output_2", "generator_1", "generator_2"} <= value.keys():
-        return [value]
-    liked = value.get("preference")
-    shares = (2.0 - liked, liked - 1.0) if _is_score(liked) and 1 <= liked <= 2 else (None, None)
-    return [
-        {"instruction": value.get("instruction"), "output": value[f"output_{i}"], "generator": value[f"generator_{i}"]}
-        | ({} if share is None else {"scores": {"preferred": share}})
-        for i, share in enumerate(shares, 1)
-    ]
+def _apart(value: dict[str, Any], left: Counter[str]) -> list[dict[str, Any]]:
+    """The record, or what is told apart of another system's."""
+    own = isinstance(value.get("completions"), list) and isinstance(value.get("prompt"), dict)
+    return [value] if own or value.keys() >= LOGGED or _is_bench(value) else apart(value, left)
+
+
+def _is_bench(value: Mapping[str, Any]) -> bool:
+    if {"question_id", "judgment", "score", "turn"} <= value.keys():
+        return True
+    return {"question_id", "answer_id", "choices"} <= value.keys()
 
 
 def _bench(value: Mapping[str, Any], left: Counter[str]) -> Iterator[tuple[Key, Answered]]:
@@ -138,7 +177,7 @@ def _bench(value: Mapping[str, Any], left: Counter[str]) -> Iterator[tuple[Key, 
         for i, turn in enumerate(turns, 1):
             said = turn.get("content", "") if isinstance(turn, Mapping) else turn
             yield (f"turn {i}", name), Answered(None, str(said), {})
-    elif _is_score(value["score"]) and value["score"] >= 0:
+    elif is_score(value["score"]) and value["score"] >= 0:
         key = (f"turn {value['turn']}", name)
         yield key, Answered(None, "", {"score": float(value["score"])})
     else:
@@ -148,18 +187,16 @@ def _bench(value: Mapping[str, Any], left: Counter[str]) -> Iterator[tuple[Key, 
 def _read(
     value: Mapping[str, Any], file: Path, where: str, cluster: str, left: Counter[str]
 ) -> Iterator[tuple[Key, Answered]]:
-    if {"doc_id", "doc", "resps"} <= set(value):
+    if value.keys() >= LOGGED:
         yield _logged(value, file, cluster, left)
-    elif {"question_id", "answer_id", "choices"} <= set(value) or {"question_id", "judgment", "score", "turn"} <= set(
-        value
-    ):
+    elif _is_bench(value):
         yield from _bench(value, left)
     elif isinstance(value.get("completions"), list):
         prompt = Conversation.from_json(value.get("prompt"), where)
         for one in value["completions"][:1]:
             yield ("", prompt.id or _hash(prompt)), Answered(prompt, str(one["text"]), {})
-    else:
-        yield _plain(value, where, cluster)
+    elif (found := _plain(value, where, cluster, left)) is not None:
+        yield found
 
 
 def _metrics(value: Mapping[str, Any], left: Counter[str]) -> dict[str, float]:
@@ -169,11 +206,11 @@ def _metrics(value: Mapping[str, Any], left: Counter[str]) -> dict[str, float]:
     given = value.get("metrics")
     for name in given if isinstance(given, list) and given else [n for n in value if n not in NO_METRIC]:
         found = value.get(name)
-        if _is_score(found):
+        if is_score(found):
             out[name] = float(found)
         elif isinstance(found, list) and found and all(isinstance(one, bool) for one in found):
             out[f"{name} (mean a prompt)"] = sum(found) / len(found)
-        elif isinstance(found, list) and len(found) == 2 and all(map(_is_score, found)) and found[1] >= 1:
+        elif isinstance(found, list) and len(found) == 2 and all(map(is_score, found)) and found[1] >= 1:
             out[f"{name}{LIKELIHOOD}"] = found[0] / found[1]
         elif given:
             left[f"metrics that are no number of one answer ({name})"] += 1
@@ -182,7 +219,7 @@ def _metrics(value: Mapping[str, Any], left: Counter[str]) -> dict[str, float]:
 
 def _logged(value: Mapping[str, Any], file: Path, cluster: str, left: Counter[str]) -> tuple[Key, Answered]:
     """A sample of lm-evaluation-harness: its metrics are the scores; several answers are shown as one text."""
-    task = re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", file.name.removesuffix(".jsonl"))
+    task = _task(file)
     said = value.get("filtered_resps") or value["resps"]
     answer = said[0] if len(said) == 1 else said
     answer = answer if isinstance(answer, str) else str(answer)
@@ -197,26 +234,49 @@ def _logged(value: Mapping[str, Any], file: Path, cluster: str, left: Counter[st
     return (task, name), Answered(prompt, answer, scores, str(doc.get(cluster, "")) if cluster else "")
 
 
-def _plain(value: Mapping[str, Any], where: str, cluster: str) -> tuple[Key, Answered]:
-    given = next((k for k in ANSWERS if isinstance(value.get(k), str)), None)
-    asked = next((k for k in PROMPTS if value.get(k) and k != given), None)
+@functools.cache
+def _task(file: Path) -> str:
+    """The task of a file of logged samples: to version 0.4.2 the model's arguments come before it, and it is known by
+    the results beside the file, or is the only one."""
+    name = file.name.removesuffix(".jsonl")
+    if name.startswith("samples_") or not (beside := file.parent / "results.json").exists():
+        return re.sub(r"^samples_|_\d{4}-\d\d-\d\dT.*$", "", name) if name.startswith("samples_") else ""
+    tasks = json.loads(beside.read_text(encoding="utf-8")).get("results") or {}
+    return max((task for task in tasks if name.endswith(f"_{task}")), key=len, default="")
+
+
+def _plain(value: Mapping[str, Any], where: str, cluster: str, left: Counter[str]) -> tuple[Key, Answered] | None:
+    """A prompt and its answer; None where the field of the answer holds null, which is counted."""
+    fields = as_fields(value)
+    there = [k for k in ANSWERS if isinstance(value.get(k), str)]
+    given = there[0] if there else fields.find("answer")
+    asked = next((k for k in PROMPTS if value.get(k) and k != given), None) or fields.find("question")
     name = next((str(value[k]) for k in IDS if value.get(k) is not None), "")
-    if given is None or (asked is None and not name):
+    answer = None if given is None else said(value[given], left)
+    if (asked is None and not name) or (answer is None and not any(k in value for k in ANSWERS)):
         raise ValueError(
             f"{where}: fields {', '.join(map(str, value))}: expected an answer ({', '.join(ANSWERS)}) and a prompt "
             f"({', '.join(PROMPTS)}) or an id"
         )
-    prompt = _conversation(value[asked], name, where) if asked else None
-    scores = {"score": float(value["score"])} if _is_score(value.get("score")) else {}
-    scores |= {str(k): float(v) for k, v in (value.get("scores") or value.get("parts") or {}).items() if _is_score(v)}
+    if answer is None:
+        left[NO_WORDS] += 1
+        return None
+    if len(there) > 1 or not there:
+        others = f", not from {', '.join(there[1:])}" if there else ""
+        left[f"{TAKEN}'{given}'{others}"] += 1
+    words = value.get(asked) if asked else None
+    if asked == "instruction" and isinstance(words, str) and isinstance(value.get("input"), str) and value["input"]:
+        words = f"{words}\n\n{value['input']}"
+    prompt = _conversation(words, name, where) if asked else None
     key = (str(value.get("task", "")), name or _hash(prompt))
-    return key, Answered(prompt, str(value[given]), scores, str(value.get(cluster or "cluster", "")))
+    return key, Answered(prompt, answer, scores_in(value), str(value.get(cluster or "cluster", "")))
 
 
 def _conversation(value: Any, name: str, where: str) -> Conversation:
     if isinstance(value, str):
         return Conversation(name, (Message("user", value),))
-    given = value if isinstance(value, Mapping) else {"messages": value}
+    texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    given = value if isinstance(value, Mapping) else {"messages": turns(value, Counter()) if texts else value}
     return Conversation.from_json({**given, "id": name}, where)
 
 
@@ -225,13 +285,61 @@ def _hash(prompt: Conversation | None) -> str:
     return hash_json([m.to_json() for m in prompt.messages])[:16]
 
 
-def _is_score(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+def with_prompts(run: Run, path: Path) -> Run:
+    """The run with the words of its prompts, which a file gives by id; answers of later turns, whose prompts hold the
+    model's own earlier answers, are left out. ValueError where the file has none of the ids."""
+    asked: dict[str, Conversation] = {}
+    for line, value in _objects(path):
+        name = next((str(value[k]) for k in (*IDS, "instance_id") if value.get(k) is not None), "")
+        given = value["turns"][:1] if isinstance(value.get("turns"), list) else value
+        if name and (found := turns(given, Counter())):
+            asked[name] = Conversation.from_json({"id": name, "messages": found}, f"{path}:{line}")
+    out: dict[Key, tuple[Answered, ...]] = {}
+    left = Counter(run.left_out)
+    for (task, name), answers in run.answers.items():
+        if task.startswith("turn ") and task != "turn 1":
+            left["answers of later turns"] += 1
+        elif answers[0].prompt is None and name not in asked:
+            left[f"answers whose prompt is not in {path.name}"] += 1
+        else:
+            out[task, name] = tuple(replace(one, prompt=one.prompt or asked[name]) for one in answers)
+    if not out:
+        raise ValueError(
+            f"{path}: has none of the prompts of {run.name}, such as {', '.join(k[1] for k in [*run.answers][:2])}"
+        )
+    for why, n in (left - Counter(run.left_out)).items():
+        note(f"{run.name}: left out {n} {why}")
+    return replace(run, answers=out, left_out=dict(left))
+
+
+def aligned(runs: Sequence[Run]) -> list[Run]:
+    """The runs with their prompts' words as ids where no id is in all of them, but words are."""
+    if any(all(key in run.answers for run in runs) for key in runs[0].answers):
+        return list(runs)
+    by_words = [
+        {(task, _words(of[0].prompt)): of for (task, _), of in run.answers.items() if of[0].prompt} for run in runs
+    ]
+    if not set.intersection(*map(set, by_words)):
+        return list(runs)
+    note("note: the runs have no id in common; prompts are matched by their words")
+    for run, keyed in zip(runs, by_words, strict=True):
+        if less := len(run.answers) - len(keyed):
+            note(f"{run.name}: left out {less} further answers to a prompt that has one")
+    return [replace(run, answers=keyed) for run, keyed in zip(runs, by_words, strict=True)]
+
+
+def _words(prompt: Conversation | None) -> str:
+    return " ".join(prompt.last_user.split()) if prompt else ""
 
 
 def matched(runs: Sequence[Run]) -> tuple[list[Key], dict[str, int]]:
-    """Prompts that every run answers, and how many of each run's are not among them. ValueError without any."""
+    """Prompts that every run answers, and how many of each run's are not among them. ValueError without any.
+
+    Ids that agree while the words do not are told."""
     keys = [key for key in runs[0].answers if all(key in run.answers for run in runs)]
+    worded = [{_words(run.answers[key][0].prompt) for run in runs} - {""} for key in keys]
+    if other := sum(len(words) > 1 for words in worded):
+        note(f"note: {other} of {len(keys)} prompts have the same id and other words in the runs")
     if not keys:
         shown = "; ".join(f"{run.name}: {', '.join('/'.join(k) for k in list(run.answers)[:2])}" for run in runs)
         raise ValueError(f"the runs have no prompt in common ({shown}); expected the same ids, or the same prompts")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
@@ -26,7 +27,7 @@ from transformers.models.auto.modeling_auto import (
 from steersman.compute import layers as own_layers
 from steersman.compute.attention import NAME
 from steersman.compute.layers import final_norm, is_known, run_layers
-from steersman.compute.packing import Below, Row
+from steersman.compute.packing import MULTIPLE, Below, Row
 from steersman.compute.vocabulary import embed, token_logprobs
 from steersman.distributed import parallel
 from steersman.families import traits, unpacked
@@ -144,14 +145,19 @@ def shape(config: Any) -> Shape:
     return shape_of(config)
 
 
-def hidden_states(model: Any, row: Row) -> Tensor:
-    """[T, hidden]: the last layer's normalised output for one packed row."""
+def states_at(model: Any, row: Row, places: Tensor) -> Tensor:
+    """[N, hidden]: the last layer's normalised output at some places [N] of one packed row, which may repeat."""
     if not traits.is_packed(model):
-        return unpacked.states(model, row)
+        return unpacked.states(model, row)[places]
     backbone = traits.backbone(model)
     if is_known(backbone.config):
         below = row.below or Below(embed(backbone.embed_tokens, row.ids), 0)
-        return final_norm(backbone, run_layers(backbone, backbone.layers[below.layers :], below.states, row))
+        some, which = torch.unique(places, return_inverse=True)
+        some = F.pad(some, (0, -len(some) % MULTIPLE))
+        every = not len(some) or len(some) >= len(row.ids)
+        above = backbone.layers[below.layers :]
+        states = final_norm(backbone, run_layers(backbone, above, below.states, row, None if every else some))
+        return states[places if every else which]
     # a 4-D mask is passed through by transformers untouched; ours is made by the attention function itself
     mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=row.ids.device)
     kinds = set(getattr(backbone.config, "layer_types", None) or ())
@@ -162,8 +168,8 @@ def hidden_states(model: Any, row: Row) -> Tensor:
         use_cache=False,
         packed_row=row,
     )
-    states: Tensor = output.last_hidden_state[0]
-    return states
+    found: Tensor = output.last_hidden_state[0][places]
+    return found
 
 
 def _same_weights(a: Any, b: Any) -> bool:
@@ -195,15 +201,15 @@ def share_trunk(models: Sequence[Any], frozen: int) -> Trunk | None:
 def target_logprobs(model: Any, row: Row, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
     if not traits.is_packed(model):
         return unpacked.target_logprobs(model, row, temperature)
-    hidden = hidden_states(model, row)[row.predictors]
+    hidden = states_at(model, row, row.predictors)
     scale = temperature * traits.head_scale(model.config)
     cap = getattr(model.config, "final_logit_softcapping", None) or 0.0
     return token_logprobs(hidden, model.lm_head.weight, row.target_ids, scale, entropy, cap)
 
 
 def target_states(model: Any, row: Row) -> Tensor:
-    return hidden_states(model, row)[row.predictors]
+    return states_at(model, row, row.predictors)
 
 
 def branch_states(model: Any, row: Row) -> Tensor:
-    return hidden_states(model, row)[row.branch_ends]
+    return states_at(model, row, row.branch_ends)

@@ -34,7 +34,7 @@ from steersman.progress import activity, note
 from steersman.text.bases import add_chat_template, take_beside
 from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
-from steersman.weights import checks, pieces
+from steersman.weights import checks, languages, pieces
 from steersman.weights.ends import agree_on_ends
 from steersman.weights.gguf import completed, cut_words, parsed_once
 from steersman.weights.resolve import TOKENIZERS
@@ -123,7 +123,7 @@ def read_tokenizer(folder: Path) -> Any:
             checks.read_object(folder / name)
     with quiet():
         try:
-            tokenizer = pieces.from_files(folder)
+            tokenizer = pieces.only_tokens(pieces.from_files(folder))
             ids = tokenizer("a 1\n您é😀")["input_ids"]
             tokenizer.decode(ids)
             set_pad_token(tokenizer)
@@ -212,6 +212,8 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
     _check_names(model, folder, info)
     checks.check_finite(model, folder)
     as_published(model, folder / "config.json")
+    if config.model_type in languages.TYPES and not scalar:
+        languages.take_language(model, read_tokenizer(folder), folder)
     _fit_vocabulary(model, folder)
     use_plain_attention(model)
     model.eval()

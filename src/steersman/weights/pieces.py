@@ -56,6 +56,22 @@ def from_files(folder: Path) -> Any:
     )
 
 
+def only_tokens(tokenizer: Any) -> Any:
+    """The same tokenizer, for which ids without a token (of spare rows of an embedding) are no text, as for those in
+    Rust. Those in Python end with an error there, or make up a character."""
+    if not tokenizer.is_fast:
+        ids = frozenset(tokenizer.get_vocab().values()) | frozenset(tokenizer.added_tokens_decoder)
+        tokenizer.convert_ids_to_tokens = functools.partial(_names, tokenizer.convert_ids_to_tokens, ids)
+    return tokenizer
+
+
+def _names(convert: Any, known: frozenset[int], ids: Any, *given: Any, **named: Any) -> Any:
+    """Of one id None, of several the names of those that there are."""
+    if isinstance(ids, int):
+        return convert(ids, *given, **named) if ids in known else None
+    return convert([i for i in map(int, ids) if i in known], *given, **named)
+
+
 def _of_words(folder: Path, words: Path) -> Any:
     """A vocabulary of BERT's kind. Of Chinese BARTs, T5s, Pegasus' and GPTs the folder may be silent of the class, and
     their model type's own reads none of it."""
