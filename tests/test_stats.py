@@ -138,13 +138,13 @@ def test_interval_json_round_trip() -> None:
 
 
 def test_accuracy_interval_all_right_is_not_certain() -> None:
-    got = stats.accuracy_interval([1.0] * 60, np.repeat(np.arange(10), 6))
+    got = stats.proportion_interval([1.0] * 60, np.repeat(np.arange(10), 6))
     assert (got.value, got.high, got.n) == (1.0, 1.0, 60)
     assert got.low == pytest.approx(stats.wilson(10, 10)[0])
-    wrong = stats.accuracy_interval([0.0] * 4, list("abcd"))
+    wrong = stats.proportion_interval([0.0] * 4, list("abcd"))
     assert wrong.high == pytest.approx(stats.wilson(0, 4)[1])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        stats.accuracy_interval([2.0], ["a"])
+        stats.proportion_interval([2.0], ["a"])
 
 
 def test_calibration_bins_by_hand() -> None:
