@@ -347,6 +347,11 @@ def test_the_newer_form_of_llama_factory_has_its_own_defaults(tmp_path: Path) ->
     [
         ("chat.yaml", "model_name_or_path: a\ntemplate: qwen3\ninfer_backend: vllm\n", "those of using a model"),
         ("merge.yaml", "model_name_or_path: a\ntemplate: qwen3\nexport_dir: b\n", "those of using a model"),
+        (
+            "go.sh",
+            "python examples/scripts/dpo_online.py --model_name_or_path a --beta 0.1\n",
+            "online DPO is no stage",
+        ),
         ("train.py", "args = DPOConfig(output_dir='x', beta=0.1)\n", "a program is not read; expected the settings"),
     ],
 )
@@ -356,3 +361,10 @@ def test_what_trains_nothing_or_is_a_program_is_no_file_of_settings(
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         adopt(tmp_path / name)
+
+
+def test_a_schedule_s_end_is_read_from_a_command_too(tmp_path: Path) -> None:
+    path = tmp_path / "go.sh"
+    end = """--lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs '{"min_lr_rate": 0.1}'"""
+    path.write_text(f"trl sft --model_name_or_path a {end}\n", encoding="utf-8")
+    assert adopt(path).settings["sft.optimizer.final_lr_fraction"] == 0.1

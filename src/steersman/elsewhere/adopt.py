@@ -63,7 +63,8 @@ _PACE = """preprocessing_num_workers dataloader_num_workers dataset_num_proc ddp
     gradient_checkpointing_kwargs overwrite_cache use_cache torch_compile group_by_length num_machines nnodes node_rank
     mixed_precision use_fast_tokenizer padding_free padding_side remove_unused_columns dataloader_drop_last
     packing_strategy dist_config kernel_config init_config batching_strategy batching_workers cp_size cp_mode
-    model_class quant_config activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
+    model_class quant_config use_vllm vllm_mode
+    activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
 _RUN = """output_dir overwrite_output_dir logging_steps logging_dir logging_strategy logging_first_step log_level
     run_name
     plot_loss save_only_model do_train do_eval do_predict eval_steps eval_strategy evaluation_strategy push_to_hub
@@ -79,6 +80,7 @@ WHY = {
     "optim": "AdamW is the only optimizer here",
     "optim_config": "AdamW is the only optimizer here, with betas of its own",
     **dict.fromkeys(("sample_backend", "max_new_tokens"), "of trying a model, which `steersman talk` does"),
+    "config": "its settings are in that file: name it too",
     "use_muon": "AdamW is the only optimizer here but for pretraining",
     "eos_token": "the end of a turn is the chat template's",
     "adam_beta1": "AdamW's betas are 0.9 and 0.95 here",
@@ -250,6 +252,8 @@ def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str
 def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
     """The stage of a file that does not name it: by its command, its settings, its name."""
     for word in given.words:
+        if re.search(r"(?:^|[/_])(?:online_dpo|dpo_online)(?![a-z])", word.lower()):
+            raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; online DPO is no stage here")
         if match := re.search(r"(?:^|[/_])(sft|dpo|kto|ppo|grpo|rloo|reward|rm)(?:[_.]\w*)*$", word.lower()):
             return NAMED_SO[match[1]]
     name = f"{given.path.parent.name}/{given.path.stem}".lower()

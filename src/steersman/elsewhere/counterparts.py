@@ -5,6 +5,8 @@ Facts on both are of their sources of July and August 2026; older names are read
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -190,7 +192,11 @@ def _fall(t: Taken, setting: str, rate: float) -> None:
     entry = t.find("lr_scheduler_type", "lr_scheduler")
     kind = str(entry.value) if entry else USUAL[t.program]["schedule"]
     extra = t.find("lr_scheduler_kwargs")
-    values = extra.value if extra and isinstance(extra.value, dict) else {}
+    values = extra.value if extra else {}
+    if isinstance(values, str):  # as a command gives it
+        with contextlib.suppress(ValueError):
+            values = json.loads(values)
+    values = values if isinstance(values, dict) else {}
     least = _number(values.get("min_lr_rate")) or (_number(values.get("min_lr")) or 0.0) / rate
     if kind.startswith("constant"):
         settings, how = {setting: 1.0}, ""
@@ -226,7 +232,8 @@ def batch(t: Taken) -> int:
     if t.stage == "sft":
         settings, how = _tokens(t, count)
     else:
-        settings, how = {f"{t.stage}.rows.batch_prompts": count}, "a pair there, a prompt with its answers here"
+        one = "an answer" if t.stage == "kto" else "a pair"
+        settings, how = {f"{t.stage}.rows.batch_prompts": count}, f"{one} there, a prompt with its answers here"
     if size or steps:
         for entry in (size, steps):
             t.tell(entry, settings, f"{said}; {how}")
