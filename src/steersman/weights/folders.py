@@ -362,10 +362,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
     reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a progress bar that ignores transformers' settings
     with quiet():
         try:
-            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
+            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name, trust_remote_code=False))
             if settings.is_encoder_decoder:
                 raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
-            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name))
+            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name, trust_remote_code=False))
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )
