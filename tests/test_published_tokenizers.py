@@ -56,8 +56,8 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
     """transformers parts words otherwise where no file names the class, also beside a config.json of LLaMA's."""
     text = [*tiny.CORPUS, "def f(x):", "".join(map(chr, range(33, 127)))] * 3
     t5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "vocab_size": 150}
-    llama: dict[str, object] = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 450, "normalization_rule_name": "identity"}
-    llama["remove_extra_whitespaces"] = False
+    as_it_is = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    llama = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 450, **as_it_is}
     forms = (
         ("spiece.model", t5, "T5Tokenizer"),
         ("tokenizer.model", llama, "LlamaTokenizer"),
