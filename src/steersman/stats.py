@@ -4,8 +4,8 @@ Every estimate is an `Interval`: the value, its bounds and how many observations
 belong together (the pairs of one prompt) share a group id, and whole groups are resampled (cluster bootstrap),
 because treating them as independent would make the interval too narrow.
 
-Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite, as are those of
-a single group; of proportions that are all the same, Wilson's interval over the groups stands for one of width 0.
+Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite, as are those
+of a single group; of proportions that are all the same, Wilson's interval over the groups stands for one of width 0.
 """
 
 from __future__ import annotations
