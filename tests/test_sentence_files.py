@@ -191,7 +191,7 @@ def test_texts_shorter_than_canine_pools_are_computed() -> None:
     """One character ended a training run with an error of the pooling."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     model = AutoModel.from_config(AutoConfig.for_model("canine", **sizes, num_hash_buckets=32)).eval()
-    rows = [Marked(ids, None, 0) for ids in ((9, 100, 8), (9, 100, 101, 102, 103, 8), (9, 8))]
+    rows = [Marked(ids, None, False) for ids in ((9, 100, 8), (9, 100, 101, 102, 103, 8), (9, 8))]
     with torch.no_grad():
         found = encoded.vectors(model, rows, "mean")
         alone = [encoded.vectors(model, [row], "mean") for row in rows]
