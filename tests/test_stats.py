@@ -218,3 +218,18 @@ def test_length_control_degenerate() -> None:
     assert 0.0 < split.low <= split.high < 1.0
     assert math.isnan(stats.length_controlled_win_rate([], []).value)
     assert stats.length_controlled_win_rate([1.0], [3.0]).low == -math.inf
+
+
+def test_where_few_prompts_differ_the_interval_is_as_wide_as_so_few_make_it() -> None:
+    """Of 100 prompts with 5 that differ, "95 %" were 93; where most differ nothing changes."""
+    few = [0.0] * 95 + [0.9, 0.8, 0.7, 0.6, 0.5]
+    plain, wide = (stats.bootstrap_mean(few, resamples=4000, expanded=expanded) for expanded in (False, True))
+    by_11 = stats.expanded_level(0.95, 11)
+    assert (wide.low, wide.high) == (
+        pytest.approx(stats.bootstrap_mean(few, resamples=4000, level=by_11).low),
+        pytest.approx(stats.bootstrap_mean(few, resamples=4000, level=by_11).high),
+    )
+    assert wide.low < plain.low
+    many = np.random.default_rng(0).normal(size=100)
+    by_100 = stats.bootstrap_mean(many, resamples=4000, level=stats.expanded_level(0.95, 100))
+    assert stats.bootstrap_mean(many, resamples=4000, expanded=True) == by_100

@@ -4,9 +4,8 @@ Every estimate is an `Interval`: the value, its bounds and how many observations
 belong together (the pairs of one prompt) share a group id, and whole groups are resampled (cluster bootstrap),
 because treating them as independent would make the interval too narrow.
 
-Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite; a
-single group says nothing about spread, so its bounds are infinite; and where every answer to a yes/no question
-was the same, resampling would give an interval of width 0, so Wilson's interval over the groups is used instead.
+Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite, as are those
+of a single group; of proportions that are all the same, Wilson's interval over the groups stands for one of width 0.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def bootstrap_mean(
     expanded: bool = False,
 ) -> Interval:
     """Percentile bootstrap of the mean of `values` [N]; with `groups` [N] whole groups are resampled.
-    `expanded`: by as much as the percentiles are too narrow for so few groups (`expanded_level`).
+    `expanded`: as the percentiles of so few groups are too narrow (`_telling`, `expanded_level`).
     Same seed, same result. Values that are all equal give an interval of width 0 (two groups or more).
     """
     x = _vector(values, "values")
@@ -100,8 +99,14 @@ def bootstrap_mean(
     if len(sums) == 1:
         return Interval(float(x.mean()), -math.inf, math.inf, len(x))
     means = _resampled_means(sums, counts, resamples, seed)
-    low, high = _percentiles(means, expanded_level(level, len(sums)) if expanded else level)
+    low, high = _percentiles(means, expanded_level(level, _telling(sums / counts)) if expanded else level)
     return Interval(float(x.mean()), low, high, len(x))
+
+
+def _telling(means: Floats) -> int:
+    """How many groups tell of the spread: where 5 of 100 differ from the rest, these, as many others, and one."""
+    others = len(means) - int(np.unique(means, return_counts=True)[1].max())
+    return max(2, min(len(means), 2 * others + 1))
 
 
 def expanded_level(level: float, groups: int) -> float:

@@ -43,6 +43,8 @@ _DOC_HEAD = re.compile(rb"<doc id=")
 XML = re.compile(rb"<(?:\?xml\b|!DOCTYPE\b|[A-Za-z_][\w.:-]*[\s/>])")
 LATEX = re.compile(rb"\\document(?:class|style)\b|\\begin\{document\}")
 PIECE = 1_000_000
+LITTLE = 1 << 16
+"""Bytes of a part below which its `head` is all of it."""
 EXAMPLES = 3
 FIELDS_SHOWN = 12
 TEXTLESS = "records without a text"
@@ -174,7 +176,9 @@ def _texts(
     other: Callable[[Mapping[str, Any]], str | None],
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(place, text, record)"""
-    if dumps.is_crawl(part):
+    if part.kind == "text" and len(part.head) < LITTLE and not part.head.removeprefix(b"\xef\xbb\xbf").strip():
+        left_out.add("empty documents", part.name)
+    elif dumps.is_crawl(part):
         yield from dumps.crawled(
             part, lambda data, said: _own_text(page_text.of_crawl(data, said), part.name, left_out), left_out.add
         )
@@ -269,7 +273,8 @@ def _field(value: Any, name: str) -> str | None:
         return None
     if name:
         return _named(value, name)
-    there = [text for key in FIELDS if (text := _named(value, key)) is not None]
+    by_name = {key.lower(): inner for key, inner in value.items()} | value  # tables have Text, or TEXT
+    there = [text for key in FIELDS if (text := _named(by_name, key)) is not None]
     if there:
         return next(filter(str.strip, there), there[0])  # crawls leave some empty
     if isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs

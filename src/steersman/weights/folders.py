@@ -130,6 +130,8 @@ def read_tokenizer(folder: Path) -> Any:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # its parsers may raise any error, even panics outside of Exception
+            if (folder / "config.json").is_file() and pieces.CODE not in str(error):
+                read_config(folder)  # which says so where that is what cannot be read
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     checks.check_entries(tokenizer, ids, folder)
     return tokenizer
