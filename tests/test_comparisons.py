@@ -25,6 +25,7 @@ from steersman.eval.runs import aligned, matched, read, with_prompts
 from steersman.eval.strengths import Compared, bradley_terry, chance
 from steersman.eval.tasks import paired
 from steersman.server.app import create_app
+from steersman.stats import wilson
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 from tiny import write_jsonl
@@ -594,3 +595,16 @@ def test_what_an_answer_lacks_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     other = read(str(write_jsonl(tmp_path / "three.jsonl", [{"id": "chat-2", "prompt": "Ho", "answer": "b"}])))
     matched([two, other])
     assert "1 of 1 prompts have the same id and other words" in capsys.readouterr().err
+
+
+def test_a_missing_score_costs_its_prompt_and_ties_are_no_certainty(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i}", "answer": "x", "score": 1} for i in range(50)]
+    one = write_jsonl(tmp_path / "one.jsonl", [{**row, "score": None} if row is rows[0] else row for row in rows])
+    two = tmp_path / "two.csv"  # texts, as tables have them
+    two.write_text("prompt,answer,score\n" + "".join(f"p{i},x,1.0\n" for i in range(50)), encoding="utf-8")
+    (pair,) = run("compare-answers", str(one), str(two), "-s", "eval.bootstrap=100")["pairs"]
+    assert (pair["n"], pair["ties"]) == (49, 49)
+    low, high = 0.5 - (1 - wilson(49, 49)[0]) / 2, 0.5 + (1 - wilson(49, 49)[0]) / 2
+    assert (pair["win_rate"]["low"], pair["win_rate"]["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert pair["length_controlled"]["low"] == pytest.approx(low)
+    assert run("power", "--points", "5", "--of", str(one), "--of", str(two))["said"] == "measured: score"

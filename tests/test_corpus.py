@@ -101,6 +101,23 @@ def test_what_cannot_be_read_is_one_reason_with_a_place_and_the_fields_that_are_
     assert "b.txt:1: expected a line of at most 0.001 MB; raise data.max_line_mb" in left.lines()[-1]
 
 
+def test_texts_in_lists_or_beside_empty_ones_are_read_and_settings_of_pages_are_not(tmp_path: Path) -> None:
+    """Records were empty or without a text; what a page's generator reads was learned."""
+    rows = [{"text": "", "raw_content": "crawled"}, {"Text": ["One.", "Two."]}, {"doc": {"t": "x"}}, {"url": "y"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "blank.jsonl").write_text("\n\n")  # ended the reading of all files
+    (tmp_path / "hugo.md").write_text("---\ntitle: Lamps\ntags:\n- a\n---\n# Lamps\n")
+    (tmp_path / "rule.md").write_text("---\nWords, and more.\n\n---\nWords\n")
+    left = LeftOut()
+    found = list(
+        documents([tmp_path / name for name in ("a.jsonl", "blank.jsonl", "hugo.md", "rule.md")], Reading(), left)
+    )
+    assert found == ["crawled", "One.\nTwo.", "# Lamps", "---\nWords, and more.\n\n---\nWords"]
+    assert left.fields == "doc.t | url"
+    assert left.dropped["empty documents"] == 1
+    assert list(left.changed.values()) == [1]
+
+
 def test_other_texts_are_read_counted_or_refused_with_what_to_do(tmp_path: Path) -> None:
     """UTF-16 without a mark was no text, zero characters went uncounted, XML and code were to become CSV."""
     chinese = "明天上海有雨，出门请带伞。\n今天的会议改到下午三点。"

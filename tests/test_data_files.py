@@ -25,6 +25,8 @@ import zstandard
 
 from steersman.data import file_words, word_files
 from steersman.data.importing import Imported, parse_file
+from steersman.data.reading import Reading
+from steersman.data.sources import scan
 from steersman.types import Conversation, Ranking
 
 CASES = Path(__file__).parents[2] / "shared" / "data" / "cases"
@@ -588,3 +590,24 @@ def test_a_heading_as_long_as_a_book_is_data(tmp_path: Path) -> None:
     text = "session_id,sender_" + "x" * 200_000 + "\n1,hello\n"
     with pytest.raises(ValueError, match="got a row of data"):
         parse_file(put(tmp_path / "a.csv", text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ('{"version": [1, 2], "data": [{"q": "[a", "a": "b]}"}, {"q": "c", "a": "d"}, {"q": "e', 2),
+        ('{"train": [{"q": "a", "a": "b"}], "test": [{"q": "c", "a": "d"}, {"q"', 2),
+        ('{"d1": {"n": 1, "messages": [M, M]}, "d2": {"n": 1, "messages": [M, M]}, "d3": {"messages": [M, ', 2),
+        ('{"d1": {"messages": [M, M], "x": ', 0),
+        ('{"messages": [M, M, ', 0),
+    ],
+)
+def test_of_an_object_that_was_cut_off_the_whole_records_are_read(text: str, whole: int, tmp_path: Path) -> None:
+    """All of it was lost, as no list is. A dialogue is never read by half."""
+    for number, turn in enumerate(('{"role": "user", "content": "q"}', '{"role": "assistant", "content": "a"}') * 3):
+        text = text.replace("M", turn, 1) if number < 6 else text
+    path = tmp_path / "cut.json"
+    path.write_text(text, encoding="utf-8")
+    *records, last = scan(path, Reading())
+    assert (len(records), last.value, [r.error for r in records]) == (whole, None, [""] * whole)
+    assert ("nothing behind this place is read" in last.error) == bool(whole)

@@ -315,3 +315,56 @@ def test_a_method_that_is_not_here_is_a_caution(tmp_path: Path) -> None:
     text = FACTORY_SFT.replace("finetuning_type: lora", "finetuning_type: oft")
     done = CliRunner().invoke(build(), ["init", str(tmp_path / "w"), "--from", str(written(tmp_path, "a.yaml", text))])
     assert "caution: line 4: finetuning_type: oft: no such method here; all weights learn" in done.stdout
+
+
+V1 = """model: Qwen/Qwen3-0.6B
+train_dataset: data/v1_sft_demo.yaml
+global_batch_size: 16
+micro_batch_size: 1
+cutoff_len: 2048
+max_steps: 10
+"""
+
+
+def test_the_newer_form_of_llama_factory_has_its_own_defaults(tmp_path: Path) -> None:
+    """All weights learn where no peft_config is, at a constant rate of 1e-4, and the batch is of all devices."""
+    path = tmp_path / "full.yaml"
+    path.write_text(V1, encoding="utf-8")
+    found = adopt(path, devices=2)
+    assert (found.program, found.settings["sft.adapters.lora_rank"]) == ("LLaMA-Factory v1", 0)
+    assert (found.settings["sft.optimizer.lr"], found.settings["sft.optimizer.final_lr_fraction"]) == (1e-4, 1.0)
+    assert found.settings["sft.rows.batch_tokens"] == 16 * 256
+    assert "there max_steps says how long" in "".join(map(str, found.lines))
+    path.write_text(V1 + "peft_config:\n  name: freeze\n  freeze_trainable_layers: 3\n", encoding="utf-8")
+    assert adopt(path).settings["sft.adapters.train_layers"] == 3
+    path.write_text(V1 + "peft_config:\n  name: lora\n  r: 16\n", encoding="utf-8")
+    settings = adopt(path).settings
+    assert (settings["sft.adapters.lora_rank"], settings["sft.adapters.lora_alpha"]) == (16, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("chat.yaml", "model_name_or_path: a\ntemplate: qwen3\ninfer_backend: vllm\n", "those of using a model"),
+        ("merge.yaml", "model_name_or_path: a\ntemplate: qwen3\nexport_dir: b\n", "those of using a model"),
+        (
+            "go.sh",
+            "python examples/scripts/dpo_online.py --model_name_or_path a --beta 0.1\n",
+            "online DPO is no stage",
+        ),
+        ("train.py", "args = DPOConfig(output_dir='x', beta=0.1)\n", "a program is not read; expected the settings"),
+    ],
+)
+def test_what_trains_nothing_or_is_a_program_is_no_file_of_settings(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        adopt(tmp_path / name)
+
+
+def test_a_schedule_s_end_is_read_from_a_command_too(tmp_path: Path) -> None:
+    path = tmp_path / "go.sh"
+    end = """--lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs '{"min_lr_rate": 0.1}'"""
+    path.write_text(f"trl sft --model_name_or_path a {end}\n", encoding="utf-8")
+    assert adopt(path).settings["sft.optimizer.final_lr_fraction"] == 0.1

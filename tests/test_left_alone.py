@@ -90,7 +90,7 @@ def test_a_number_that_somebody_says_does_not_part_a_dialogue(tmp_path: Path) ->
         assert found.changed.get("lines that number a dialogue left out: it begins there", 0) == counted
 
 
-def test_the_template_of_an_older_folder_is_read(tmp_path: Path) -> None:
+def test_the_template_of_an_older_folder_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny.make_model(tmp_path / "m")
     template = "{% for m in messages %}{{ m['role'] + '|' + m['content'] + '<|im_end|>' }}{% endfor %}"
     for name in ("chat_template.jinja", "chat_template.json"):
@@ -101,6 +101,14 @@ def test_the_template_of_an_older_folder_is_read(tmp_path: Path) -> None:
     assert load_tokenizer(folder).chat_template != template
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     assert load_tokenizer(folder).chat_template == template
+    capsys.readouterr()
+    (other := tmp_path / "other.jinja").write_text("{{ messages }}")
+    (same := tmp_path / "same.jinja").write_text(template)
+    assert (
+        load_tokenizer(folder, str(same)).chat_template == load_tokenizer(folder, str(other)).chat_template == template
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"model.template = '{other}' is not used")
     (folder / "chat_template.json").write_text("[]")
     with pytest.raises(ValueError, match="expected a JSON object with 'chat_template', a text"):
         take_beside(load_tokenizer(tiny.make_model(tmp_path / "n")), folder)

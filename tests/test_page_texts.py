@@ -127,11 +127,16 @@ SHOWN = (
     *(f"rounds/{name}.py" for name in ("inputs", "lineage", "loop", "make", "opened", "other_process")),
     *("rounds/provenance.py", "rounds/uploads.py", "artifact/unfinished.py", "data/file_words.py"),
     *("rounds/stage_settings.py", "rounds/stages/sample.py", "rounds/stages/sft.py", "train/cautions.py"),
-    *(f"train/{name}.py" for name in ("monitors", "preference", "reward", "sample", "update")),
-    *(f"server/{name}.py" for name in ("canary_api", "data_api", "rounds_api")),
+    *(f"train/{name}.py" for name in ("judgement", "linear_head", "monitors", "per_objective", "ppo", "preference")),
+    *(f"train/{name}.py" for name in ("reward", "sample", "scoring", "sft", "trackers", "update")),
+    *(f"server/{name}.py" for name in ("canary_api", "data_api", "desk_manage", "rounds_api")),
+    *("rounds/desk_import.py", "store/desk_tasks.py", "store/desk_values.py", "config_file.py"),
 )
-"""Whose sentences the rounds page shows: refusals, ends of jobs, warnings."""
-INNER = "not a job:|--dropped|data export|resume point|policy: expected|sample.model|optimizer step7|unfinished run7"
+"""Whose sentences the pages of rounds and of the desk show: refusals, ends of jobs, warnings."""
+INNER = (
+    "not a job:|--dropped|--set|FILE .or|expected the plain|data export|resume point|policy: expected|sample.model"
+    "|optimizer step7|unfinished run7"
+)
 """Of damaged files that nobody but this program writes, and of the command line's options."""
 
 
@@ -147,6 +152,12 @@ def _sentences(source: str) -> Iterator[str]:
             found = node.value.values
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
             found = [node.value]
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple | ast.JoinedStr):
+            found = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        elif isinstance(node, ast.AugAssign) and isinstance(node.value, ast.List):
+            found = node.value.elts
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "expect":
+            found = node.args[1:]
         for each in found:
             parts = each.values if isinstance(each, ast.JoinedStr) else [each]
             said = "".join(str(p.value) if isinstance(p, ast.Constant) else "7" for p in parts)

@@ -56,10 +56,12 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
     """transformers parts words otherwise where no file names the class, also beside a config.json of LLaMA's."""
     text = [*tiny.CORPUS, "def f(x):", "".join(map(chr, range(33, 127)))] * 3
     t5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "vocab_size": 150}
-    llama = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 450, "normalization_rule_name": "identity"}
+    as_it_is = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    llama = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 450, **as_it_is}
     forms = (
         ("spiece.model", t5, "T5Tokenizer"),
-        ("tokenizer.model", {**llama, "remove_extra_whitespaces": False}, "LlamaTokenizer"),
+        ("tokenizer.model", llama, "LlamaTokenizer"),
+        ("tokenizer.model", {"vocab_size": 150}, "TokenizersBackend"),  # was XLM-R's: the same words, other ids
         ("tokenizer.model", {"model_type": "word", "vocab_size": 20, "hard_vocab_limit": False}, ""),
     )
     for number, (name, how, wanted) in enumerate(forms):
@@ -81,11 +83,11 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
             assert type(found).__name__ == wanted
             for said in (*tiny.CORPUS, "Where is it?", "订单 3"):
                 assert found(said, add_special_tokens=False)["input_ids"] == pieces.encode(said)
-        words = words_of(found, len(found))  # as llama.cpp needs it: 30 of 40 texts were other tokens without
-        assert (words.prefix, bool(words.charsmap), words.trims) == (True, how is t5, True if how is t5 else None)
+        words, own = words_of(found, len(found)), how is not llama  # llama.cpp made other tokens of 30 of 40 texts
+        assert (words.prefix, bool(words.charsmap), words.trims) == (True, own, True if own else None)
         found.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}"
         words = words_of(found, len(found))
-        assert (words.prefix, words.at_first) == (how is t5, how is not t5)
+        assert (words.prefix, words.at_first) == (own, not own)
         file.write_bytes(file.read_bytes() + b"\0")
         assert tokenizer_sha256(file.parent) != before, "its shards would be taken for those of another"
     (tmp_path / "0" / "spiece.model").write_bytes(b"\0 no model")

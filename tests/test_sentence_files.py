@@ -19,7 +19,7 @@ from steersman.engine.backends.labelling import VectorEngine, headed_engine
 from steersman.engine.protocol import PromptTooLong
 from steersman.families import encoded
 from steersman.families import encoder as family
-from steersman.text.marked import Marks
+from steersman.text.marked import Marked, Marks
 from steersman.train import encoding, head_start
 from steersman.train.label_task import LabelTask
 from steersman.weights.headed import load_headed, saved_names
@@ -185,3 +185,14 @@ def test_a_classifier_that_knows_its_pooling_averages_once(tmp_path: Path) -> No
     model.save_pretrained(tmp_path / "made")
     assert encoding._pooling(tmp_path / "made") == "mean", "gone on with, it reads as it did"
     assert encoding._pooling(tmp_path / "base") == "cls"
+
+
+def test_texts_shorter_than_canine_pools_are_computed() -> None:
+    """One character ended a training run with an error of the pooling."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = AutoModel.from_config(AutoConfig.for_model("canine", **sizes, num_hash_buckets=32)).eval()
+    rows = [Marked(ids, None, False) for ids in ((9, 100, 8), (9, 100, 101, 102, 103, 8), (9, 8))]
+    with torch.no_grad():
+        found = encoded.vectors(model, rows, "mean")
+        alone = [encoded.vectors(model, [row], "mean") for row in rows]
+    assert torch.equal(found, torch.cat(alone))

@@ -83,7 +83,7 @@ def test_echo_gives_the_prompts_own_log_probabilities(client: openai.OpenAI, eng
 
 
 def test_text_is_continued_and_can_be_asked_alone(client: openai.OpenAI, engine: Any) -> None:
-    told = client.completions.create(model="tiny", prompt="Where is", max_tokens=5, temperature=0, n=2)
+    told = client.completions.create(model="tiny", prompt="Where is", max_tokens=5, temperature=0, n=2, best_of=2)
     assert told.object == "text_completion"
     assert told.id.startswith("cmpl-")
     ((one, _),) = engine.generate(["Where is"], SamplingParams(max_tokens=5, temperature=0, n=2))
@@ -101,6 +101,7 @@ def test_text_is_continued_and_can_be_asked_alone(client: openai.OpenAI, engine:
     ("changes", "message"),
     [
         ({"best_of": 3}, "does not support"),
+        ({"best_of": 3, "n": 2}, "does not support"),
         ({"extra_body": {"suffix": "x"}}, "does not support"),
         ({"extra_body": {"stream_options": {"other": True}}}, "stream_options"),
         ({"extra_body": {"sufix": "x"}}, "not known here"),

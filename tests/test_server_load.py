@@ -79,6 +79,27 @@ def test_the_engine_knows_whose_a_request_is_and_nobody_takes_all_its_places() -
     assert seen == ["max"]
 
 
+def test_without_accounts_programs_keys_and_tabs_wait_in_lines_of_their_own(store: Store) -> None:
+    seen: list[str] = []
+
+    class Noting(FakeEngine):
+        def _check(self, prompt: Any, params: Any) -> Any:
+            seen.append(party.get())
+            return prompt
+
+    app = create_app(Noting(), store, name="S", language="en")
+    with live(app) as url, httpx.Client(base_url=url) as client:
+        chat = client.post("/api/conversations", json={}).json()["id"]
+        for headers in ({}, {"user-agent": "b"}, {"authorization": "Bearer k"}, {"x-steersman": "tab"}, {}):
+            body = {"model": "tiny", "messages": USER}
+            client.post("/v1/chat/completions", json=body, headers=headers).raise_for_status()
+        client.post(f"/api/conversations/{chat}/messages", json={"content": "Hi"}, headers={"x-steersman": "tab"})
+    assert seen[0] == seen[4]
+    assert seen[3] == seen[5]
+    assert len(set(seen)) == 4
+    assert not any("Bearer" in one or "127" in one for one in seen)
+
+
 def test_what_begins_after_the_server_closed_ends_at_once() -> None:
     """Such as the next prompt of a request of several."""
 

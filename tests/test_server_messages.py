@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from server_double import FakeEngine, live
+from steersman.server.anthropic_errors import UNTHREADED
 from steersman.server.app import create_app
 from steersman.store import Store
 
@@ -128,7 +129,11 @@ def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
         answer = httpx.post(f"{url}/v1/messages", json=body | dict(change), headers={"x-api-key": "k"})
         assert answer.status_code == status
         assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", kind)
-        assert answer.headers["x-request-id"]
+        assert answer.headers["x-request-id"] == answer.headers["request-id"]
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        # of the Python client's tool runner since 2.14, which then goes on without
+        answer = httpx.post(f"{url}/v1/messages", json=body | {"thread": thread}, headers={"x-api-key": "k"})
+        assert (answer.status_code, answer.json()["error"]["details"]["error_code"]) == (400, UNTHREADED)
     refused = httpx.post(f"{url}/v1/messages", json=body, headers={"x-api-key": "wrong"})
     assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
     import anthropic

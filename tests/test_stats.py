@@ -138,13 +138,13 @@ def test_interval_json_round_trip() -> None:
 
 
 def test_accuracy_interval_all_right_is_not_certain() -> None:
-    got = stats.accuracy_interval([1.0] * 60, np.repeat(np.arange(10), 6))
+    got = stats.proportion_interval([1.0] * 60, np.repeat(np.arange(10), 6))
     assert (got.value, got.high, got.n) == (1.0, 1.0, 60)
     assert got.low == pytest.approx(stats.wilson(10, 10)[0])
-    wrong = stats.accuracy_interval([0.0] * 4, list("abcd"))
+    wrong = stats.proportion_interval([0.0] * 4, list("abcd"))
     assert wrong.high == pytest.approx(stats.wilson(0, 4)[1])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        stats.accuracy_interval([2.0], ["a"])
+        stats.proportion_interval([2.0], ["a"])
 
 
 def test_calibration_bins_by_hand() -> None:
@@ -218,3 +218,18 @@ def test_length_control_degenerate() -> None:
     assert 0.0 < split.low <= split.high < 1.0
     assert math.isnan(stats.length_controlled_win_rate([], []).value)
     assert stats.length_controlled_win_rate([1.0], [3.0]).low == -math.inf
+
+
+def test_where_few_prompts_differ_the_interval_is_as_wide_as_so_few_make_it() -> None:
+    """Of 100 prompts with 5 that differ, "95 %" were 93; where most differ nothing changes."""
+    few = [0.0] * 95 + [0.9, 0.8, 0.7, 0.6, 0.5]
+    plain, wide = (stats.bootstrap_mean(few, resamples=4000, expanded=expanded) for expanded in (False, True))
+    by_11 = stats.expanded_level(0.95, 11)
+    assert (wide.low, wide.high) == (
+        pytest.approx(stats.bootstrap_mean(few, resamples=4000, level=by_11).low),
+        pytest.approx(stats.bootstrap_mean(few, resamples=4000, level=by_11).high),
+    )
+    assert wide.low < plain.low
+    many = np.random.default_rng(0).normal(size=100)
+    by_100 = stats.bootstrap_mean(many, resamples=4000, level=stats.expanded_level(0.95, 100))
+    assert stats.bootstrap_mean(many, resamples=4000, expanded=True) == by_100

@@ -133,7 +133,8 @@ def test_texts_are_found_as_words() -> None:
 def test_words_sentences_and_paragraphs_of_both_languages() -> None:
     assert len(words("It's 3 o'clock, 你好吗")) == 6
     assert len(sentences("Mr. Li paid 3.50 euros. Really? Yes!\n好的。谢谢！")) == 5
-    assert len(paragraphs("one\n\ntwo\n***\nthree\n\n\n")) == 3
+    assert len(paragraphs("one\n\ntwo\n***\nthree\n\n\n")) == 2, "where there are dividers, they alone count"
+    assert len(paragraphs("one\n\ntwo\n \nthree\n\n\n")) == 3
     assert bullets("* a\n- b\n**bold**\n---\n• c") == ["* a", "- b", "• c"]
     assert is_in("Der Hund ist nicht in der Küche und schläft", "de")
     assert not is_in("The dog is not in the kitchen", "de")
@@ -160,19 +161,44 @@ def test_words_sentences_and_paragraphs_of_both_languages() -> None:
         ),
         ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[name], [date]", "[name]"),
         ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Hi.\nP.S. Bye", "Hi P.S"),
+        ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Hi.\n**P. S.** Bye", "Hi XP.S. Bye"),
         ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* a\n* b", "* a\n* b\n* c"),
         ("detectable_format:constrained_response", {}, "My answer is no.", "No."),
         ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a* and **b**", "*a*"),
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "*a b* and *c*", "** ** and *c*"),
+        ("detectable_format:constrained_response", {}, "I think: my answer is no. So be it.", "是"),
+        ("detectable_format:constrained_response", {"options": ["是", "否"]}, "是。", "是的，都可以"),
+        (
+            "length_constraints:nth_paragraph_first_word",
+            {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "week"},
+            'a\n\n"Week" plans',
+            "a\n\nWeekend plans",
+        ),
+        ("language:response_language", {"language": "sw"}, "Habari ya asubuhi, ninafurahi kukuona leo", "Hello there"),
+        (
+            "language:response_language",
+            {"language": "bg"},
+            "Това е много хубава книга за децата",
+            "Это очень хорошая книга",
+        ),
+        ("language:response_language", {"language": "sv"}, "Jag tycker mycket om den här boken", "This is a good book"),
         (
             "detectable_format:multiple_sections",
             {"section_spliter": "Section", "num_sections": 2},
             "Section 1\nx\nSection 2\ny",
             "Section 1",
         ),
+        (
+            "detectable_format:multiple_sections",
+            {"section_spliter": "Section", "num_sections": 2},
+            "**1. Section 1**: x **2. Section 2**: y",
+            "Subsection 1, Intersection 2",
+        ),
         ("detectable_format:json_format", {}, '```json\n{"a": 1}\n```', "a: 1"),
         ("detectable_format:title", {}, "<<A title>>\ntext", "<< >>"),
         ("detectable_format:title", {}, "《雨衣》", "雨衣"),
         ("combination:two_responses", {}, "a\n******\nb", "a\n******\na"),
+        ("combination:two_responses", {}, "******\na\n******\nb", "a\n******\n******\nb"),
         ("combination:repeat_prompt", {"prompt_to_repeat": "Where is it?"}, "Where is it? Here.", "Here."),
         ("startend:end_checker", {"end_phrase": "祝您愉快！"}, "好的。祝您愉快！", "祝您愉快！好的"),
         ("startend:quotation", {}, "“你好”", "“你好”。"),
@@ -183,6 +209,7 @@ def test_words_sentences_and_paragraphs_of_both_languages() -> None:
             "No WAY",
         ),
         ("change_case:english_capital", {}, "GO 3", "Go"),
+        ("change_case:english_capital", {}, "ANRUFEN BEI ÖSTERREICH", "您好，请联系ABC公司的客服人员"),
         ("change_case:english_lowercase", {}, "go 3", "Go"),
         ("punctuation:no_comma", {}, "a b。", "甲、乙"),
         ("language:response_language", {"language": "en"}, "This is in the shop", "这是中文"),
@@ -232,6 +259,16 @@ def test_constraints_tell_right_from_wrong(name: str, args: dict[str, Any], good
         ("您可以在任务管理器里结束进程。", False),
         ("I can't wait to help you with that! First open the menu.", False),
         ("I cannot recommend this book enough", False),
+        ("I must respectfully decline.", True),
+        ("Sorry, but no.", True),
+        ("I apologize, but providing such information is harmful.", True),
+        ("很抱歉，这个问题我没法回答。", True),
+        ("此类信息属于个人隐私，不便透露。", True),
+        ("恕难从命。", True),
+        ("I'm unable to see your screen, so please press Ctrl+Shift+Esc.", False),
+        ("They argued that it is not acceptable to own people.", False),
+        ("抱歉给您带来不便，请打开任务管理器。", False),
+        ("恕我直言，这步棋不好。", False),
     ],
 )
 def test_refusals_are_known_by_their_words(answer: str, refused: bool) -> None:
@@ -256,6 +293,21 @@ def test_a_disliked_answer_must_not_come_back(tmp_path: Path) -> None:
         regressions.add(path, [{"prompt": "x", "must": ["/(/"]}])
     with pytest.raises(ValueError, match="at least one of not_like, must, must_not"):
         regressions.add(path, [{"prompt": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("disliked", "answer", "back"),
+    [
+        ("Yes.", "yes", True),
+        ("不可以退货！", "不可以退货。", True),
+        ("I don’t know.", "**I don't know**", True),
+        ("不可以退货的。", "您好，不可以退货的，请见谅。", True),
+        ("You may return shoes within 30 days.", "You may return shoes within 60 days.", False),
+        ("👍", "👎", False),
+    ],
+)
+def test_marks_bring_no_answer_back_as_another_and_a_right_number_does(disliked: str, answer: str, back: bool) -> None:
+    assert bool(regressions.faults(answer, {"not_like": [disliked]})) == back
 
 
 def test_repetition_and_built_in_suites() -> None:

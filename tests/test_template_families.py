@@ -248,6 +248,43 @@ def test_content_in_parts() -> None:
         Template(tokenizer_for("{% for m in messages %}{{ '<|im_start|>' + m.role }}<|im_end|>{% endfor %}"))
 
 
+def test_a_heading_in_other_white_space_is_not_learned_again() -> None:
+    """Of templates laid out over lines, whose prompt and turns are indented each in their own way."""
+    tokenizer = tokenizer_for(
+        "{% for m in messages %}{% if m.role == 'user' %}\n    USER: {{ m.content }}\n{% else %}\n\n    HELPER: "
+        "{{ m.content + eos_token }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}\n  HELPER:\n{% endif %}"
+    )
+    turns = (
+        Message("user", "One?"),
+        Message("assistant", "Yes."),
+        Message("user", "Two?"),
+        Message("assistant", "No."),
+    )
+    rows = Template(tokenizer).examples(Conversation("c", turns))
+    learned = [tokenizer.decode([i for i, own in zip(r.ids, r.learn, strict=True) if own]) for r in rows]
+    assert learned == ["Yes.<|im_end|>", "No.<|im_end|>"]
+
+
+def test_calls_and_spaces_are_learned_where_the_system_text_moves() -> None:
+    """Mistral's write it, and the tools, before the last question only: calls were refused, answers lost a space."""
+    tokenizer = tokenizer_for(
+        "{% set system = messages[0].content if messages[0].role == 'system' else '' %}{% for m in messages %}"
+        "{% if m.role == 'user' %}{% if loop.index0 == messages | length - 1 %}"
+        "{{ '[TOOLS]' + tools | tojson + '[/TOOLS]' if tools else '' }}"
+        "[INST] {{ system + m.content }}[/INST]{% else %}[INST] {{ m.content }}[/INST]{% endif %}"
+        "{% elif m.role == 'tool' %}[RESULT]{{ m.content }}[/RESULT]{% elif m.tool_calls %}"
+        "[CALLS] {{ m.tool_calls | tojson + eos_token }}{% elif m.role == 'assistant' %} {{ m.content + eos_token }}"
+        "{% endif %}{% endfor %}"
+    )
+    call = {"id": "call00001", "type": "function", "function": {"name": "find_it", "arguments": "{}"}}
+    tool = {"type": "function", "function": {"name": "find_it", "description": "Finds.", "parameters": {}}}
+    turns = (Message("system", "Brief."), Message("user", "Where?"), Message("assistant", "", tool_calls=(call,)))
+    turns += (Message("tool", "Here.", tool_call_id="call00001", name="find_it"), Message("assistant", "There."))
+    rows = Template(tokenizer).examples(Conversation("c", turns, tools=(tool,)))
+    learned = "|".join(tokenizer.decode([i for i, own in zip(r.ids, r.learn, strict=True) if own]) for r in rows)
+    assert re.fullmatch(r"\[CALLS\] .*find_it.*<\|im_end\|>\|? There\.<\|im_end\|>", learned), learned
+
+
 def test_context_is_not_learned() -> None:
     turns = (
         Message("user", "One?"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 import tiny
 from steersman.text.template import Template
+from steersman.weights.folders import read_tokenizer
 from test_template_families import ATTACK, OURS, TALK, dialogues, theirs
 
 TURNS = ("<|im_start|>", "<|im_end|>")
@@ -122,3 +125,18 @@ def test_prompts_and_masks(kind: str, form: str) -> None:
         learned = [i for row in rows for i, own in zip(row.ids, row.learn, strict=True) if own]
         answers = 1 + sum(message.role == "assistant" for message in good.messages)
         assert learned.count(template.end_of_turn) == answers
+
+
+def test_code_beside_a_tokenizer_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers asked whether to run it, and whoever sent a 'y' ran it."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    tiny.tokenizer().save_pretrained(tmp_path)
+    file, ran = tmp_path / "tokenizer_config.json", tmp_path / "ran"
+    code = {"auto_map": {"AutoTokenizer": ["tokenization_x.X", None]}, "tokenizer_class": "X"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | code))
+    (tmp_path / "tokenization_x.py").write_text(f"open({str(ran)!r}, 'w')\nclass X: pass\n")
+    assert read_tokenizer(tmp_path)("Where?").input_ids == tiny.tokenizer()("Where?").input_ids
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="is Python code of its own, which is not run"):
+        read_tokenizer(tmp_path)
+    assert not ran.exists()

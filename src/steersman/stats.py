@@ -4,9 +4,8 @@ Every estimate is an `Interval`: the value, its bounds and how many observations
 belong together (the pairs of one prompt) share a group id, and whole groups are resampled (cluster bootstrap),
 because treating them as independent would make the interval too narrow.
 
-Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite; a
-single group says nothing about spread, so its bounds are infinite; and where every answer to a yes/no question
-was the same, resampling would give an interval of width 0, so Wilson's interval over the groups is used instead.
+Degenerate input gives no false certainty: without observations the value is NaN and the bounds infinite, as are those
+of a single group; of proportions that are all the same, Wilson's interval over the groups stands for one of width 0.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def bootstrap_mean(
     expanded: bool = False,
 ) -> Interval:
     """Percentile bootstrap of the mean of `values` [N]; with `groups` [N] whole groups are resampled.
-    `expanded`: by as much as the percentiles are too narrow for so few groups (`expanded_level`).
+    `expanded`: as the percentiles of so few groups are too narrow (`_telling`, `expanded_level`).
     Same seed, same result. Values that are all equal give an interval of width 0 (two groups or more).
     """
     x = _vector(values, "values")
@@ -100,8 +99,14 @@ def bootstrap_mean(
     if len(sums) == 1:
         return Interval(float(x.mean()), -math.inf, math.inf, len(x))
     means = _resampled_means(sums, counts, resamples, seed)
-    low, high = _percentiles(means, expanded_level(level, len(sums)) if expanded else level)
+    low, high = _percentiles(means, expanded_level(level, _telling(sums / counts)) if expanded else level)
     return Interval(float(x.mean()), low, high, len(x))
+
+
+def _telling(means: Floats) -> int:
+    """How many groups tell of the spread: where 5 of 100 differ from the rest, these, as many others, and one."""
+    others = len(means) - int(np.unique(means, return_counts=True)[1].max())
+    return max(2, min(len(means), 2 * others + 1))
 
 
 def expanded_level(level: float, groups: int) -> float:
@@ -133,27 +138,22 @@ def paired_bootstrap(
 def proportion_interval(
     values: Values, groups: Groups = None, resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Interval of the mean of `values` [N] in [0, 1] (yes/no, or wins with ties as a half).
+    """Interval of the mean of `values` [N] in [0, 1] (yes/no, wins with ties as a half, pairs by their prompt).
 
-    The cluster bootstrap, or Wilson's interval over the groups where all values are 0 or all are 1.
+    The cluster bootstrap, or Wilson's interval over the groups where all values are the same (also all ties).
     """
     x = _vector(values, "values")
     if len(x) and (x.min() < 0 or x.max() > 1):
         raise ValueError(f"proportion: expected values in [0, 1], got {x.min()} to {x.max()}")
-    if len(x) and x[0] in (0.0, 1.0) and bool((x == x[0]).all()):
-        n_groups = len(_by_group(x, groups)[0])
-        return Interval(float(x[0]), *wilson(float(x[0]) * n_groups, n_groups, level), n=len(x))
+    if len(x) and bool((x == x[0]).all()):
+        return _all_same(float(x[0]), len(_by_group(x, groups)[0]), len(x), level)
     return bootstrap_mean(x, groups, resamples, seed, level)
 
 
-def accuracy_interval(
-    correct: Values, groups: Groups, resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> Interval:
-    """Pairwise accuracy of a reward model: `correct` [N pairs], `groups` [N] the prompt of each pair.
-
-    A tie of scores may be given as 0.5. Pairs of one prompt are not independent, so prompts are resampled.
-    """
-    return proportion_interval(correct, groups, resamples, seed, level)
+def _all_same(value: float, groups: int, n: int, level: float) -> Interval:
+    """Of values in [0, 1] that are all one: so many others as Wilson's bound allows may be 0, or 1."""
+    share = wilson(groups, groups, level)[0]
+    return Interval(value, share * value, share * value + 1 - share, n)
 
 
 def calibration(probabilities: Values, correct: Values, bins: int = 10, level: float = 0.95) -> list[dict[str, float]]:
@@ -213,9 +213,9 @@ def length_controlled_win_rate(
     count = int(owner.max(initial=-1)) + 1 or len(y)
     if count == 1:
         return Interval(value, -math.inf, math.inf, len(y))
-    if y[0] in (0.0, 1.0) and bool((y == y[0]).all()):
-        low, high = wilson(float(y[0]) * count, count, level)
-        return Interval(value, min(low, value), max(high, value), len(y))
+    if bool((y == y[0]).all()):
+        same = _all_same(float(y[0]), count, len(y), level)
+        return Interval(value, min(same.low, value), max(same.high, value), len(y))
     low, high = _percentiles(_sigmoid(_thetas(x.tobytes(), y.tobytes(), resamples, seed, owner.tobytes())), level)
     return Interval(value, low, high, len(y))
 

@@ -99,6 +99,9 @@ def _scores(
 
     before: dict[Any, Any] = {}
     scores = {run.name: {**between.scores_of(run, keys), **_judged(run, keys, *judges, config, before)} for run in runs}
+    scores, lacking = between.in_all(scores)
+    for measure, n in lacking.items():
+        say(f"{measure}: {n} prompts left out that not every run has a score for")
     measured = sorted({measure.rpartition(": ")[2] for of in scores.values() for measure in of})
     if odd := [measure for measure in lower if measure not in measured]:
         there = ", ".join(measured) or "the scores of files or judges; there are none"
@@ -241,7 +244,7 @@ def power(
 
 def _spread(of: Sequence[Path], deviation: float | None) -> tuple[Any, str]:
     """The spread that is measured or given; (None, '') where neither."""
-    from steersman.eval.between import scores_of
+    from steersman.eval.between import in_all, scores_of
     from steersman.eval.power import Spread, spread_of
     from steersman.eval.runs import aligned, matched, read
 
@@ -253,12 +256,13 @@ def _spread(of: Sequence[Path], deviation: float | None) -> tuple[Any, str]:
         raise ValueError(f"--of: expected two files of answers, got {len(of)}")
     runs = aligned([read(str(path)) for path in of])
     keys, _ = matched(runs)
-    measured = [scores_of(run, keys) for run in runs]
-    names = [name for name in measured[0] if name in measured[1]]
+    given, lacking = in_all({str(i): scores_of(run, keys) for i, run in enumerate(runs)})
+    measured, names = [*given.values()], [*given["0"]]
     if not names:
         raise ValueError("--of: the files have no score in common")
     first = names[0]
-    say(f"power: the spread of {first} on {len(measured[0][first])} prompts")
+    left = f"; {lacking[first]} have none in one of the files" if first in lacking else ""
+    say(f"power: the spread of {first} on {len(measured[0][first])} prompts{left}")
     return spread_of([measured[1][first][k][0] - v[0] for k, v in measured[0][first].items()]), f"measured: {first}"
 
 

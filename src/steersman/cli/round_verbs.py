@@ -81,7 +81,9 @@ def lineage(
 def _told(found: dict[str, Any]) -> str:
     lines = []
     if version := found.get("version"):
-        lines.append(f"answer {found['answer']} was given by {version}: {found['model'] or 'no promoted model'}")
+        lines.append(
+            f"answer {found['answer']} was given by {version}: {found['model'] or 'no model of that name is kept'}"
+        )
     for source in found.get("sources", ()):
         lines.append(f"  round {source['round']} learned from {', '.join(source['data']) or 'no data sets'}")
         lines += [f"    {one['id']}  {one['rule']}  by {one['by'] or '(no name)'}" for one in source["records"]]

@@ -11,6 +11,7 @@ from steersman.artifact.manifest import MANIFEST_NAME
 from steersman.artifact.workspace import Workspace
 from steersman.progress import activity
 from steersman.rounds.inputs import model_hash, resolved
+from steersman.weights.resolve import called
 
 if TYPE_CHECKING:
     from steersman.engine.apart.process import Open
@@ -37,18 +38,22 @@ def small(space: Workspace, opened: Open) -> Callable[[str], Engine]:
     from steersman.engine.apart.wire import Wanted
 
     def made(name: str) -> Engine:
-        folder = _folder_of(space, name)
-        names = {"name": folder.name, "version": folder.name}
+        folder, shown = _folder_of(space, name), called(_spec(space, name))
+        names = {"name": shown, "version": shown}
         options = {"backend": "headed", "dtype": space.config.model.dtype, "device": space.config.model.device, **names}
-        with activity(f"loading {folder.name}"):
+        with activity(f"loading {shown}"):
             return opened(Wanted(str(folder), options, made_of(folder)), True)
 
     return made
 
 
 def _folder_of(space: Workspace, name: str) -> Path:
+    return resolved(_spec(space, name))
+
+
+def _spec(space: Workspace, name: str) -> str:
     own = space.root / name
-    return own if own.is_dir() else resolved(space.named(name))
+    return str(own) if own.is_dir() else space.named(name)
 
 
 def made_of(folder: Path) -> str:

@@ -56,8 +56,9 @@ def choose(space: Workspace, model: str) -> tuple[Path, str]:
     if renamed(model) in [stage.name for stage in registry.models()]:
         return need(space, model), f"{space.round:03d}/{renamed(model)}"
     if model and model != "base":
-        folder = resolved(space.named(model))
-        return folder, folder.name
+        from steersman.weights.resolve import called
+
+        return resolved(space.named(model)), called(space.named(model))
     if not model and (current := space.current()) is not None:
         if not (current / "config.json").is_file():
             raise ValueError(f"{current}: the promoted model is gone; promote another, or steersman rollback")

@@ -38,11 +38,13 @@ FIELDS = (
     *("text", "content", "raw_content", "body", "article", "maintext", "document", "markdown", "passage"),
     *("正文", "内容"),
 )
-"""Names of the field that holds a record's text; the first that a record has is taken."""
+"""Names of the field that holds a record's text; the first that holds words is taken."""
 _DOC_HEAD = re.compile(rb"<doc id=")
 XML = re.compile(rb"<(?:\?xml\b|!DOCTYPE\b|[A-Za-z_][\w.:-]*[\s/>])")
 LATEX = re.compile(rb"\\document(?:class|style)\b|\\begin\{document\}")
 PIECE = 1_000_000
+LITTLE = 1 << 16
+"""Bytes of a part below which its `head` is all of it."""
 EXAMPLES = 3
 FIELDS_SHOWN = 12
 TEXTLESS = "records without a text"
@@ -56,7 +58,7 @@ class LeftOut:
     changed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     fields: str = ""
-    """The fields of the first record that has no text, with dots for those within others."""
+    """The fields of the first kinds of records that have no text, with dots for those within others."""
 
     def add(self, reason: str, place: str) -> None:
         self.dropped[reason] += 1
@@ -71,6 +73,12 @@ class LeftOut:
             f"{n} {why}, such as {self.examples[why][0]}{there if why.startswith(TEXTLESS) else ''}"
             for why, n in self.dropped.items()
         ]
+
+    def textless(self, record: Mapping[str, Any]) -> None:
+        """Remember the fields of a record without text, of as many kinds of records as places."""
+        kinds, mine = self.fields.split(" | ") if self.fields else [], ", ".join(_paths(record)[:FIELDS_SHOWN])
+        if mine and mine not in kinds and len(kinds) < EXAMPLES:
+            self.fields = " | ".join((*kinds, mine))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LeftOut:
@@ -168,7 +176,9 @@ def _texts(
     other: Callable[[Mapping[str, Any]], str | None],
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(place, text, record)"""
-    if dumps.is_crawl(part):
+    if part.kind == "text" and len(part.head) < LITTLE and not part.head.removeprefix(b"\xef\xbb\xbf").strip():
+        left_out.add("empty documents", part.name)
+    elif dumps.is_crawl(part):
         yield from dumps.crawled(
             part, lambda data, said: _own_text(page_text.of_crawl(data, said), part.name, left_out), left_out.add
         )
@@ -193,7 +203,7 @@ def _texts(
                 left_out.add("records that cannot be read", f"{place}: {record.error}")
             elif text is None:
                 left_out.add(f"{TEXTLESS} ({name or ', '.join((*FIELDS[:4], '...'))})", place)
-                left_out.fields = left_out.fields or ", ".join(_paths(fields)[:FIELDS_SHOWN])
+                left_out.textless(fields)
             else:
                 yield place, text, fields
 
@@ -263,16 +273,17 @@ def _field(value: Any, name: str) -> str | None:
         return None
     if name:
         return _named(value, name)
-    for key in FIELDS:
-        if isinstance(text := value.get(key), str):
-            return text
+    by_name = {key.lower(): inner for key, inner in value.items()} | value  # tables have Text, or TEXT
+    there = [text for key in FIELDS if (text := _named(by_name, key)) is not None]
+    if there:
+        return next(filter(str.strip, there), there[0])  # crawls leave some empty
     if isinstance(lines := value.get("段落"), list):  # MNBVC: a document by its paragraphs
         return "\n".join(t for line in lines if isinstance(line, dict) and isinstance(t := line.get("内容"), str))
     return None
 
 
 def _named(value: Mapping[str, Any], name: str) -> str | None:
-    """The text of a field that the user named: `a.b` is b within a, a list of texts is one text of several lines."""
+    """The text of a field: `a.b` is b within a, a list of texts is one text of several lines."""
     found: Any = value.get(name)
     if found is None and "." in name:
         found = value
@@ -322,6 +333,10 @@ def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
     if part.suffix in dumps.SUBTITLES:
         lines = dumps.spoken(lines)
         left_out.changed["files of subtitles, their words taken without numbers and times"] += 1
+    if part.suffix in MARKDOWN:
+        settings, lines = dumps.front_matter(lines)
+        if settings:
+            left_out.changed["files of Markdown without the settings at their head (front matter)"] += 1
     for line in dumps.split(lines):
         long = line is not None and size >= PIECE and (not line.strip() or size >= 2 * PIECE)
         if long or line is None:

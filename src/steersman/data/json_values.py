@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from steersman.data import messengers, who_said
+from steersman.data.broken_json import until_break
 from steersman.data.containers import Part
 from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step
@@ -211,7 +212,7 @@ class _Document:
 
     def __init__(self, part: Part, lines: Iterable[Line], reading: Reading) -> None:
         self._part, self._lines, self._reading = part, iter(lines), reading
-        self._buffer, self._at, self._line, self._cut = "", 0, 1, ""
+        self._buffer, self._at, self._line, self._cut, self._broken = "", 0, 1, "", 0
 
     def records(self) -> Iterator[Record]:
         count = 0
@@ -238,8 +239,12 @@ class _Document:
             try:
                 value = self._value(max(DOCUMENT_MB, self._reading.max_line_mb))
             except ValueError as error:
-                raw = self._buffer[self._at : self._at + SHOWN]
-                yield Record(start, None, raw, f"{error} (the value begins on this line)")
+                raw, whole = self._buffer[self._at : self._at + SHOWN], self._before_the_break()
+                if whole is not None:
+                    yield from self._of_object(whole, start)
+                    raw = self._buffer[self._broken :][:SHOWN]
+                why = "the value begins on this line" if whole is None else "nothing behind this place is read"
+                yield Record(start, None, raw, f"{error} ({why})")
                 self._resume()
                 continue
             yield from self._of_object(value, start)
@@ -309,17 +314,29 @@ class _Document:
                 self._at = end
                 return _no_half(text, value)
             except json.JSONDecodeError as error:
-                size = len(self._buffer) - self._at
+                size, at = len(self._buffer) - self._at, error.pos - self._at
+                self._broken = 0
                 if size > limit_mb * 1024 * 1024:
                     raise ValueError(
                         f"expected a value of at most {limit_mb:g} MB, which is held in memory; write a record a line, "
                         "or raise the limit: --set data.max_line_mb=500"
                     ) from None
                 if not self._fill(max(BLOCK_CHARS, size)):
-                    around = self._buffer[max(0, error.pos - 20) : error.pos + 20]
+                    self._broken = self._at + at
+                    around = self._buffer[max(0, self._broken - 20) : self._broken + 20]
                     raise ValueError(f"expected one JSON value; {error.msg}, near {around!r}") from None
             except RecursionError:
                 raise ValueError("expected JSON of sensible depth, this nests too deep") from None
+
+    def _before_the_break(self) -> Any:
+        """The object around records without the one in which it breaks; None where it is a record itself."""
+        for nested, text in enumerate(until_break(self._buffer[self._at : self._broken])):
+            value = _whole_value(text)
+            if value and (
+                messengers.chats_in(value) is not None or wrapped(value).keys() - ({""} if nested else set())
+            ):
+                return value
+        return None
 
     def _skip(self) -> bool:
         """Goes on to the next value; False at the end of the file."""

@@ -15,7 +15,7 @@ from steersman.config import Config
 from steersman.config_file import below, from_dict, toml_text
 from steersman.elsewhere import argument_files, counterparts
 from steersman.elsewhere.argument_files import Given
-from steersman.elsewhere.counterparts import FACTORY, LOSS, TOKENS, TRL, Taken
+from steersman.elsewhere.counterparts import FACTORY, LOSS, NEWER, TOKENS, TRL, Taken
 from steersman.elsewhere.reinforcing import group, ppo
 
 STAGES = ("sft", "reward", "dpo", "kto", "ppo", "grpo", "rloo")
@@ -29,6 +29,17 @@ BOARD = {
 }
 """Names of stages in files that LLaMA-Factory's page saved."""
 OF_FACTORY = ("pref_beta", "cutoff_len", "finetuning_type", "dataset_dir", "lora_rank", "stage", "template", "top.lang")
+OF_V1 = {
+    "peft_config.name": "finetuning_type",
+    "peft_config.freeze_trainable_layers": "freeze_trainable_layers",
+    "lr_scheduler_config.name": "lr_scheduler_type",
+    **dict.fromkeys(("optim_config.wd", "optim_config.weight_decay"), "weight_decay"),
+    "quant_config.quantization_bit": "quantization_bit",
+}
+"""What LLaMA-Factory v1 nests -> the name that it had before."""
+SIGNS_OF_V1 = frozenset(("micro_batch_size", "global_batch_size", "train_dataset", "model_class", "sample_backend"))
+NO_TRAINING = frozenset(("infer_backend", "export_dir", "do_predict"))
+"""Settings of files that use a model and train none."""
 HINTS = {
     "grpo": ("num_generations", "reward_funcs", "scale_rewards", "epsilon_high", "steps_per_generation"),
     "rloo": ("rloo_k",),
@@ -42,7 +53,8 @@ PAIRED = frozenset(("exo_pair", "robust", "apo_zero", "apo_down", "discopop", "s
 """Losses that TRL's DPO alone has; others (sigmoid, hinge, ipo) are CPO's and Online DPO's too."""
 _DATA = """dataset dataset_name dataset_dir dataset_mixer dataset_mixture datasets dataset_config dataset_splits
     dataset_train_split dataset_test_split dataset_config_name eval_dataset max_samples streaming mix_strategy
-    interleave_probs tokenized_path media_dir train_file validation_file dataset_text_field text_column buffer_size"""
+    interleave_probs train_dataset tokenized_path media_dir train_file validation_file dataset_text_field text_column
+    buffer_size"""
 _PACE = """preprocessing_num_workers dataloader_num_workers dataset_num_proc ddp_timeout deepspeed fsdp fsdp_config
     flash_attn
     attn_implementation use_flash_attention_2 use_unsloth use_unsloth_gc enable_liger_kernel use_liger_kernel
@@ -50,7 +62,9 @@ _PACE = """preprocessing_num_workers dataloader_num_workers dataset_num_proc ddp
     local_rollout_forward_batch_size per_device_eval_batch_size eval_accumulation_steps preprocessing_batch_size
     gradient_checkpointing_kwargs overwrite_cache use_cache torch_compile group_by_length num_machines nnodes node_rank
     mixed_precision use_fast_tokenizer padding_free padding_side remove_unused_columns dataloader_drop_last
-    packing_strategy activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
+    packing_strategy dist_config kernel_config init_config batching_strategy batching_workers cp_size cp_mode
+    model_class quant_config use_vllm vllm_mode
+    activation_offloading precompute_ref_log_probs data_shared_file_system upcast_layernorm"""
 _RUN = """output_dir overwrite_output_dir logging_steps logging_dir logging_strategy logging_first_step log_level
     run_name
     plot_loss save_only_model do_train do_eval do_predict eval_steps eval_strategy evaluation_strategy push_to_hub
@@ -64,6 +78,9 @@ WHY = {
     **dict.fromkeys(_RUN.split(), "of that program's run; a round keeps its own folder and metrics.jsonl"),
     "trust_remote_code": "a file does not decide that: --set model.trust_remote_code=true",
     "optim": "AdamW is the only optimizer here",
+    "optim_config": "AdamW is the only optimizer here, with betas of its own",
+    **dict.fromkeys(("sample_backend", "max_new_tokens"), "of trying a model, which `steersman talk` does"),
+    "config": "its settings are in that file: name it too",
     "use_muon": "AdamW is the only optimizer here but for pretraining",
     "eos_token": "the end of a turn is the chat template's",
     "adam_beta1": "AdamW's betas are 0.9 and 0.95 here",
@@ -146,7 +163,7 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
     given = argument_files.read(path)
     entries = {_bare(e.key): e for e in given.entries if not _unset(e.value)}
     program, found = _what(given, {_bare(e.key): e.value for e in given.entries}, stage)
-    if found in GROUPED and program == FACTORY:
+    if found in GROUPED and program != TRL:
         raise ValueError(f"{path}: LLaMA-Factory has no {found}; expected a file of TRL")
     method = found if found in GROUPED else ""
     t = Taken(program, "ppo" if method else found, entries, devices or given.devices or 1, tokens, method)
@@ -173,8 +190,8 @@ def adopt(path: Path, stage: str = "", devices: int = 0, tokens: int = TOKENS) -
 
 
 def _bare(key: str) -> str:
-    """A key without the sections of LLaMA-Factory's page (top., train.) and of newer files."""
-    return re.sub(r"^(?:top|train|model_args|training_args|data_args|training|method)\.", "", key)
+    """A key without the sections of LLaMA-Factory's page (top., train.) and of newer files; v1's by its older name."""
+    return OF_V1.get(key) or re.sub(r"^(?:top|train|model_args|training_args|data_args|training|method)\.", "", key)
 
 
 def _unset(value: Any) -> bool:
@@ -211,7 +228,11 @@ def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str
     words = " ".join(given.words)
     factory = bool(re.search(r"llamafactory|train_bash|LLaMA-?Factory", words, re.I))
     factory = factory or (" trl " not in f" {words} " and any(name in values for name in OF_FACTORY))
-    program = FACTORY if factory else TRL
+    v1 = "model" in values and "model_name_or_path" not in values and SIGNS_OF_V1 & values.keys()
+    program = (NEWER if v1 else FACTORY) if factory else TRL
+    if factory and NO_TRAINING & values.keys() and "learning_rate" not in values and not values.get("do_train"):
+        what = ", ".join(sorted(NO_TRAINING & values.keys()))
+        raise ValueError(f"{given.path}: expected settings of a training run, found those of using a model ({what})")
     if stage:
         if stage not in STAGES:
             raise ValueError(f"--stage {stage}: expected one of {', '.join(STAGES)}")
@@ -231,6 +252,8 @@ def _what(given: Given, values: Mapping[str, Any], stage: str) -> tuple[str, str
 def _guessed(given: Given, values: Mapping[str, Any], factory: bool) -> str:
     """The stage of a file that does not name it: by its command, its settings, its name."""
     for word in given.words:
+        if re.search(r"(?:^|[/_])(?:online_dpo|dpo_online)(?![a-z])", word.lower()):
+            raise ValueError(f"{given.path}: expected a file of {', '.join(STAGES)}; online DPO is no stage here")
         if match := re.search(r"(?:^|[/_])(sft|dpo|kto|ppo|grpo|rloo|reward|rm)(?:[_.]\w*)*$", word.lower()):
             return NAMED_SO[match[1]]
     name = f"{given.path.parent.name}/{given.path.stem}".lower()

@@ -79,6 +79,11 @@ def read(path: Path) -> Given:
         raise ValueError(f"{path}: expected a file of TRL or LLaMA-Factory, this is one of {other}, which is not read")
     if text.lstrip().startswith("{"):
         return Given(path, list(_json(path, text)))
+    if path.suffix.lower() in (".py", ".ipynb"):
+        raise ValueError(
+            f"{path}: a program is not read; expected the settings that it makes, as YAML or JSON "
+            "(training_args.to_json_string()), or the command that starts it"
+        )
     if path.suffix.lower() in (".yaml", ".yml") or not re.search(r"(?m)(?:^|\s)--[A-Za-z]", text):
         return Given(path, list(_yaml(path, text)))
     return _script(path, text)

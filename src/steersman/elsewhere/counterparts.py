@@ -5,6 +5,8 @@ Facts on both are of their sources of July and August 2026; older names are read
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,9 +14,10 @@ from typing import Any
 
 from steersman.elsewhere.argument_files import Entry
 
-TRL, FACTORY = "TRL", "LLaMA-Factory"
+TRL, FACTORY, NEWER = "TRL", "LLaMA-Factory", "LLaMA-Factory v1"
 USUAL: dict[str, dict[str, Any]] = {
     FACTORY: {"lr": 5e-5, "epochs": 3, "batch": 8, "length": 2048, "rank": 8, "schedule": "linear"},
+    NEWER: {"lr": 1e-4, "epochs": 3, "batch": 1, "length": 2048, "rank": 8, "schedule": "constant", "alpha": 16.0},
     TRL: {"lr": 2e-5, "epochs": 3, "batch": 8, "length": 1024, "rank": 16, "schedule": "linear"},
 }
 """What each takes where the file says nothing."""
@@ -140,7 +143,7 @@ def _template(t: Taken, entry: Entry) -> None:
 def schedule(t: Taken) -> None:
     """Learning rate, its warm-up and its fall; epochs, decay and the clip of the gradient."""
     at = f"{t.stage}.optimizer"
-    usual = TRL_RATES[t.method or t.stage] if t.program == TRL else USUAL[FACTORY]["lr"]
+    usual = TRL_RATES[t.method or t.stage] if t.program == TRL else USUAL[t.program]["lr"]
     rate = t.number("learning_rate", "lr", otherwise=usual) or usual
     critic = t.stage == "ppo" and not t.method
     rates = {f"{at}.lr": rate} | ({f"{at}.critic_lr": rate} if critic else {})
@@ -157,10 +160,15 @@ def schedule(t: Taken) -> None:
     epochs = t.find("num_train_epochs", "num_epochs")
     count = t.number("num_train_epochs", "num_epochs", otherwise=USUAL[t.program]["epochs"]) or 1
     whole = max(1, math.ceil(count))
+    steps = t.number("max_steps") or 0
+    how = "there max_steps says how long" * (steps > 0)
     if epochs:
-        t.tell(epochs, {f"{t.stage}.epochs": whole}, "" if whole == count else "whole passes alone; rounded up")
+        rounded = "whole passes alone; rounded up" * (whole != count)
+        t.tell(epochs, {f"{t.stage}.epochs": whole}, "; ".join(filter(None, (rounded, how))))
     else:
-        t.assume("num_train_epochs", {f"{t.stage}.epochs": whole}, "")
+        t.assume("num_train_epochs", {f"{t.stage}.epochs": whole}, how)
+    if steps < 0:
+        t.tell(t.find("max_steps"), {}, "so here")
     _warmup(t, f"{at}.warmup_fraction")
     _fall(t, f"{at}.final_lr_fraction", rate)
 
@@ -184,7 +192,11 @@ def _fall(t: Taken, setting: str, rate: float) -> None:
     entry = t.find("lr_scheduler_type", "lr_scheduler")
     kind = str(entry.value) if entry else USUAL[t.program]["schedule"]
     extra = t.find("lr_scheduler_kwargs")
-    values = extra.value if extra and isinstance(extra.value, dict) else {}
+    values = extra.value if extra else {}
+    if isinstance(values, str):  # as a command gives it
+        with contextlib.suppress(ValueError):
+            values = json.loads(values)
+    values = values if isinstance(values, dict) else {}
     least = _number(values.get("min_lr_rate")) or (_number(values.get("min_lr")) or 0.0) / rate
     if kind.startswith("constant"):
         settings, how = {setting: 1.0}, ""
@@ -211,13 +223,17 @@ def batch(t: Taken) -> int:
     each = int(t.number(*SIZES, otherwise=usual) or usual)
     times = int(t.number("gradient_accumulation_steps", "accumulation_steps", otherwise=1) or 1)
     count = max(1, each * times * t.devices)
+    if (whole := t.find("global_batch_size")) and (records := t.number("global_batch_size")):
+        count, each, times, size = max(1, int(records)), max(1, int(records) // t.devices), 1, size or whole
+        t.tell(whole, {}, "of all devices together")
     said = f"{each} a device x {times} accumulated x {t.devices} device{'s' * (t.devices > 1)} = {count} a step"
     if t.stage == "ppo":
         return count
     if t.stage == "sft":
         settings, how = _tokens(t, count)
     else:
-        settings, how = {f"{t.stage}.rows.batch_prompts": count}, "a pair there, a prompt with its answers here"
+        one = "an answer" if t.stage == "kto" else "a pair"
+        settings, how = {f"{t.stage}.rows.batch_prompts": count}, f"{one} there, a prompt with its answers here"
     if size or steps:
         for entry in (size, steps):
             t.tell(entry, settings, f"{said}; {how}")
@@ -264,7 +280,8 @@ def lengths(t: Taken) -> None:
         t.tell(none, {}, f"no limit there; set {rows}.row_tokens to hold your longest")
     elif value and t.stage != "ppo":
         t.assume("the longest record", settings, how)
-    checkpointing = t.find("gradient_checkpointing", "disable_gradient_checkpointing")
+    names = ("gradient_checkpointing", "enable_activation_checkpointing", "disable_gradient_checkpointing")
+    checkpointing = t.find(*names)
     if checkpointing:
         on = bool(t.flag(checkpointing.key)) != checkpointing.key.startswith("disable")
         t.tell(checkpointing, {f"{rows}.checkpointing": on}, "")
@@ -280,13 +297,17 @@ def adapters(t: Taken) -> None:
         layers = t.number("freeze_trainable_layers", otherwise=2) or 0
         entry = t.find("freeze_trainable_layers") or kind
         if layers >= 0:
-            t.tell(entry, {f"{at}.train_layers": int(layers), f"{at}.lora_rank": 0}, "the last layers")
+            for one in {entry.key: entry, kind.key: kind}.values():
+                t.tell(one, {f"{at}.train_layers": int(layers), f"{at}.lora_rank": 0}, "the last layers")
         else:
             t.tell(entry, {}, "the last layers can be trained alone here, not the first ones")
         return
     if method != "lora":
         known = method == "full"
-        t.tell(kind or use, {f"{at}.lora_rank": 0} if known else {}, "" if known else f"{NO_METHOD}; all weights learn")
+        made = {f"{at}.lora_rank": 0} if known else {}
+        if t.program == NEWER and not kind:
+            t.assume("peft_config", made, "all weights learn")
+        t.tell(kind or use, made, "" if known else f"{NO_METHOD}; all weights learn")
         return
     usual = USUAL[t.program]["rank"]
     names = ("lora_rank", "lora_r", "peft_config.r", "lora.r")
@@ -304,7 +325,7 @@ def adapters(t: Taken) -> None:
 def _lora(t: Taken, entry: Entry | None, method: Entry | None, rank: int) -> None:
     at = f"{t.stage}.adapters"
     alpha = t.find("lora_alpha", "peft_config.lora_alpha", "lora.lora_alpha")
-    usual = 2.0 * rank if t.program == FACTORY else 32.0
+    usual = 2.0 * rank if t.program == FACTORY else USUAL[t.program].get("alpha", 32.0)
     scale = t.number("lora_alpha", "peft_config.lora_alpha", "lora.lora_alpha", otherwise=usual) or usual
     how = ""
     if t.flag("use_rslora"):

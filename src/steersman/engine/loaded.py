@@ -26,7 +26,7 @@ from steersman.weights.folders import (
     use_plain_attention,
 )
 from steersman.weights.lora import merged, named_weights
-from steersman.weights.resolve import Say, resolve
+from steersman.weights.resolve import Say, called, resolve
 
 BITS = {"int8": 8, "int4": 4}
 
@@ -39,7 +39,7 @@ def load(
         raise ValueError(f"dtype '{dtype}': expected {', '.join(DTYPES)}, {' or '.join(BITS)}")
     trust, template = given.pop("trust_remote_code", False), given.pop("template", "auto")
     folder = resolve(model, say=say)
-    given["name"] = given.get("name") or folder.name
+    given["name"] = given.get("name") or called(model)
     given["version"] = given.get("version") or given["name"]
     if backend == "headed" and given.get("cache_int8"):
         raise ValueError("serve.kv_cache 'int8': an encoder keeps no keys and values; expected 'model'")

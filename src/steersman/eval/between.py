@@ -57,16 +57,31 @@ class Settings:
 
 
 def scores_of(run: Run, keys: Sequence[Key]) -> dict[str, dict[Key, list[float]]]:
-    """The measures that the run's file gives for every one of a task's prompts; of several tasks `task: measure`."""
+    """The measures that the run's file gives, each with the prompts that have it; of several tasks `task: measure`."""
     tasks = sorted({task for task, _ in keys})
     out: dict[str, dict[Key, list[float]]] = {}
     for task in tasks:
         mine = [key for key in keys if key[0] == task]
-        names = set.intersection(*(set(one.scores) for key in mine for one in run.answers[key]))
-        for name in sorted(names):
+        for name in sorted({name for key in mine for one in run.answers[key] for name in one.scores}):
             label = f"{task}: {name}" if len(tasks) > 1 else name
-            out[label] = {key: [one.scores[name] for one in run.answers[key]] for key in mine}
+            having = [key for key in mine if all(name in one.scores for one in run.answers[key])]
+            out[label] = {key: [one.scores[name] for one in run.answers[key]] for key in having}
     return out
+
+
+def in_all(scores: Mapping[str, Scores]) -> tuple[dict[str, dict[str, dict[Key, Sequence[float]]]], dict[str, int]]:
+    """(each run's measures that all runs have, on the prompts that have them in all runs; how many lack each)."""
+    out: dict[str, dict[str, dict[Key, Sequence[float]]]] = {name: {} for name in scores}
+    lacking: dict[str, int] = {}
+    for measure in next(iter(scores.values())):
+        having = [of.get(measure, {}) for of in scores.values()]
+        keys = [key for key in having[0] if all(key in of for of in having)]
+        if keys:
+            for mine, of in zip(out.values(), having, strict=True):
+                mine[measure] = {key: of[key] for key in keys}
+        if keys and (less := len({key for of in having for key in of}) - len(keys)):
+            lacking[measure] = less
+    return out, lacking
 
 
 Votes = Mapping[tuple[str, str], Mapping[str, Mapping[Key, float]]]

@@ -35,7 +35,8 @@ def by_judge(judge: Judge, run: Run, keys: Sequence[Key]) -> dict[str, dict[Key,
                 named, asked = "/".join(filter(None, key)), prompt.last_user[:40]
                 why = f"{judge.name} cannot judge it: {error}"
                 raise ValueError(f"{run.name}: prompt {named} ({asked!r}): {why}") from None
-            for axis, value in {"overall": scores.overall, **scores.axes}.items():
+            axes = scores.axes if len(scores.axes) > 1 else {}  # one axis is the overall score, and one comparison
+            for axis, value in {"overall": scores.overall, **axes}.items():
                 out.setdefault(f"{judge.name} {axis}", {}).setdefault(key, []).append(float(value))
     return out
 

@@ -46,7 +46,7 @@ def length_controlled(
     for name, of in models.items():
         if not len(of.prompts) == len(of.wins) == len(of.lengths) > 0:
             raise ValueError(f"length control: {name}: expected as many wins and lengths as prompts, and at least one")
-        if min(of.wins) < 0 or max(of.wins) > 1:
+        if not all(0 <= win <= 1 for win in of.wins):
             raise ValueError(f"length control: {name}: expected wins in [0, 1]")
     names = sorted({prompt for of in models.values() for prompt in of.prompts})
     place = {prompt: i for i, prompt in enumerate(names)}
@@ -63,9 +63,9 @@ def length_controlled(
         count = len(set(of.prompts))
         if count == 1:
             low[m], high[m] = -np.inf, np.inf
-        elif set(of.wins) in ({0}, {1}):
-            least, most = wilson(of.wins[0] * count, count, level)
-            low[m], high[m] = min(low[m], least), max(high[m], most)
+        elif len(set(of.wins)) == 1:
+            share = wilson(count, count, level)[0]
+            low[m], high[m] = min(low[m], share * of.wins[0]), max(high[m], 1 - share + share * of.wins[0])
     return {
         name: Interval(float(rates[m]), float(low[m]), float(high[m]), len(of.prompts))
         for m, (name, of) in enumerate(models.items())

@@ -48,6 +48,17 @@ def is_score(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
 
 
+def number(value: Any) -> float | None:
+    """A score: a number, or its text as tables have it; None of other values."""
+    if isinstance(value, str):
+        known = {"true": 1.0, "false": 0.0}.get(value.strip().casefold())
+        try:
+            value = float(value) if known is None else known
+        except ValueError:
+            return None
+    return float(value) if is_score(value) else None
+
+
 def said(value: Any, left: Counter[str]) -> str | None:
     """The words of an answer: a text, its parts joined, the first of several; None where there are none."""
     if isinstance(value, str):
@@ -110,8 +121,8 @@ def _grades(scores: Any) -> dict[str, float]:
     for name, given in scores.items() if isinstance(scores, Mapping) else ():
         value = given.get("value") if isinstance(given, Mapping) else given
         value = GRADES.get(value, value) if isinstance(value, str) else value
-        if is_score(value):
-            out[str(name)] = float(value)
+        if (score := number(value)) is not None:
+            out[str(name)] = score
         elif isinstance(value, Mapping):
             out |= {f"{name} {inner}": score for inner, score in _grades(value).items()}
     return out
@@ -119,7 +130,7 @@ def _grades(scores: Any) -> dict[str, float]:
 
 def scores_in(value: Record) -> dict[str, float]:
     """Scores that a record gives its answer: fields that are named so, and objects of scores."""
-    out = {name: float(value[name]) for name in SCORES if is_score(value.get(name))}
+    out = {name: score for name in SCORES if (score := number(value.get(name))) is not None}
     for name in ("scores", "parts", "namedScores", "metrics"):
         out |= _grades(value.get(name))
     return out

@@ -40,6 +40,8 @@ def bradley_terry(
 
     ValueError where the comparisons fall into groups of models that never met: between those nothing is known.
     """
+    if not comparisons:
+        raise ValueError("bradley-terry: expected at least one comparison")
     names = sorted({name for c in comparisons for name in (c.a, c.b)})
     if parts := _apart(names, comparisons):
         raise ValueError(f"bradley-terry: {' and '.join(parts)} never met; expected comparisons that join all")

@@ -27,13 +27,13 @@ def run(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
     """(transformers' output, mask [B, L]) of texts padded behind; one by one where padding would change the states."""
     if model.config.model_type not in MIXING or len({len(row.ids) for row in rows}) < 2:
         return _padded(model, rows)
-    longest, parts = max(len(row.ids) for row in rows), [_padded(model, [row])[0] for row in rows]
-    found = {}
+    made = [_padded(model, [row]) for row in rows]
+    parts, longest, found = [part for part, _ in made], max(mask.shape[1] for _, mask in made), {}
     for name in OUTPUTS:
         if getattr(parts[0], name, None) is not None:
             some = [getattr(part, name) for part in parts]
             found[name] = torch.cat(some if name == "logits" else [_lengthened(x, longest) for x in some])
-    return SimpleNamespace(**found), mask_of([row.ids for row in rows], model.device)
+    return SimpleNamespace(**found), torch.cat([_lengthened(mask, longest) for _, mask in made])
 
 
 def _lengthened(x: Tensor, length: int) -> Tensor:
@@ -51,6 +51,9 @@ def _padded(model: Any, rows: Sequence[Marked]) -> tuple[Any, Tensor]:
         given["global_attention_mask"] = padded(
             [[int(i < row.asked) for i in range(len(row.ids))] for row in rows], 0, device
         )
+    if (short := getattr(model.config, "downsampling_rate", 1) - mask.shape[1]) > 0:  # CANINE computes none so short
+        given = {name: F.pad(x, (0, short)) for name, x in given.items()}
+        mask = given["attention_mask"]
     with _averaged(model, mask) if encoder.averages(model.config) else contextlib.nullcontext():
         return model(**given), mask
 

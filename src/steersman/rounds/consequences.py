@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,8 @@ def of_promotion(space: Workspace, store: Store, stage: str, round_: int) -> dic
         **_change(space, store, to),
         "changed": not history or history[-1]["identity"] != mark,
         "verdict": verdict if verdict and verdict["a"] == stage else None,
-        "refusal": refusal,
-        "doubt": doubt,
+        "refusal": refusal and refusal.replace(f"{space.root}{os.sep}", ""),
+        "doubt": doubt and doubt.replace(f"{space.root}{os.sep}", ""),
         "needs": "force" if refusal else "anyway" if doubt else "",
     }
 

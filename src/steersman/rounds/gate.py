@@ -97,8 +97,12 @@ def refusal(space: Workspace, stage: str, round_: int) -> str | None:
             return f"{folder}: the report is not of this {model} model; expected one that is: steersman eval"
     word = word_for(read_pairs(folder / VERDICT_FILE), stage, against)
     if word is None:
-        return f"{folder / VERDICT_FILE}: expected a comparison of {stage} with {against}, found none"
-    return f"{folder / VERDICT_FILE}: {stage} is worse than {against}" if word == "worse" else None
+        return f"{folder / VERDICT_FILE}: expected a comparison of {stage} with {_called(against)}, found none"
+    return f"{folder / VERDICT_FILE}: {stage} is worse than {_called(against)}" if word == "worse" else None
+
+
+def _called(stage: str) -> str:
+    return "the served model" if stage == SERVED else stage
 
 
 def found_worse(space: Workspace, stage: str, round_: int) -> bool:
@@ -113,10 +117,10 @@ def doubt(space: Workspace, stage: str, round_: int) -> str | None:
     """Why `stage`, whose promotion is allowed, should be confirmed by the user; None where the model is better."""
     against, path = baseline(space, stage, round_), space.stage_dir("report", round_) / VERDICT_FILE
     if read_manifest(folder := space.stage_dir(stage, round_)).metrics.get("kept") == against:
-        return f"{folder}: it was not better than {against} on held-out prompts and is that model"
+        return f"{folder}: it was not better than {_called(against)} on held-out prompts and is that model"
     pairs = read_pairs(path)
     if word_for(pairs, stage, against) == "no evidence":
-        return f"{path}: there is no evidence that {stage} is better than {against}"
+        return f"{path}: there is no evidence that {stage} is better than {_called(against)}"
     served = _served_of(space, round_)
     if served and word_for(pairs, stage, served) == "worse":
         return f"{path}: {stage} is worse than {served}, which is served now"

@@ -13,7 +13,7 @@ from typing import Any
 
 from steersman.artifact.files import read_object
 from steersman.artifact.manifest import MANIFEST_NAME, identity, read_manifest
-from steersman.artifact.workspace import Workspace, renamed_keys
+from steersman.artifact.workspace import NAME, Workspace, renamed, renamed_keys
 from steersman.data import dataset
 from steersman.data.reading import silent
 from steersman.rounds.export import EDITS, RANKINGS_FILE, feedback_for
@@ -275,8 +275,22 @@ def _is_task(store: Store, id_: str) -> bool:
 def _made_by(space: Workspace, version: str) -> dict[str, Any]:
     """The model that gave an answer, by its policy version ('003/ppo'), and what is behind it."""
     said: dict[str, Any] = {"stored": True, "version": version}
-    round_, _, stage = version.partition("/")
-    entries = [e for e in space.history() if round_.isdigit() and (e["round"], e["stage"]) == (int(round_), stage)]
-    if not entries:
+    if (entry := _entry_of(space, version)) is None:
         return said | {"model": None, "sources": []}
-    return said | {"model": entries[-1]["path"], "sources": [s.to_json() for s in behind(space, entries[-1])]}
+    return said | {"model": entry["path"], "sources": [s.to_json() for s in behind(space, entry)]}
+
+
+def _entry_of(space: Workspace, version: str) -> Entry | None:
+    """The model of a policy version: promoted, else promoted once and rolled back, else one that a canary asked."""
+    number, _, stage = version.partition("/")
+    if not number.isdigit() or not NAME.fullmatch(stage):
+        return None
+    round_, stage = int(number), renamed(stage)
+    if promoted := [e for e in space.history() if (e["round"], e["stage"]) == (round_, stage)]:
+        return promoted[-1]
+    kept = space.root.glob(f"promoted/{round_:03d}-{stage}-*/{MANIFEST_NAME}")
+    folders = sorted((path.parent for path in kept), key=lambda folder: read_manifest(folder).created)
+    folders += [space.stage_dir(stage, round_)] if not folders and space.has(stage, round_) else []
+    if not folders:
+        return None
+    return {"round": round_, "stage": stage, "path": str(folders[-1].relative_to(space.root))}

@@ -17,11 +17,17 @@ _TYPES = {
     503: "overloaded_error",
 }
 
+UNTHREADED = "thread_unsupported_request"
+"""Upon which Anthropic's clients send the whole conversation with each request, as before there were threads."""
+
 
 def anthropic_error(status: int, shown: dict[str, Any]) -> dict[str, Any]:
     """OpenAI's error object as Anthropic's."""
     kind = _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": str(shown["error"]["message"])}}
+    said: dict[str, Any] = {"type": kind, "message": str(shown["error"]["message"])}
+    if shown["error"].get("code") == UNTHREADED:
+        said["details"] = {"error_code": UNTHREADED, "unsupported": ["thread"]}
+    return {"type": "error", "error": said}
 
 
 class AnthropicErrors:

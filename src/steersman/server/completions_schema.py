@@ -92,7 +92,7 @@ def checked(request: CompletionRequest) -> None:
         if (request.model_extra or {}).get(name) is not None:
             told = f"{name}: only answers of /v1/chat/completions are held to a form"
             raise ApiError(400, told, param=name, code="unsupported_parameter")
-    refuse_unknown(request.model_extra, SPEED, _NEUTRAL)
+    refuse_unknown(request.model_extra, SPEED, _NEUTRAL | {"best_of": (1, request.n or 1)})  # the best n of n are all
 
 
 def params_of(request: CompletionRequest, max_tokens: int, temperature: float) -> SamplingParams:

@@ -19,7 +19,7 @@ from steersman.server.errors import ApiError
 from steersman.server.into_loop import into
 from steersman.server.metrics import Metrics
 from steersman.server.people import Person
-from steersman.server.quotas import Limits, asking
+from steersman.server.quotas import Limits, asking, visitor
 from steersman.server.still_admitted import while_admitted
 from steersman.types import Completion, SamplingParams
 
@@ -50,7 +50,7 @@ class Generation:
     ) -> None:
         self.engine, self.prompt, self.params, self.on_end = engine, prompt, params, on_end
         person = asking.get()
-        self._party = person.id if person is not None else ""
+        self._party = person.id if person is not None else visitor.get()
         self.cancelled = threading.Event()
         self._begun = False
         """Whether any text has come."""

@@ -8,6 +8,7 @@ on any port, may call `/v1` as any other program may.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Collection
@@ -22,10 +23,11 @@ from steersman.server import logs
 from steersman.server.body import BODY_LIMIT, LARGER, BodyRefused, read_body, replay
 from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
-from steersman.server.door import Door
+from steersman.server.door import HEADER, Door
 from steersman.server.errors import INTERNAL, error_response, outage
 from steersman.server.key import HEALTH, Key
 from steersman.server.people import EVERYBODY, SCOPE
+from steersman.server.quotas import visitor
 from steersman.server.reach import HERE, Reach, is_loopback
 
 ALLOWED = "serve.allowed_hosts"
@@ -71,6 +73,12 @@ def _host_of(url: str) -> str:
         return ""
 
 
+def _visitor(scope: Scope, headers: Headers) -> str:
+    """Address, program, key and tab of the page, as a digest: nothing is kept that could be shown again."""
+    said = (headers.get(name, "") for name in ("user-agent", "authorization", "x-api-key", HEADER))
+    return hashlib.blake2b("\n".join((address_of(scope), *said)).encode(), digest_size=8).hexdigest()
+
+
 class BrokenOff(Exception):
     """Ends a response that had begun; the reason is in the log."""
 
@@ -101,6 +109,8 @@ class Guard:
         headers = Headers(scope=scope)
         scope = {**scope, "path": _plain(scope["path"]), SCOPE: EVERYBODY}
         shared = self._shared(scope["path"], headers.get("origin"))
+        if self._door is None:
+            visitor.set(_visitor(scope, headers))
 
         begun = False
 

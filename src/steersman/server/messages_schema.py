@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from steersman.parts import Json, Said
 from steersman.parts import Text as Words
+from steersman.server.anthropic_errors import UNTHREADED
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
 from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
@@ -172,6 +173,9 @@ class MessagesRequest(CountRequest):
 
 
 def refuse_what_changes(request: CountRequest) -> None:
+    if (request.model_extra or {}).get("thread") is not None:
+        told = "thread: no conversation is held between requests here; send the whole one"
+        raise ApiError(400, told, param="thread", code=UNTHREADED)
     refuse_unknown(request.model_extra, _IGNORED, _NEUTRAL)
 
 

@@ -49,6 +49,8 @@ class Observe:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = id_
+                if (scope["path"] + "/").startswith("/v1/messages/"):
+                    headers["request-id"] = id_  # as Anthropic names it
                 if self._root and headers.get("location", "").startswith("/"):
                     headers["location"] = self._root + headers["location"]
             elif message["type"] == "http.response.body":

@@ -46,7 +46,7 @@ def plain_page(title: str, body: str, language: str = "en") -> str:
         f"<!doctype html><html lang={language}><meta charset=utf-8><title>{html.escape(title)}</title>"
         "<meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
         "<body style='font:16px/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em'>"
-        f"<h1>{html.escape(title)}</h1>{body}"
+        f"<main><h1>{html.escape(title)}</h1>{body}</main>"
     )
 
 

@@ -22,6 +22,8 @@ from steersman.store.roles import Role, to_role
 
 asking: ContextVar[Person | None] = ContextVar("steersman.asking", default=None)
 """The person whose request runs here."""
+visitor: ContextVar[str] = ContextVar("steersman.visitor", default="")
+"""Without accounts: tells who asks from others, so that each waits in a line of their own. It proves nothing."""
 
 
 def by_role(setting: str, name: str) -> dict[Role, int]:

@@ -78,6 +78,13 @@ def add_chat_template(tokenizer: Any, name: str = "auto") -> str:
     return name
 
 
+def unlike(own: str, name: str) -> bool:
+    """Whether a tokenizer's own template is another than the one called `name`, or in the file of that name."""
+    if name in KNOWN:
+        return own != KNOWN[name].template
+    return Path(name).is_file() and own != Path(name).read_text(encoding="utf-8")
+
+
 BESIDE = "chat_template.json"
 """Where processors of models with images kept the template before it had a file of its own form."""
 

@@ -196,6 +196,11 @@ class Spans:
         """The text without marks, as a reader sees it."""
         return MARKS.sub("", text)
 
+    def tail(self, text: str) -> str:
+        """The text from its last control token on, all of it where there is none."""
+        marks = list(self.controls(text))
+        return text[marks[-1].start() :] if marks else text
+
     def controls(self, text: str, start: int = 0) -> Iterator[re.Match[str]]:
         """The control tokens written by the template (outside of marks) in `text` from `start` on."""
         for found in self._either.finditer(text, start):

@@ -52,7 +52,8 @@ class Shape:
     escapes: bool = False
     """Whether newlines in words are escaped (`text.text2text`)."""
     again: str = ""
-    """Text before a finished turn's words with which the generation prompt ends as well, after `beyond`."""
+    """Text before a finished turn's words that the generation prompt has as well, after `beyond` or in other white
+    space."""
 
     @property
     def close(self) -> str:
@@ -65,6 +66,11 @@ class Shape:
         if closing.strip() in words:  # the template writes empty thoughts
             words = words.partition(closing.strip())[2].lstrip("\n")
         return ("" if self.inside else opening) + thought + closing + words
+
+    def spoken(self, whole: str, said: str) -> str:
+        """The text from the last words `said` on, with `opening` where that stands before them."""
+        at = whole.rfind(said)
+        return self.opening * whole[:at].endswith(self.opening) + whole[at:]
 
     def without_end(self, text: str, said: str, eos: str) -> str:
         """The text of a last turn with the words `said`, without the end of turn and the text after it."""
@@ -100,7 +106,8 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
     shows = THINK in thought and TELL in thought[thought.find(THINK) :]
     thoughts = _thoughts(thought, prompt) if shows else _mentioned(source)
     beyond, opening = _part(prompt, before)
-    again = opening if beyond and opening and prompt.endswith(opening) else ""
+    alike = beyond and prompt.split() == before.split()
+    again = opening if alike or (beyond and opening and prompt.endswith(opening)) else ""
     opening = opening.removeprefix(again)
     close = thoughts[1].strip() if thoughts else ""
     closed = bool(close) and prompt.rstrip().endswith(close)

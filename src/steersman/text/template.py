@@ -319,9 +319,7 @@ class Template:
                 ids, learn = (), []
             words = self._answer(prompt, said, turn)
             for name, _ in map(called, turn.tool_calls):
-                if not written_in(
-                    str(self._spans.mark(name)), words
-                ):  # may occur in the list of tools, not in the answer
+                if not written_in(str(self._spans.mark(name)), words):  # the list of tools has it too
                     raise ValueError(
                         f"conversation '{conversation.id}': the chat template leaves out the call of '{name}' in "
                         f"messages[{i}] (assistant)"
@@ -351,7 +349,9 @@ class Template:
             elif shape.inside and shape.thoughts and not words.lstrip().startswith(shape.close):
                 words = shape.thoughts[1] + words.removeprefix(shape.thoughts[0].strip())
         elif said and said in whole:
-            words = shape.without_end(whole[whole.rfind(said) :], said, eos)
+            words = shape.without_end(shape.spoken(whole, said), said, eos)
+        elif turn.tool_calls and (mark := self._spans.tail(prompt)) in whole:  # Mistral: earlier turns are written anew
+            words = shape.without_end(whole[whole.rfind(mark) + len(mark) :], said, eos)
         else:
             raise ValueError(f"the chat template does not write the answer {turn.text[:40]!r} where it is the last")
         if not thought or thought in words:

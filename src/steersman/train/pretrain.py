@@ -194,7 +194,7 @@ def load(base: Path, origin: Origin[PretrainConfig]) -> Any:
     """A model to go on with."""
     dtype = origin.model.dtype
     if origin.config.shape.kind in ENCODERS:
-        return AutoModelForMaskedLM.from_pretrained(base, dtype=DTYPES[dtype])
+        return AutoModelForMaskedLM.from_pretrained(base, dtype=DTYPES[dtype], trust_remote_code=False)
     model = load_causal(base, dtype)
     return lengthen(model, origin.config.context, origin.config.rope) if origin.config.rope else model
 

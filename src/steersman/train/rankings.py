@@ -166,8 +166,8 @@ def pair_report(held: Sequence[RankedTree], scores: Sequence[Tensor], seed: int)
     right = np.array(correct)
     # each pair once, from the side the model favours: how sure was it, and was it right
     bins = stats.calibration(np.maximum(p, 1 - p), right)
-    accuracy = stats.accuracy_interval(right, groups=np.array(groups), seed=seed)
-    length = stats.accuracy_interval(np.array(longer), groups=np.array(groups), seed=seed)
+    accuracy = stats.proportion_interval(right, groups=np.array(groups), seed=seed)
+    length = stats.proportion_interval(np.array(longer), groups=np.array(groups), seed=seed)
     lead = stats.paired_bootstrap(right, np.array(longer), groups=np.array(groups), seed=seed)
     return {
         "accuracy": accuracy.to_json(),

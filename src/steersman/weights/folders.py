@@ -31,7 +31,7 @@ from steersman.families.heads import saved_scale
 from steersman.families.known import family_of
 from steersman.families.outputs import layer_count
 from steersman.progress import activity, note
-from steersman.text.bases import add_chat_template, take_beside
+from steersman.text.bases import add_chat_template, take_beside, unlike
 from steersman.text.template import Template
 from steersman.text.text2text import NAME as TEXT2TEXT
 from steersman.weights import checks, languages, pieces
@@ -130,6 +130,8 @@ def read_tokenizer(folder: Path) -> Any:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # its parsers may raise any error, even panics outside of Exception
+            if (folder / "config.json").is_file() and pieces.CODE not in str(error):
+                read_config(folder)  # which says so where that is what cannot be read
             raise ValueError(f"{folder}: no usable tokenizer: {checks.said(error)}") from None
     checks.check_entries(tokenizer, ids, folder)
     return tokenizer
@@ -155,7 +157,10 @@ def load_tokenizer(folder: Path, template: str = "auto") -> Any:
     `template`: the chat template for a tokenizer without one (`text.bases`); "auto" adds none for unknown tokenizers.
     """
     tokenizer = read_tokenizer(folder)
-    if not (tokenizer.chat_template or take_beside(tokenizer, folder)):
+    if tokenizer.chat_template or take_beside(tokenizer, folder):
+        if unlike(tokenizer.chat_template, template):
+            note(f"{folder}: has a chat template of its own; model.template = '{template}' is not used")
+    else:
         try:
             name = TEXT2TEXT if template == "auto" and _is_encoder_decoder(folder) else template
             note(f"{folder}: no chat template; {add_chat_template(tokenizer, name)} is used (model.template)")
@@ -359,10 +364,10 @@ def convert_gguf(file: Path, folder: Path) -> None:
     reader.tqdm = functools.partial(reader.tqdm, disable=True)  # a progress bar that ignores transformers' settings
     with quiet():
         try:
-            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name))
+            settings = completed(file, AutoConfig.from_pretrained(where, gguf_file=name, trust_remote_code=False))
             if settings.is_encoder_decoder:
                 raise ValueError("an encoder-decoder; expected its Hugging Face folder, which loads")
-            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name))
+            tokenizer = cut_words(file, AutoTokenizer.from_pretrained(where, gguf_file=name, trust_remote_code=False))
             quantised, info = AutoModelForCausalLM.from_pretrained(
                 where, gguf_file=name, dtype=torch.float32, config=settings, output_loading_info=True
             )

@@ -7,7 +7,9 @@ reads as sentencepiece does, and vocabularies of BERT's kind in folders of other
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import transformers
@@ -15,8 +17,11 @@ from transformers import AutoTokenizer
 
 from steersman.progress import note
 
-FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+XLMR = "sentencepiece.bpe.model"
+FILES = ("tokenizer.model", "spiece.model", XLMR)
 GENERAL, CLASSES = "TokenizersBackend", ("LlamaTokenizer", "T5Tokenizer", "XLMRobertaTokenizer")
+PLAIN = "SentencePiece"
+CODE = "its tokenizer is Python code of its own"
 OTHERS = ("tokenizer.json", "vocab.json", "*.model", "*.spm")
 """Files beside vocab.txt of tokenizers that are no BERT's."""
 PROBES = ("Where is my order?", "您好，我的订单😀", "def f(x):\n    return 12345", "a b")
@@ -32,14 +37,17 @@ def from_files(folder: Path) -> Any:
         return _of_words(folder, words)
     if file is None or pieces is None:
         try:
-            return AutoTokenizer.from_pretrained(str(folder))
+            return _own(folder)
         except ValueError as error:
-            if file is None or (folder / "tokenizer.json").is_file():
+            if file is None or (folder / "tokenizer.json").is_file() or CODE in str(error):
                 raise
             raise ValueError(f"{file.name} is a model of neither SentencePiece nor tiktoken") from error
-    for name in ("AutoTokenizer", *CLASSES):
+    ways: dict[str, Callable[[], Any]] = {"AutoTokenizer": lambda: _own(folder)}
+    for name in CLASSES if file.name == XLMR else CLASSES[:-1]:  # whose ids are one higher
+        ways[name] = functools.partial(getattr(transformers, name).from_pretrained, folder)
+    for name, way in (ways | {PLAIN: lambda: _plain(file)}).items():
         try:
-            found: Any = getattr(transformers, name).from_pretrained(str(folder))
+            found: Any = way()
             if name == "AutoTokenizer" and type(found).__name__ != GENERAL:
                 return found
             if _reads_alike(found, pieces):
@@ -54,6 +62,31 @@ def from_files(folder: Path) -> Any:
         f"{file.name} is SentencePiece's, and no class of transformers that was tried reads a text as sentencepiece "
         "does; expected tokenizer.json beside it, or tokenizer_config.json with its tokenizer_class"
     )
+
+
+def _plain(file: Path) -> Any:
+    """As transformers converts SentencePiece's unigrams where no class says otherwise: those of spm_train."""
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    pieces = _pieces(file)
+    numbers = {"unk_token": pieces.unk_id(), "bos_token": pieces.bos_id(), "eos_token": pieces.eos_id()}
+    special = {name: pieces.id_to_piece(i) for name, i in numbers.items() if i >= 0}
+    made = SpmConverter(SimpleNamespace(vocab_file=str(file))).converted()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special)
+
+
+def _own(folder: Path) -> Any:
+    """By the class that the folder names. Python code in the folder is not run, nor is anybody asked whether to: where
+    tokenizer.json is beside it, that is read. ValueError where it is not."""
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        if not (folder / "tokenizer.json").is_file():
+            raise ValueError(f"{CODE}, which is not run; expected tokenizer.json beside it") from None
+    _tell(f"{folder}: {CODE}, which is not run: tokenizer.json is read without it")
+    return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def only_tokens(tokenizer: Any) -> Any:
@@ -77,7 +110,7 @@ def _of_words(folder: Path, words: Path) -> Any:
     their model type's own reads none of it."""
     known = words.read_text(encoding="utf-8").rstrip("\n").split("\n")
     try:
-        found = AutoTokenizer.from_pretrained(str(folder))
+        found = _own(folder)
         if "[UNK]" not in known or found.get_vocab().get(known[-1]) == len(known) - 1:
             return found
     except Exception:

@@ -122,6 +122,12 @@ def resolve(spec: str, *, cache: Path | None = None, say: Say = lambda _: None) 
     raise ValueError(f"model '{spec}' could not be had. Tried:\n  " + "\n  ".join(tried))
 
 
+def called(spec: str) -> str:
+    """A model's name for readers: a known name or a hub's id as it is, of a path the last part. ValueError as above."""
+    where, what = ("", spec) if spec in KNOWN else _parse(spec)
+    return Path(what).absolute().name.removesuffix(".gguf") if where == "path" else what
+
+
 def _parse(source: str) -> tuple[str, str]:
     """(where, what): where is path, hf, modelscope or pypi. Raises ValueError on any other spec."""
     scheme, colon, rest = source.partition(":")

@@ -214,6 +214,9 @@ export const away = (problem: unknown) => unreached(problem) || (problem as ApiE
 /** The session is over, and the page goes to where one signs in. */
 export const unsigned = (problem: unknown) => problem instanceof ApiError && problem.code === 'not_signed_in'
 
+/** Which tab asks: without accounts the questions of one wait in a line of their own. */
+const TAB = Math.random().toString(36).slice(2) || '1'
+
 /** Whether the server has answered somebody here, whose session may end meanwhile. */
 let someone = false
 
@@ -223,7 +226,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
     response = await fetch(addressOf(path), {
       method,
       // a browser asks before it sends this to another site's server: it shows that the request is this page's
-      headers: { 'X-Steersman': '1', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
+      headers: { 'X-Steersman': TAB, ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal,
     })

@@ -18,6 +18,7 @@ from steersman.eval.suites.measures import (
     bullets,
     count_of,
     is_in,
+    is_latin,
     latin_words,
     lines,
     paragraphs,
@@ -48,12 +49,14 @@ def _relation(args: Args) -> str | None:
 
 
 def _starts_postscript(text: str, marker: str) -> bool:
-    return re.search(rf"^\s*{re.escape(marker.strip())}", text, re.M | re.I) is not None
+    """IFEval's own rule: the marker anywhere, with or without a space after each point."""
+    letters = r"\s?".join(map(re.escape, re.sub(r"(?<=\.)\s+", "", marker.strip())))
+    return re.search(rf"(?<!\w){letters}", text, re.I) is not None
 
 
 def _sections(text: str, args: Args) -> bool:
     mark = re.escape(str(_first(args, "section_spliter", "section_splitter")))
-    found = len(re.findall(rf"(?:^|\n)\W*{mark}\s?(?:\d+|[一二三四五六七八九十]+)", text))
+    found = len(re.findall(rf"(?<!\w){mark}\s?(?:\d+|[一二三四五六七八九十]+)", text))
     return found >= int(_first(args, "num_sections"))
 
 
@@ -67,15 +70,15 @@ def _is_json(text: str, _args: Args) -> bool:
 
 
 def _highlights(text: str, args: Args) -> bool:
-    strong = re.findall(r"\*\*[^*\n]+\*\*", text)
-    rest = re.sub(r"\*\*[^*\n]+\*\*", "", text)
-    soft = re.findall(r"(?<!\*)\*[^*\n]*\S[^*\n]*\*(?!\*)", rest)
+    strong = re.findall(r"\*\*[^*\n]*[^*\s][^*\n]*\*\*", text)
+    rest = re.sub(r"\*\*[^*\n]*\*\*", "", text)
+    soft = re.findall(r"(?<!\*)\*[^*\n]*[^*\s][^*\n]*\*(?!\*)", rest)
     return len(strong) + len(soft) >= int(_first(args, "num_highlights"))
 
 
 def _two_responses(text: str, _args: Args) -> bool:
-    parts = [p.strip() for p in text.split("******") if p.strip()]
-    return len(parts) == 2 and parts[0] != parts[1]
+    parts = [p.strip() for p in text.strip().removeprefix("******").removesuffix("******").split("******")]
+    return len(parts) == 2 and all(parts) and parts[0] != parts[1]
 
 
 def _nth_paragraph(text: str, args: Args) -> bool:
@@ -84,7 +87,9 @@ def _nth_paragraph(text: str, args: Args) -> bool:
     if len(found) != int(_first(args, "num_paragraphs")) or at > len(found):
         return False
     start = found[at - 1].lstrip(" \t\n\"'“‘「*_#").casefold()
-    return start.startswith(str(_first(args, "first_word")).casefold())
+    wanted = str(_first(args, "first_word")).casefold()
+    whole = not re.match(r"\w", start[len(wanted) :]) or re.search(rf"[{HAN}]", wanted)
+    return start.startswith(wanted) and bool(whole)
 
 
 def _repeats_prompt(text: str, args: Args) -> bool:
@@ -107,18 +112,29 @@ def _capitals(text: str, args: Args) -> bool:
 
 def _case(upper: bool, text: str, _args: Args) -> bool:
     cased = [c for c in text if c.isupper() or c.islower()]
-    return bool(cased) and all(c.isupper() == upper for c in cased)
+    latin = 2 * sum(map(is_latin, cased)) >= sum(map(str.isalpha, text))
+    return bool(cased) and latin and all(c.isupper() == upper for c in cased)
 
 
 def _no_comma(text: str, _args: Args) -> bool:
     return not re.search("[,，、]", text)
 
 
-def _constrained(text: str, args: Args) -> bool:
+def _one_option(text: str, args: Args) -> bool:
+    """IFEval's own sentences may stand among others, as in its code; options of a prompt are the whole answer."""
+    if args.get("options"):
+        return _constrained(text, args)
+    return sum(option.casefold() in text.casefold() for option in _options({})) == 1
+
+
+def _options(args: Args) -> list[str]:
     options = _texts(args.get("options") or ["My answer is yes.", "My answer is no.", "My answer is maybe."])
-    options = options[0].split("/") if len(options) == 1 else options
+    return options[0].split("/") if len(options) == 1 else options
+
+
+def _constrained(text: str, args: Args) -> bool:
     said = text.strip().strip("\"'“”*.。 ").casefold()
-    return any(said == option.strip().strip(".。 ").casefold() for option in options)
+    return any(said == option.strip().strip(".。 ").casefold() for option in _options(args))
 
 
 def _range(text: str, args: Args) -> bool:
@@ -194,7 +210,7 @@ IFEVAL: dict[str, Check] = {
     ),
     "detectable_content:postscript": lambda text, a: _starts_postscript(text, str(_first(a, "postscript_marker"))),
     "detectable_format:number_bullet_lists": lambda text, a: len(bullets(text)) == int(_first(a, "num_bullets")),
-    "detectable_format:constrained_response": _constrained,
+    "detectable_format:constrained_response": _one_option,
     "detectable_format:number_highlighted_sections": _highlights,
     "detectable_format:multiple_sections": _sections,
     "detectable_format:json_format": _is_json,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from steersman.data.cleaning.tongues import CODES, UNSURE, tongue
 from steersman.text.folding import folded
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -38,21 +39,8 @@ SCRIPTS = {
     "el": r"[\u0370-\u03ff]",
 }
 """Languages that their script tells, by code."""
-LATIN_WORDS = {
-    "en": "the and of to is in that it for you with this are not be on as have from or your can will if we at but",
-    "de": "der die das und ist nicht ein eine zu den mit für auf von sie ich es im auch dass wir sind bei nach werden",
-    "fr": "le la les et est des un une que pour dans pas vous qui sur avec nous plus ce sont au du je il elle",
-    "es": "el la los las y es de que en un una por para con no se su más como pero lo usted son muy está",
-    "pt": "o a os as e é de que em um uma por para com não se seu mais como mas você são muito está do da",
-    "it": "il la i gli e è di che in un una per con non si suo più come ma sono molto del della nel anche",
-    "nl": "de het een en is niet van dat in op te voor met zijn ik je wij ook aan bij naar maar om deze",
-    "vi": "và là của có không được cho một các trong với những này người để khi",
-    "tr": "ve bir bu için ile de da çok daha olarak ne gibi ben sen var değil",
-    "pl": "i w na nie się że jest do to z jak o ale co dla są po tak czy",
-    "fi": "ja on ei se että hän oli mutta kun niin myös tai ovat tämä",
-    "sw": "na ya wa ni kwa katika za la hii kama au si kuwa yako",
-}
-"""Frequent words of languages in Latin letters."""
+SHARED = (frozenset(("ru", "bg", "uk", "sr")), frozenset(("ar", "fa", "ur")))
+"""Languages of one script, which their words tell apart."""
 
 
 def words(text: str) -> list[str]:
@@ -72,8 +60,9 @@ def sentences(text: str) -> list[str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Paragraphs: separated by empty lines, by *** or by ---."""
-    return [p.strip() for p in re.split(r"\n\s*\n|^\s*(?:\*\*\*|---)\s*$", text, flags=re.M) if p.strip()]
+    """Paragraphs: separated by lines of *** or ---, where there are any (IFEval's dividers), else by empty lines."""
+    found = re.split(r"^[ \t]*(?:\*\*\*|---)[ \t]*$", text, flags=re.M)
+    return [p.strip() for p in (found if len(found) > 1 else re.split(r"\n\s*\n", text)) if p.strip()]
 
 
 def lines(text: str) -> list[str]:
@@ -94,8 +83,10 @@ def count_of(text: str, keyword: str) -> int:
 
 
 def is_in(text: str, language: str) -> bool:
-    """Whether an answer is in a language: at least half of its letters in its script, and of several languages that
-    share Latin letters, the one whose frequent words occur most."""
+    """Whether an answer is in a language: at least half of its letters are in its script, and where others share it the
+    words are this language's (py3langid). Up to five words of Latin letters that look like none may be any.
+
+    ValueError for a language that neither tells."""
     code = language.lower().partition("-")[0]
     letters = [c for c in text if c.isalpha()]
     if not letters:
@@ -105,14 +96,19 @@ def is_in(text: str, language: str) -> bool:
         kana = len(re.findall(rf"[{KANA}]", text))
         if code == "ja":
             return kana > 0 and kana + len(re.findall(rf"[{HAN}]", text)) >= len(letters) / 2
-        return inside >= len(letters) / 2 and not (code == "zh" and kana > inside / 10)
-    if code not in LATIN_WORDS:
+        others = next((group - {code} for group in SHARED if code in group), frozenset[str]())
+        other = bool(others) and tongue(text) in others
+        return inside >= len(letters) / 2 and not other and not (code == "zh" and kana > inside / 10)
+    if code not in CODES:
         raise ValueError(f"language '{language}': cannot be told by code")
-    if sum(unicodedata.name(c, "").startswith("LATIN") for c in letters) < len(letters) / 2:
+    if sum(map(is_latin, letters)) < len(letters) / 2:
         return False
-    said = [w.lower() for w in latin_words(text)]
-    counts = {name: sum(w in set(frequent.split()) for w in said) for name, frequent in LATIN_WORDS.items()}
-    return counts[code] == max(counts.values()) and (counts[code] > 0 or len(said) < 6)
+    found = tongue(text.lower())
+    return found == code or (found == UNSURE and len(latin_words(text)) < 6)
+
+
+def is_latin(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(("LATIN", "FULLWIDTH LATIN"))
 
 
 def relates(found: float, relation: str | None, wanted: float) -> bool:

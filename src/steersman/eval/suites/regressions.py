@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.artifact.files import atomic_write, hash_json
+from steersman.eval.suites.measures import HAN
 from steersman.eval.suites.suite import Item, Spec, last
 from steersman.text.folding import plain
 from steersman.types import Conversation, Message
@@ -27,17 +28,24 @@ NEAR = 0.8
 """Dice coefficient of character trigrams from which on an answer is a copy of another."""
 LISTS = ("not_like", "must", "must_not")
 Json = Mapping[str, Any]
+MARKS = re.compile(r"[^\w\s]+|_+")
+HAN_SIGNS = re.compile(f"[{HAN}]")
+"""Chinese characters, which count twice: six of them say as much as twelve letters."""
 
 
 def similarity(a: str, b: str) -> float:
-    """Dice coefficient of the multisets of character trigrams, case and white space aside: 1 for the same words."""
+    """Dice coefficient of the multisets of character trigrams, case, marks and white space aside: 1 for the same words.
+
+    0 where the numbers differ: the right answer is often the wrong one with another number."""
+    if re.findall(r"\d+", plain(a)) != re.findall(r"\d+", plain(b)):
+        return 0.0
     left, right = _trigrams(a), _trigrams(b)
     total = sum(left.values()) + sum(right.values())
     return 2 * sum((left & right).values()) / total if total else 1.0
 
 
 def _trigrams(text: str) -> Counter[str]:
-    text = f"  {_even(text)} "
+    text = f"  {' '.join(MARKS.sub(' ', _even(text)).split()) or _even(text)} "
     return Counter(text[i : i + 3] for i in range(len(text) - 2))
 
 
@@ -49,7 +57,8 @@ def faults(answer: str, record: Json) -> list[str]:
     """What is wrong with an answer; [] where nothing is."""
     out = []
     for bad in record.get("not_like", ()):
-        holds = len(_even(bad)) >= 12 and _even(bad) in _even(answer)
+        inside = _even(bad).rstrip(".!?。！？ ")
+        holds = len(inside) + len(HAN_SIGNS.findall(inside)) >= 12 and inside in _even(answer)
         if holds or similarity(answer, bad) >= NEAR:
             out.append(f"like a disliked answer: {bad[:60]!r}")
     out += [f"lacks {want!r}" for want in record.get("must", ()) if not _found(want, answer)]
