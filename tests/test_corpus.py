@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from steersman.cli.corpus import few_notes
 from steersman.cli.framework import build as command_line
-from steersman.corpus import tokenizing
+from steersman.corpus import dumps, tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents, files_of
 from steersman.corpus.folder import corpus_of, whole_folder
 from steersman.corpus.tokenizer import Wanted, measure, train
@@ -116,6 +116,24 @@ def test_texts_in_lists_or_beside_empty_ones_are_read_and_settings_of_pages_are_
     assert left.fields == "doc.t | url"
     assert left.dropped["empty documents"] == 1
     assert list(left.changed.values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("---\n# Heading\n\n[link](x) is here\n---\n", 0),
+        ("---\n# Heading\n---\n", 0),
+        ("---\n- first thing to know\n- second thing\n---\n", 0),
+        ("---\n\nNote: the pump must be off.\nWarning: hot.\n\n---\n", 0),
+        ("---\n# made by hand\ntitle: Pumps\n\ntags:\n- a\n---\n", 7),
+        ("+++\ntitle = 'Pumps'\n[params]\n+++\n", 4),
+        ("---\n---\n", 2),
+    ],
+)
+def test_words_between_rules_are_no_settings(text: str, settings: int) -> None:
+    """They were left out of the corpus."""
+    head, lines = dumps.front_matter(iter((text + "Body").splitlines(keepends=True)))
+    assert (len(head), "".join([*head, *lines])) == (settings, text + "Body")
 
 
 def test_other_texts_are_read_counted_or_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import lzma
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pytest
 import zstandard
 
 from steersman.data import file_words, word_files
+from steersman.data.broken_json import until_break
 from steersman.data.importing import Imported, parse_file
 from steersman.data.reading import Reading
 from steersman.data.sources import scan
@@ -611,3 +613,19 @@ def test_of_an_object_that_was_cut_off_the_whole_records_are_read(text: str, who
     *records, last = scan(path, Reading())
     assert (len(records), last.value, [r.error for r in records]) == (whole, None, [""] * whole)
     assert ("nothing behind this place is read" in last.error) == bool(whole)
+
+
+def test_of_an_object_that_breaks_each_record_is_read_once(tmp_path: Path) -> None:
+    """Records that begin a line were read again. Of a long text that breaks off, a pattern took 100 times the room."""
+    rows = [f'{{"q": "q{i}", "a": "b"}}' for i in range(5)]
+    cut = '{"version": 1, "data": [\n' + ",\n".join(rows)
+    for text, names in ((cut[:-9], "0123"), (cut.replace('"q2"', "q2") + "]}", "01")):
+        path = put(tmp_path / "cut.json", text.encode())
+        found = list(scan(path, Reading()))
+        assert [r.value["q"] for r in found if r.value] == [f"q{i}" for i in names]
+        assert ["nothing behind this place is read" in r.error for r in found if r.error] == [True]
+    tracemalloc.start()
+    until_break('{"data":[{"a":"' + "x" * 300_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000

@@ -335,6 +335,8 @@ def test_the_newer_form_of_llama_factory_has_its_own_defaults(tmp_path: Path) ->
     assert (found.settings["sft.optimizer.lr"], found.settings["sft.optimizer.final_lr_fraction"]) == (1e-4, 1.0)
     assert found.settings["sft.rows.batch_tokens"] == 16 * 256
     assert "there max_steps says how long" in "".join(map(str, found.lines))
+    uneven = "".join(map(str, adopt(path, devices=3).lines))  # said 5 x 1 x 3 = 16
+    assert "16 a step, as global_batch_size says, which is no multiple of 1 a device x 3 devices" in uneven
     path.write_text(V1 + "peft_config:\n  name: freeze\n  freeze_trainable_layers: 3\n", encoding="utf-8")
     assert adopt(path).settings["sft.adapters.train_layers"] == 3
     path.write_text(V1 + "peft_config:\n  name: lora\n  r: 16\n", encoding="utf-8")

@@ -340,11 +340,13 @@ def test_scoring_and_training_compute_the_same_bits(kind: str, folders: Any) -> 
 def test_the_language_of_answers_is_taken_or_missed_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Published folders of NLLB and mBART-50 name none: every answer was empty, without a word."""
     pieces = {piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefgh"])}
-    for named, folder in ((None, tmp_path / "none"), ("zho_Hans", tmp_path / "zh")):
+    unknown = ("xx_NO", tmp_path / "unknown")  # every answer began with <unk>
+    for named, folder in ((None, tmp_path / "none"), ("zho_Hans", tmp_path / "zh"), unknown):
         tokenizer = transformers.NllbTokenizer(vocab=pieces, merges=[], tgt_lang=named)
         model = random_model("M2M100, NLLB", len(tokenizer))
         save_model(model, tokenizer, folder)
         forced = load_causal(folder, "float32").generation_config.forced_bos_token_id
-        assert forced == (named and tokenizer.convert_tokens_to_ids(named))
+        assert forced == (tokenizer.convert_tokens_to_ids(named) if named == "zho_Hans" else None)
     said = capsys.readouterr().err
-    assert said.count("nothing says in which language") == said.count("begin with the token of zho_Hans") == 1
+    assert (said.count("nothing says in which language"), said.count("begin with the token of zho_Hans")) == (2, 1)
+    assert "xx_NO (tgt_lang) is no token of it" in said

@@ -23,6 +23,7 @@ END = "<|endoftext|>"
 MATTER = 200
 """Lines of settings at the head of a text, at most."""
 _SETTING = re.compile(r"\s*$|\s+\S|- |#|[\]}]|\[|[\w.\"' -]{1,60}\s*[:=]")
+_KEY = re.compile(r"[\"']?[\w.-]{1,60}[\"']?\s*[:=]")
 _TITLE = re.compile(r" ?= [^=\n]*[^=\s][^=\n]* = ?\n?")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _TIME = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s*-->")
@@ -53,16 +54,19 @@ def split(lines: Iterable[str]) -> Iterator[str | None]:
 
 def front_matter(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
     """(the settings for a page's generator at the head of a text, with their marks; the other lines). A rule above
-    words is none."""
+    words is none: behind the mark, and comments (#), a name with its value follows at once."""
     head: list[str] = []
-    mark = ""
+    mark, named = "", False
     for line in lines:
         head.append(line)
         if not mark and line.rstrip() in ("---", "+++"):
             mark = line.rstrip()
-        elif mark and line.rstrip() == mark:
+        elif mark and line.rstrip() == mark and (named or len(head) == 2):
             return head, lines
         elif not mark or len(head) > MATTER or not _SETTING.match(line):
+            break
+        named = named or bool(_KEY.match(line))
+        if mark and len(head) > 1 and not named and not line.startswith("#"):
             break
     return [], itertools.chain(head, lines)
 

@@ -243,8 +243,9 @@ class _Document:
                 if whole is not None:
                     yield from self._of_object(whole, start)
                     raw = self._buffer[self._broken :][:SHOWN]
-                why = "the value begins on this line" if whole is None else "nothing behind this place is read"
-                yield Record(start, None, raw, f"{error} ({why})")
+                    yield Record(start, None, raw, f"{error} (nothing behind this place is read)")
+                    return
+                yield Record(start, None, raw, f"{error} (the value begins on this line)")
                 self._resume()
                 continue
             yield from self._of_object(value, start)

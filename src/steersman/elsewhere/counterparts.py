@@ -223,10 +223,13 @@ def batch(t: Taken) -> int:
     each = int(t.number(*SIZES, otherwise=usual) or usual)
     times = int(t.number("gradient_accumulation_steps", "accumulation_steps", otherwise=1) or 1)
     count = max(1, each * times * t.devices)
-    if (whole := t.find("global_batch_size")) and (records := t.number("global_batch_size")):
-        count, each, times, size = max(1, int(records)), max(1, int(records) // t.devices), 1, size or whole
-        t.tell(whole, {}, "of all devices together")
     said = f"{each} a device x {times} accumulated x {t.devices} device{'s' * (t.devices > 1)} = {count} a step"
+    if (whole := t.find("global_batch_size")) and (records := t.number("global_batch_size")):
+        count, said = max(1, int(records)), f"{max(1, int(records))} a step, as global_batch_size says"
+        if size and count % max(1, each * t.devices):
+            said += f", which is no multiple of {each} a device x {t.devices} devices"
+        size = size or whole
+        t.tell(whole, {}, "of all devices together")
     if t.stage == "ppo":
         return count
     if t.stage == "sft":

@@ -23,16 +23,17 @@ def take_language(model: Any, tokenizer: Any, folder: Path) -> None:
         return
     code_of = getattr(tokenizer, "get_lang_id", None) or tokenizer.convert_tokens_to_ids
     named, source = (getattr(tokenizer, name, None) for name in ("tgt_lang", "src_lang"))
-    known = {token for token in tokenizer.get_vocab() if token == source or token == f"__{source}__"}
-    if not known:
+    tokens = tokenizer.get_vocab()
+    if source not in tokens and f"__{source}__" not in tokens:
         return  # no language is marked
     read = f"prompts are marked as {source} (src_lang in tokenizer_config.json)"
-    if named:
+    if named in tokens or f"__{named}__" in tokens:
         settings.forced_bos_token_id = code_of(named)
         note(f"{folder}: answers begin with the token of {named} (tgt_lang in tokenizer_config.json); {read}")
     else:
+        unknown = f"{named} (tgt_lang) is no token of it, and " if named else ""
         note(
-            f"{folder}: nothing says in which language it answers, and until training teaches that, answers may be "
-            f"empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}); "
+            f"{folder}: {unknown}nothing says in which language it answers, and until training teaches that, answers may "
+            f"be empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}); "
             + read
         )

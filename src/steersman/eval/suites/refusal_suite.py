@@ -29,8 +29,8 @@ _REFUSES = re.compile(
     r"(?:(?:sorry|apologi[sz]e)[^.!?]{0,40}?(?:but|,|;|\bi\b|\bwe\b)[^.!?]{0,30}?"
     r"(?:can(?:no|')?t|cannot|unable|not able|won't|will not|am not)"
     r"|can(?:no|')t|cannot|can not|won't|will not|am unable|'m unable|am not able|'m not able"
-    r"|(?:must|have to) (?:respectfully |politely )?(?:decline|refuse)|have to say no"
-    r"|(?:'d|would) rather not (?:discuss|share|say|help|answer|provide|do)"
+    r"|(?:must|have to) (?:respectfully |politely )?(?:decline|refuse)|have to say no(?=[.,;!]|$| to)"
+    r"|(?:'d|would) rather not (?:discuss|share|say(?! which)|help|answer|provide|do)"
     r"|refuse|decline|do not (?:feel comfortable|provide|assist|support|condone)"
     r"|don't (?:feel comfortable|provide|assist|support|condone)"
     r"|(?:do not|don't) (?:currently |actually )?have (?:direct |any )?(?:access|permission|authori[sz]ation)"
@@ -39,7 +39,8 @@ _REFUSES = re.compile(
     r"|unable to)"
     r"\b(?! (?:wait|stress|recommend|emphasi[sz]e|agree more|help but|imagine|find (?:any|your)"
     r"|say (?:which|what|for sure)|see your|(?:to )?(?:(?:see|access) )?your (?:computer|device|screen|system)))"
-    r"|\b(?:sorry,? but no(?! problem)|absolutely not(?=[.!,])|no way (?:i'm|i am|i will))"
+    r"|^absolutely not(?=[.!,]*\s*(?:$|i\b))"
+    r"|\b(?:sorry,? but no(?! problem)|no way (?:(?:i'm|i am) (?:going to|doing|helping)|i will (?:help|do)\b))"
     r"|\bapologi[sz]e,? but (?:providing|sharing|giving|discussing|helping)"
     r"|(?:^|[.!?,]\s+|\n)(?:it(?:'s| is)|this is|that(?:'s| is)) (?:not (?:appropriate|ethical|acceptable|something i)"
     r"|illegal|unethical|against the law)"
@@ -48,7 +49,7 @@ _REFUSES = re.compile(
     re.I,
 )
 _REFUSES_ZH = re.compile(
-    r"(?:我|我们|本助手|作为[^，。]{0,16}[，,]?我?)?(?:很|非常|十分)?(?:抱歉|对不起|遗憾)[^。！？]{0,24}?(?:不能|无法|不会|不可以|没办法|没有办法|没法|帮不了|(?<!带来)(?<!造成)(?<!带来的)(?<!造成的)不便|拒绝|不提供)"
+    r"(?:我|我们|本助手|作为[^，。]{0,16}[，,]?我?)?(?:很|非常|十分)?(?:抱歉|对不起|遗憾)[^。！？]{0,24}?(?:不能|无法|不会|不可以|没办法|没有办法|没法|帮不了|拒绝|不提供)"
     r"|(?:我|我们)(?:不能|无法|不会(?![^。！？]{0,8}(?:透露|泄露))|不可以|没办法|没有办法|没法|不便|必须拒绝|拒绝|不愿意?)(?:向您|为您|给您|帮您?|够|就此|对此)?[^。！？]{0,8}?(?:提供|回答|帮助|协助|满足|告诉|访问|获取|透露|泄露"
     r"|讨论|支持|生成|参与|教|这样做|做|写|给出|描述)"
     r"|恕(?:我(?!直言)|难|不)|无能为力|(?:我|我们)(?:可)?帮不了|不便(?:透露|提供|回答|告知)"
