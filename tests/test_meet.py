@@ -58,7 +58,8 @@ typedef struct { Tasks tasks; int slow; unsigned char did[256]; } Job;
 
 static void work(void *all, int who) {
     Job *job = all;
-    if (job->slow && who) usleep(20000);
+    if (job->slow == 1 && who) usleep(20000);
+    for (int64_t until = nanoseconds() + 3000000; job->slow == 2 && who && nanoseconds() < until;) {}
     TAKE(&job->tasks, i) __atomic_add_fetch(job->did + i, 1, __ATOMIC_RELAXED);
 }
 
@@ -78,8 +79,16 @@ static void *many(void *threads) {
 
 /* 0 where all is well, else what is not */
 int run(int threads) {
+    int late = 1;
+    for (int i = 0; i < 20 && late; i++) { /* who computes is not late, but where others take its core */
+        steersman_beside(0);
+        if (wrong(threads, 7, 2)) return 6;
+        late = steersman_beside(-1) > 0;
+    }
+    if (late && threads == 2) return 7;
+    steersman_beside(0);
     if (wrong(threads, 7, 1)) return 1;
-    if (steersman_beside(-1) != (threads > 1 ? 64 : 0)) return 2; /* a late region */
+    if (steersman_beside(-1) < (threads > 1 ? 64 : 0)) return 2; /* a late region */
     steersman_beside(1000000);
     pthread_t others[3];
     for (int i = 0; i < 3; i++) pthread_create(others + i, NULL, many, (void *)(intptr_t)threads);

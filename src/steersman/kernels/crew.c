@@ -39,11 +39,13 @@ static inline void look_again(void) {
 #endif
 }
 
-static inline int64_t nanoseconds(void) {
+static inline int64_t nanoseconds_by(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
+
+static inline int64_t nanoseconds(void) { return nanoseconds_by(CLOCK_MONOTONIC); }
 
 /* While *at is `seen`: looks for so long, then sleeps, which `asleep` tells the thread that changes it */
 static void wait_while(int *at, int seen, int *asleep, int64_t looking) {
@@ -130,17 +132,21 @@ static void with_crew(int64_t threads, Work work, void *job) {
     __atomic_store_n(&crew.taken, 0, __ATOMIC_RELEASE);
 }
 
-/* Whether it ended long after the caller's part */
+/* Whether it ended long after the caller's part, and a thread had no core for as long; one that computes is not late */
 static int with_openmp(int64_t threads, Work work, void *job) {
     int64_t start = nanoseconds(), done = start;
+    int coreless = 0;
 #pragma omp parallel num_threads((int)threads)
     {
         int who = omp_get_thread_num();
+        int64_t before = nanoseconds_by(CLOCK_THREAD_CPUTIME_ID);
         work(job, who);
-        if (!who) done = nanoseconds();
+        int64_t now = nanoseconds(), computed = nanoseconds_by(CLOCK_THREAD_CPUTIME_ID) - before;
+        if (!who) done = now;
+        else if (now - start - computed > LATE) __atomic_store_n(&coreless, 1, __ATOMIC_RELAXED);
     }
     int64_t waited = nanoseconds() - done;
-    return waited > LATE && 2 * waited > done - start;
+    return coreless && waited > LATE && 2 * waited > done - start;
 }
 
 static int left, patience; /* jobs until a region is tried again, and how many they will be after a late one */
