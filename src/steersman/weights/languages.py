@@ -33,7 +33,7 @@ def take_language(model: Any, tokenizer: Any, folder: Path) -> None:
     else:
         unknown = f"{named} (tgt_lang) is no token of it, and " if named else ""
         note(
-            f"{folder}: {unknown}nothing says in which language it answers, and until training teaches that, answers may "
-            f"be empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}); "
-            + read
+            f"{folder}: {unknown}nothing says in which language it answers, and until training teaches that, answers "
+            f"may be empty; expected forced_bos_token_id in generation_config.json, such as {code_of(source)} ({source}"
+            f"); {read}"
         )
