@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from server_double import FakeEngine, live
 from steersman.cli import framework
 from steersman.eval import between, blind, length_control, rubric
+from steersman.eval.between import in_all
 from steersman.eval.many import holm, sign_flip_p
 from steersman.eval.power import Spread, of_wins, power_at, prompts_needed, smallest_shown, spread_of, spread_over_seeds
 from steersman.eval.runs import aligned, matched, read, with_prompts
@@ -595,6 +596,44 @@ def test_what_an_answer_lacks_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     other = read(str(write_jsonl(tmp_path / "three.jsonl", [{"id": "chat-2", "prompt": "Ho", "answer": "b"}])))
     matched([two, other])
     assert "1 of 1 prompts have the same id and other words" in capsys.readouterr().err
+
+
+def test_what_stands_beside_an_answer_is_not_taken_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user, model = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "It is 5"}
+    rows: list[tuple[dict[str, Any], str]] = [
+        ({"question": "2+2?", "choices": ["3", "4"], "prediction": "4"}, "4"),
+        ({"question": "2+2?", "candidates": ["3"], "answer": "4"}, "4"),
+        ({"question": "2+2?", "outputs": [], "answer": "4"}, "4"),
+        ({"custom_id": "1", "prompt": "Hi", "answer": "hello", "error": None}, "hello"),
+        ({"key": "1", "prompt": "Hi", "answer": "hello", "result": {"score": 1}}, "hello"),
+        ({"messages": [user, model], "answer": "4"}, "It is 5"),
+        ({"prompt": "Hi", "answer": "a", "score": 10**400, "correct": "42"}, "a"),
+    ]
+    for number, (row, answer) in enumerate(rows):
+        ((found,),) = read(str(write_jsonl(tmp_path / f"{number}.jsonl", [row]))).answers.values()
+        assert found.answer == answer, row
+    assert found.scores == {}
+    none = {"custom_id": "b", "response": {"prompt": "x", "text": None}}
+    with pytest.raises(ValueError, match="no answers"):
+        read(str(write_jsonl(tmp_path / "none.jsonl", [none])))
+    talks = [[{"role": "user", "content": first}, model, {"role": "user", "content": "and?"}] for first in "ab"]
+    one, two = (
+        read(
+            str(
+                write_jsonl(
+                    tmp_path / f"{name}.jsonl",
+                    [{"id": f"{name}{i}", "messages": t, "answer": "x"} for i, t in enumerate(talks)]
+                    + [{"id": f"{name}9", "answer": "y"}],
+                )
+            )
+        )
+        for name in "ab"
+    )
+    capsys.readouterr()
+    assert len(matched(aligned([one, two]))[0]) == 2, "dialogues that end alike are two"
+    assert "1 answers without the words of their prompt" in capsys.readouterr().err
+    scores = {"A": {"s": {("", "1"): [1.0]}}, "B": {"s": {("", "2"): [1.0]}, "t": {("", "2"): [1.0]}}}
+    assert in_all(scores) == ({"A": {}, "B": {}}, {"s": 2, "t": 1})
 
 
 def test_a_missing_score_costs_its_prompt_and_ties_are_no_certainty(tmp_path: Path) -> None:

@@ -73,13 +73,14 @@ def in_all(scores: Mapping[str, Scores]) -> tuple[dict[str, dict[str, dict[Key, 
     """(each run's measures that all runs have, on the prompts that have them in all runs; how many lack each)."""
     out: dict[str, dict[str, dict[Key, Sequence[float]]]] = {name: {} for name in scores}
     lacking: dict[str, int] = {}
-    for measure in next(iter(scores.values())):
+    for measure in dict.fromkeys(name for of in scores.values() for name in of):
         having = [of.get(measure, {}) for of in scores.values()]
         keys = [key for key in having[0] if all(key in of for of in having)]
+        every = {key for of in having for key in of}
         if keys:
             for mine, of in zip(out.values(), having, strict=True):
                 mine[measure] = {key: of[key] for key in keys}
-        if keys and (less := len({key for of in having for key in of}) - len(keys)):
+        if less := len(every) - len(keys):
             lacking[measure] = less
     return out, lacking
 

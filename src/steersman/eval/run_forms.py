@@ -8,6 +8,7 @@ results, AlpacaEval's annotations, dialogues that end with the answer. A record 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
@@ -18,11 +19,13 @@ from steersman.data.formats.turns import ROLES
 Record = Mapping[str, Any]
 SEVERAL = ("choices", "completions", "outputs", "candidates", "generations", "sampled")
 """Fields of the answers to one request, of which the first is compared."""
+OPTIONS = ("choices", "candidates")
+"""Those that hold objects; texts there are what a question offers."""
 WITHIN = (
     *("message", "content", "parts", "output", "text", "output_text", "generated_text", "response", "body", "answer"),
-    *("completion", "result", "raw", "prompt", "value"),
+    *("completion", "result", "raw", "value"),
 )
-"""Fields of an answer or a request in which its words are."""
+"""Fields of an answer in which its words are."""
 ASKED = (
     *("messages", "contents", "conversations", "chat_history", "input", "prompt", "question", "instruction", "body"),
     *("params", "request"),
@@ -32,6 +35,8 @@ ANSWERS = (
     *("completion", "answer", "solution", "text"),
 )
 """Fields of an answer, of several the first: beside a model's output `answer` is often the right one."""
+RIGHT = ("answer", "solution", "text")
+"""Those that, beside a dialogue which the model ends, hold the right answer or the whole."""
 GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 """Inspect's grades: correct, incorrect, in part, no answer."""
 SCORES = (
@@ -39,13 +44,15 @@ SCORES = (
     *("reward", "rating"),
 )
 """Fields of a record that score its answer, beside objects of scores."""
+SHARES = ("correct", "is_correct", "passed", "pass", "success")
+"""Those that are 0 to 1."""
 NO_WORDS = "records without an answer (null, or an error)"
 FURTHER = "further answers of one request"
 PARTS = "images and sounds in prompts, whose words alone are compared"
 
 
 def is_score(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def number(value: Any) -> float | None:
@@ -131,6 +138,9 @@ def _grades(scores: Any) -> dict[str, float]:
 def scores_in(value: Record) -> dict[str, float]:
     """Scores that a record gives its answer: fields that are named so, and objects of scores."""
     out = {name: score for name in SCORES if (score := number(value.get(name))) is not None}
+    for name in SHARES:  # text beside them is often the right answer
+        if isinstance(value.get(name), str) and not 0 <= out.get(name, 0) <= 1:
+            del out[name]
     for name in ("scores", "parts", "namedScores", "metrics"):
         out |= _grades(value.get(name))
     return out
@@ -147,6 +157,11 @@ def apart(value: Record, left: Counter[str]) -> list[dict[str, Any]]:
             left[NO_WORDS] += len(found) - len(kept)
             return kept
     return [dict(value)]
+
+
+def in_words(value: Record, but: Sequence[str] = ()) -> str | None:
+    """An answer that a record holds as text, of several the first of `ANSWERS`."""
+    return next((value[k] for k in ANSWERS if k not in but and isinstance(value.get(k), str)), None)
 
 
 def _annotated(value: Record, _left: Counter[str]) -> list[dict[str, Any]] | None:
@@ -166,7 +181,8 @@ def _batch(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
     """A line of a batch: `response.body` (OpenAI, Azure, vLLM), `result.message` (Anthropic), `response` (Gemini)."""
     name = next((value[k] for k in ("custom_id", "key") if isinstance(value.get(k), str)), None)
     replies = [value.get("response"), value.get("result")]
-    if name is None or not ({"response", "result", "error"} & value.keys()) or any(isinstance(r, str) for r in replies):
+    there = value.get("error") or any(isinstance(r, Mapping) for r in replies)
+    if name is None or not there or in_words(value) or any(isinstance(r, str) for r in replies):
         return None
     reply = next((r for r in replies if isinstance(r, Mapping)), {})
     body = reply.get("body") or reply.get("message") or reply
@@ -253,6 +269,10 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
         (value[k] for k in ("response", "model_output", "completion") if isinstance(value.get(k), Mapping)), None
     )
     several = next((value[k] for k in SEVERAL if isinstance(value.get(k), list)), None)
+    if several is not None and in_words(value) is not None:  # the options of a question, or what was drawn besides
+        several = None
+    if any(several is value.get(k) and not isinstance(one, Mapping) for k in OPTIONS for one in several or ()):
+        several = None
     talk: list[Any] = next(
         (value[k] for k in ("messages", "conversations", "generated_text") if isinstance(value.get(k), list)), []
     )
@@ -264,9 +284,9 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
     rest |= {} if name is None else {"id": name}
     if reply is None and several is None:
         if len(asked) > 1 and asked[-1]["role"] == "assistant":
-            other = next((value[k] for k in ANSWERS if isinstance(value.get(k), str)), None)
-            answer = asked[-1]["content"] if other is None else other
-            return [{**rest, "prompt": asked[:-1], "answer": answer, "scores": scores_in(value)}]
+            other = in_words(value, RIGHT)
+            told = asked[-1]["content"] if other is None else other
+            return [{**rest, "prompt": asked[:-1], "answer": told, "scores": scores_in(value)}]
         return None
     given = asked or next(
         (found for k in ("request", "prompt", "input", "question") if (found := turns(value.get(k), left))), []

@@ -299,10 +299,10 @@ def with_prompts(run: Run, path: Path) -> Run:
     for (task, name), answers in run.answers.items():
         if task.startswith("turn ") and task != "turn 1":
             left["answers of later turns"] += 1
-        elif answers[0].prompt is None and name not in asked:
+        elif (known := next((one.prompt for one in answers if one.prompt), asked.get(name))) is None:
             left[f"answers whose prompt is not in {path.name}"] += 1
         else:
-            out[task, name] = tuple(replace(one, prompt=one.prompt or asked[name]) for one in answers)
+            out[task, name] = tuple(replace(one, prompt=one.prompt or known) for one in answers)
     if not out:
         raise ValueError(
             f"{path}: has none of the prompts of {run.name}, such as {', '.join(k[1] for k in [*run.answers][:2])}"
@@ -316,20 +316,26 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
     """The runs with their prompts' words as ids where no id is in all of them, but words are."""
     if any(all(key in run.answers for run in runs) for key in runs[0].answers):
         return list(runs)
-    by_words = [
-        {(task, _words(of[0].prompt)): of for (task, _), of in run.answers.items() if of[0].prompt} for run in runs
-    ]
+    by_words: list[dict[Key, tuple[Answered, ...]]] = [{} for _ in runs]
+    for run, keyed in zip(runs, by_words, strict=True):
+        for (task, _), of in run.answers.items():
+            if words := _words(of[0].prompt):
+                keyed.setdefault((task, words), of)
     if not set.intersection(*map(set, by_words)):
         return list(runs)
     note("note: the runs have no id in common; prompts are matched by their words")
     for run, keyed in zip(runs, by_words, strict=True):
-        if less := len(run.answers) - len(keyed):
+        worded = sum(bool(_words(of[0].prompt)) for of in run.answers.values())
+        if less := worded - len(keyed):
             note(f"{run.name}: left out {less} further answers to a prompt that has one")
+        if less := len(run.answers) - worded:
+            note(f"{run.name}: left out {less} answers without the words of their prompt")
     return [replace(run, answers=keyed) for run, keyed in zip(runs, by_words, strict=True)]
 
 
 def _words(prompt: Conversation | None) -> str:
-    return " ".join(prompt.last_user.split()) if prompt else ""
+    """What people say in a prompt: a model's own earlier turns differ."""
+    return " ".join(" ".join(m.text for m in prompt.messages if m.role == "user").split()) if prompt else ""
 
 
 def matched(runs: Sequence[Run]) -> tuple[list[Key], dict[str, int]]:
