@@ -604,6 +604,8 @@ def test_what_stands_beside_an_answer_is_not_taken_for_it(tmp_path: Path, capsys
         ({"question": "2+2?", "choices": ["3", "4"], "prediction": "4"}, "4"),
         ({"question": "2+2?", "candidates": ["3"], "answer": "4"}, "4"),
         ({"question": "2+2?", "outputs": [], "answer": "4"}, "4"),
+        ({"question": "2+2?", "outputs": ["5"], "answer": "4"}, "5"),
+        ({"question": "2+2?", "choices": [{"message": {"content": "5"}}], "answer": "4"}, "5"),
         ({"custom_id": "1", "prompt": "Hi", "answer": "hello", "error": None}, "hello"),
         ({"key": "1", "prompt": "Hi", "answer": "hello", "result": {"score": 1}}, "hello"),
         ({"messages": [user, model], "answer": "4"}, "It is 5"),

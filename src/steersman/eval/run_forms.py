@@ -182,7 +182,7 @@ def _batch(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
     name = next((value[k] for k in ("custom_id", "key") if isinstance(value.get(k), str)), None)
     replies = [value.get("response"), value.get("result")]
     there = value.get("error") or any(isinstance(r, Mapping) for r in replies)
-    if name is None or not there or in_words(value) or any(isinstance(r, str) for r in replies):
+    if name is None or not there or in_words(value) is not None or any(isinstance(r, str) for r in replies):
         return None
     reply = next((r for r in replies if isinstance(r, Mapping)), {})
     body = reply.get("body") or reply.get("message") or reply
@@ -269,10 +269,12 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
         (value[k] for k in ("response", "model_output", "completion") if isinstance(value.get(k), Mapping)), None
     )
     several = next((value[k] for k in SEVERAL if isinstance(value.get(k), list)), None)
-    if several is not None and in_words(value) is not None:  # the options of a question, or what was drawn besides
-        several = None
     if any(several is value.get(k) and not isinstance(one, Mapping) for k in OPTIONS for one in several or ()):
         several = None
+    if several is not None and in_words(value, RIGHT if several else ()) is not None:
+        several = None
+    if several and (right := next((k for k in RIGHT if isinstance(value.get(k), str)), "")):
+        left[f"fields '{right}' beside a model's answers, taken for the right one"] += 1
     talk: list[Any] = next(
         (value[k] for k in ("messages", "conversations", "generated_text") if isinstance(value.get(k), list)), []
     )

@@ -335,7 +335,8 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
 
 def _words(prompt: Conversation | None) -> str:
     """What people say in a prompt: a model's own earlier turns differ."""
-    return " ".join(" ".join(m.text for m in prompt.messages if m.role == "user").split()) if prompt else ""
+    said = [" ".join(m.text.split()) for m in prompt.messages if m.role == "user"] if prompt else []
+    return "\n".join(said) if any(said) else ""
 
 
 def matched(runs: Sequence[Run]) -> tuple[list[Key], dict[str, int]]:
