@@ -7,12 +7,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include "crew.h"
 
 #define LOOKING 50000  /* nanoseconds until a thread sleeps */
-#define LOOKS 32       /* between two looks at the clock */
 #define CLOSED (1 << 30)
 #define LATE 1000000   /* nanoseconds; a region that ends so long after the caller's part waits for a core */
 #define JOBS 64        /* done with the crew after a late region, before another is tried */
@@ -30,22 +28,6 @@ static struct {
     Work work;
     void *job;
 } crew = {.inside = CLOSED};
-
-static inline void look_again(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory");
-#endif
-}
-
-static inline int64_t nanoseconds_by(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
-static inline int64_t nanoseconds(void) { return nanoseconds_by(CLOCK_MONOTONIC); }
 
 /* While *at is `seen`: looks for so long, then sleeps, which `asleep` tells the thread that changes it */
 static void wait_while(int *at, int seen, int *asleep, int64_t looking) {
@@ -139,11 +121,12 @@ static int with_openmp(int64_t threads, Work work, void *job) {
 #pragma omp parallel num_threads((int)threads)
     {
         int who = omp_get_thread_num();
-        int64_t before = nanoseconds_by(CLOCK_THREAD_CPUTIME_ID);
+        int64_t before = who ? nanoseconds_by(CLOCK_THREAD_CPUTIME_ID) : 0;
         work(job, who);
-        int64_t now = nanoseconds(), computed = nanoseconds_by(CLOCK_THREAD_CPUTIME_ID) - before;
+        int64_t now = nanoseconds();
         if (!who) done = now;
-        else if (now - start - computed > LATE) __atomic_store_n(&coreless, 1, __ATOMIC_RELAXED);
+        else if (now - start - (nanoseconds_by(CLOCK_THREAD_CPUTIME_ID) - before) > LATE)
+            __atomic_store_n(&coreless, 1, __ATOMIC_RELAXED);
     }
     int64_t waited = nanoseconds() - done;
     return coreless && waited > LATE && 2 * waited > done - start;

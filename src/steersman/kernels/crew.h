@@ -12,7 +12,26 @@
 #define STEERSMAN_CREW_H
 
 #include <stdint.h>
+#include <time.h>
 #include "machine.h"
+
+#define LOOKS 32 /* of a thread that waits, between two looks at the clock */
+
+static inline int64_t nanoseconds_by(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static inline int64_t nanoseconds(void) { return nanoseconds_by(CLOCK_MONOTONIC); }
+
+static inline void look_again(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
 
 /* Computes what it gets of a job; who: 0 for the caller, else a number from 1 to threads - 1 */
 typedef void (*Work)(void *job, int who);

@@ -18,13 +18,12 @@
 #include <linux/futex.h>
 #include <stdint.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+#include "crew.h"
 
 #define LOOKING 1000000       /* nanoseconds until a thread sleeps */
 #define LOOKING_BESIDE 100000 /* the same for a while after a wait that was as long as the one above */
 #define MEETINGS 512          /* how long a while is */
-#define LOOKS 32              /* between two looks at the clock */
 #define CHUNKS 16             /* of a loop, for each thread */
 
 typedef struct { uint64_t taken __attribute__((aligned(64))); } Share; /* loop << 32 | chunks taken by others << 16 | by its thread */
@@ -75,20 +74,6 @@ static int next_tasks(Place *p, int64_t total, int64_t *from, int64_t *to) {
 #define EACH(place, i, total)                                                    \
     for (int64_t from_, to_; next_tasks(place, total, &from_, &to_);)            \
         for (int64_t i = from_; i < to_; i++)
-
-static inline int64_t nanoseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
-static inline void look_again(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory");
-#endif
-}
 
 static int beside; /* meetings for which the cores are still taken to be shared with others */
 
