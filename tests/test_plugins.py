@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,20 @@ def test_awkward_functions(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setattr(plugin_calls, "load", lambda *_: run_of(lambda: "prompts alone"))
     with pytest.raises(ValueError, match=r"mine:f: ValueError: too many .* \(expected to return \(prompts, score\)\)"):
         plugin_calls.task_of("mine:f", {})
+
+
+def test_workspaces_are_opened_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by requests of a page that begins; Python's own list of places breaks where two empty it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for turn in range(5):
+            sys.path_importer_cache.update({f"/nowhere/{turn}/{i}": None for i in range(200)})
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(plugins.admit, [tmp_path / f"{turn}-{i}" for i in range(4)]))
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize(

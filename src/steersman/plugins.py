@@ -21,6 +21,7 @@ import os
 import shlex
 import sys
 import threading
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,6 +39,7 @@ NO_CODE = ("rounds", "promoted", "data", "search", "exports")
 """Folders of a workspace from which nothing is imported."""
 _admitted: list[Path] = []
 """Workspace folders that modules may be imported from, under both names where a link leads there."""
+_admitting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,11 @@ def _finder(path: str) -> FileFinder:
 
 def admit(folder: Path) -> None:
     """Let modules be imported from a folder, after all others."""
-    folder = folder.absolute()
+    with _admitting:  # requests open a workspace at the same time, and Python's own cache cannot be emptied by two
+        _admit(folder.absolute())
+
+
+def _admit(folder: Path) -> None:
     if folder in _admitted:
         return
     _admitted.extend(dict.fromkeys((folder, folder.resolve())))  # it may stand in sys.path under its other name
