@@ -21,7 +21,6 @@ import os
 import shlex
 import sys
 import threading
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
