@@ -30,10 +30,13 @@ ASSIGNED = re.compile(r"\s*(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*\s*=\s*(?=[
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"expected JSON, got {name}, which is not")
+    raise ValueError(f"expected numbers as JSON has them, not {name}")
 
 
-DECODER = json.JSONDecoder(parse_constant=_no_constant)
+DECODER = json.JSONDecoder()
+HALF = "expected text, got half of a surrogate pair (an escape such as \\ud800 alone)"
+UNDECODED = "\udcff"
+"""What stands in a document for bytes that are no text in its encoding: a record with it is a bad one."""
 
 
 def parse_json(text: str) -> Any:
@@ -73,8 +76,28 @@ def _no_half(text: str, value: Any) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("expected text, got half of a surrogate pair (an escape such as \\ud800 alone)") from None
+            raise ValueError(HALF) from None
     return value
+
+
+def _checked(record: Record) -> Record:
+    """A document's record with the beginning of its text; a bad one where its values cannot be kept."""
+    error = record.error
+    try:
+        raw = record.raw if error else json.dumps(record.value, ensure_ascii=False, allow_nan=False)
+        if UNDECODED not in raw:
+            raw.encode()
+        elif not error:
+            error = "expected text in the file's encoding, which some bytes are not"
+    except UnicodeEncodeError:
+        error = error or HALF
+    except ValueError:
+        raw, error = (
+            json.dumps(record.value, ensure_ascii=False),
+            "expected numbers as JSON has them, not NaN or Infinity",
+        )
+    shown = (record.raw or raw[:SHOWN]).encode("utf-8", "replace").decode()
+    return replace(record, value=None if error else record.value, raw=shown, error=error)
 
 
 def begins_records(head: Sequence[Line], whole: bool) -> bool:
@@ -116,7 +139,7 @@ def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
     rest = next(lines, None)
     every = itertools.chain(head, () if rest is None else (rest,), lines)
     if _is_document(head, whole=rest is None):
-        yield from _Document(part, every, reading).records()
+        yield from map(_checked, _Document(part, every, reading).records())
         return
     found = False
     for line in every:
@@ -226,7 +249,7 @@ class _Document:
                         source = chats.source
                         continue
                     count += 1
-                    yield Record(count, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+                    yield Record(count, value, "")
                 if source:
                     yield from messengers.scan(messengers.Chats(source, together.chats), self._part, self._reading)
                 if self._cut:
@@ -256,7 +279,7 @@ class _Document:
             return
         lists = wrapped(value)
         if not lists:
-            yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+            yield Record(line, value, "")
             return
         counts = ", ".join(
             f"{len(rows)} of '{name}'" if name else f"its {len(rows)} fields" for name, rows in lists.items()
@@ -268,7 +291,7 @@ class _Document:
         for number, item in enumerate((i for rows in lists.values() for i in dialogues(rows)), 1):
             if told and _is_instance(item):
                 item = instance(told, item)
-            yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
+            yield Record(number, item, "")
 
     def _items(self) -> Iterator[Any]:
         """Items of a list, one by one; a list of turns or of a messenger's messages as a whole. Where it breaks behind
@@ -311,9 +334,8 @@ class _Document:
         while True:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._at)
-                text, self._line = self._buffer[self._at : end], self._line + self._buffer.count("\n", self._at, end)
-                self._at = end
-                return _no_half(text, value)
+                self._line, self._at = self._line + self._buffer.count("\n", self._at, end), end
+                return value
             except json.JSONDecodeError as error:
                 size, at = len(self._buffer) - self._at, error.pos - self._at
                 self._broken = 0
@@ -355,9 +377,9 @@ class _Document:
         """Reads more text; False at the end of the file."""
         pieces, size = [self._buffer[self._at :]], 0
         for line in self._lines:
-            if line.error:
+            if line.cut:
                 raise ValueError(f"{self._part.name}:{line.number}: {line.error}")
-            pieces.append(line.text)
+            pieces.append(line.text.replace("\ufffd", UNDECODED) if line.error else line.text)
             size += len(line.text)
             if size >= wanted:
                 break
