@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import re
@@ -11,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from steersman.data import messengers, who_said
-from steersman.data.broken_json import until_break
+from steersman.data.broken_json import is_literal, literal, until_break
 from steersman.data.containers import Part
 from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step
@@ -44,7 +43,7 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        if (literal := _literal(text)) is not None:
+        if (literal := literal(text)) is not None:
             return literal
         around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ValueError(
@@ -53,21 +52,6 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError("expected JSON of sensible depth, this nests too deep") from None
     return _no_half(text, value)
-
-
-def _literal(text: str) -> Any:
-    """An object as Python writes it, with single quotes (Amazon's sets); None for any other text."""
-    if not is_literal(text):
-        return None
-    try:
-        value = ast.literal_eval(text.strip())
-        return json.loads(json.dumps(value))
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        return None
-
-
-def is_literal(text: str) -> bool:
-    return re.match(r"\s*\{\s*'", text) is not None
 
 
 def _no_half(text: str, value: Any) -> Any:
