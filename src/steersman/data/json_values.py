@@ -43,8 +43,8 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        if (literal := literal(text)) is not None:
-            return literal
+        if (pythons := literal(text)) is not None:
+            return pythons
         around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ValueError(
             f"expected one JSON value; {error.msg.removesuffix(' at')} at character {error.pos + 1}, near {around!r}"
