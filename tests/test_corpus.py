@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from steersman.cli.corpus import few_notes
 from steersman.cli.framework import build as command_line
-from steersman.corpus import dumps, tokenizing
+from steersman.corpus import tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents, files_of
 from steersman.corpus.folder import corpus_of, whole_folder
 from steersman.corpus.tokenizer import Wanted, measure, train
+from steersman.data.markdown import front_matter
 from steersman.data.near import texts_in_batches
 from steersman.data.reading import Reading
 
@@ -128,11 +129,12 @@ def test_texts_in_lists_or_beside_empty_ones_are_read_and_settings_of_pages_are_
         ("---\n# made by hand\ntitle: Pumps\n\ntags:\n- a\n---\n", 7),
         ("+++\ntitle = 'Pumps'\n[params]\n+++\n", 4),
         ("---\n---\n", 2),
+        ("---\nQ: Is it open?\nA: Yes.\n---\n", 0),
     ],
 )
 def test_words_between_rules_are_no_settings(text: str, settings: int) -> None:
     """They were left out of the corpus."""
-    head, lines = dumps.front_matter(iter((text + "Body").splitlines(keepends=True)))
+    head, lines = front_matter(iter((text + "Body").splitlines(keepends=True)))
     assert (len(head), "".join([*head, *lines])) == (settings, text + "Body")
 
 
@@ -220,6 +222,20 @@ def test_files_of_unknown_names_are_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "sogou.dat").write_text("<doc>\n<url>http://a</url>\n<content>x</content>\n</doc>\n")
     with pytest.raises(ValueError, match=r"sogou\.dat: XML is not read"):
         list(documents([tmp_path / "sogou.dat"], Reading(), left))
+
+
+def test_a_line_or_a_file_that_cannot_be_read_ends_no_corpus(tmp_path: Path) -> None:
+    """One odd byte in a million lines of English ended the build, since it could be of many encodings."""
+    lines = [f'{{"text": "The train number {i} is late."}}'.encode() for i in range(40)]
+    lines[7:9] = [b'{"text": "odd \xff\xfe bytes"}', b'{"text": "cut \xe4\xbd"}']
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    (tmp_path / "b.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "c.txt").write_text("Another text.")
+    left = LeftOut()
+    assert len(list(documents(sorted(tmp_path.iterdir()), Reading(encoding="auto"), left))) == 39
+    assert left.dropped == {"records that cannot be read": 2, "files that cannot be read, or not to their end": 1}
+    with pytest.raises(ValueError, match="this is no text"):
+        list(documents([tmp_path / "b.txt"], Reading(encoding="auto"), left))
 
 
 def test_of_many_notes_alike_the_first_are_told(tmp_path: Path) -> None:

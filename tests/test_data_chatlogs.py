@@ -440,6 +440,7 @@ MARKDOWN = {
     "问答": "问：开门吗？\n答：Yes.\n\n- a\n- b\n\n问：在哪里？\n答：There.\n",
     "bold questions": "Intro\n\n**Is it open?**\n\nYes.\n\n- a\n- b\n\n**Where is it?**\nThere.\n",
     "details": "<details>\n<summary>Is it open?</summary>\n\nYes.\n\n- a\n- b\n</details>\n<details>\n<summary>Where?</summary>\nThere.\n</details>\n",
+    "rules": "---\n\n## Is it open?\nYes.\n\n- a\n- b\n## Where is it?\nThere.\n\n---\n",
     "front matter": "---\ntitle: x\n---\n## Is it open?\nYes.\n\n- a\n- b\n\n## Where is it?\nThere.\n",
 }
 

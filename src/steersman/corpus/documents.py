@@ -7,6 +7,7 @@ the longest document alone. A text file of more than PIECE characters is cut int
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 from steersman.corpus import dumps, page_text
 from steersman.data.clean import normalise
 from steersman.data.containers import Part, hidden, parts
+from steersman.data.markdown import front_matter
 from steersman.data.readers import lines_of
 from steersman.data.reading import Reading
 from steersman.data.sources import KNOWN, is_recognised, scan, scan_part
@@ -148,13 +150,20 @@ def placed(
     `name`: the field that holds the text; by default the first of FIELDS. `other`: called with a record that has none
     of these fields, returns its text or None.
 
-    A record without text is counted in `left_out`. ValueError where a file is of no readable kind.
+    A record without text is counted in `left_out`, and so is one of several files that cannot be read, or not to its
+    end. ValueError where a file alone is of no readable kind.
     """
+    reading = dataclasses.replace(reading, odd_lines=True)
     for path in paths:
-        for part in parts(path, reading):
-            yield from _normal(_texts(part, reading, left_out, name, other), part.name, left_out)
-            if (encoding := reading.encodings.get(part.name, "utf-8")) != "utf-8":
-                left_out.changed[f"files read as {encoding}, as they are no UTF-8"] += 1
+        try:
+            for part in parts(path, reading):
+                yield from _normal(_texts(part, reading, left_out, name, other), part.name, left_out)
+                if (encoding := reading.encodings.get(part.name, "utf-8")) != "utf-8":
+                    left_out.changed[f"files read as {encoding}, as they are no UTF-8"] += 1
+        except ValueError as error:
+            if len(paths) == 1:
+                raise
+            left_out.add("files that cannot be read, or not to their end", str(error))
 
 
 def _normal(found: Iterator[tuple[str, str, Mapping[str, Any]]], name: str, left_out: LeftOut) -> Iterator[Document]:
@@ -184,7 +193,7 @@ def _texts(
         )
     elif part.kind == "text" and (part.suffix in PAGES or _is_page(part)):
         with part.open() as file:
-            page = page_text.of_file(file.read(), part, reading)
+            page = page_text.of_file(file.read(), part, dataclasses.replace(reading, odd_lines=False))
         yield part.name, _own_text(page, part.name, left_out), {}
     elif part.kind == "text" and (WIKI.match(part.head) or _is_source(part)):
         yield from _source(part, reading, left_out)
@@ -334,7 +343,7 @@ def _pieces(part: Part, reading: Reading, left_out: LeftOut) -> Iterator[str]:
         lines = dumps.spoken(lines)
         left_out.changed["files of subtitles, their words taken without numbers and times"] += 1
     if part.suffix in MARKDOWN:
-        settings, lines = dumps.front_matter(lines)
+        settings, lines = front_matter(lines)
         if settings:
             left_out.changed["files of Markdown without the settings at their head (front matter)"] += 1
     for line in dumps.split(lines):

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,10 +19,6 @@ SUBTITLES = (".srt", ".vtt")
 LONGEST = 64 << 20
 """Bytes of a crawl's record beyond which it is left out."""
 END = "<|endoftext|>"
-MATTER = 200
-"""Lines of settings at the head of a text, at most."""
-_SETTING = re.compile(r"\s*$|\s+\S|- |#|[\]}]|\[|[\w.\"' -]{1,60}\s*[:=]")
-_KEY = re.compile(r"[\"']?[\w.-]{1,60}[\"']?\s*[:=]")
 _TITLE = re.compile(r" ?= [^=\n]*[^=\s][^=\n]* = ?\n?")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _TIME = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s*-->")
@@ -50,25 +45,6 @@ def split(lines: Iterable[str]) -> Iterator[str | None]:
             yield line
         else:
             yield line
-
-
-def front_matter(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
-    """(the settings for a page's generator at the head of a text, with their marks; the other lines). A rule above
-    words is none: behind the mark, and comments (#), a name with its value follows at once."""
-    head: list[str] = []
-    mark, named = "", False
-    for line in lines:
-        head.append(line)
-        if not mark and line.rstrip() in ("---", "+++"):
-            mark = line.rstrip()
-        elif mark and line.rstrip() == mark and (named or len(head) == 2):
-            return head, lines
-        elif not mark or len(head) > MATTER or not _SETTING.match(line):
-            break
-        named = named or bool(_KEY.match(line))
-        if mark and len(head) > 1 and not named and not line.startswith("#"):
-            break
-    return [], itertools.chain(head, lines)
 
 
 def spoken(lines: Iterable[str]) -> Iterator[str]:

@@ -246,6 +246,13 @@ def mostly_utf8(sample: bytes) -> bool:
     return len(text.encode()) - len(re.sub(r"[^\x00-\x7f]+", "", text)) > 0.8 * beyond
 
 
+def few_odd(sample: bytes, before: int) -> bool:
+    """Whether of a sample's lines and as many as stand `before` it one alone, or a tenth, is no UTF-8."""
+    lines = sample.rstrip(b"\r\n").split(b"\n")
+    odd, every = sum(not _is_utf8(line) for line in lines), before + len(lines)
+    return odd * 10 <= every or odd == 1 < every
+
+
 def stray(sample: bytes) -> bytes:
     """The lines that are no UTF-8, where others that are not ASCII are: of files that were put together."""
     lines = sample.split(b"\n")

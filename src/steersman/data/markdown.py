@@ -27,7 +27,10 @@ UNDER = re.compile(r"={3,}|-{3,}")
 RULED = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
 """Pattern of the line below a table's headings."""
 FENCE = re.compile(r"\s{0,3}(```|~~~)")
-FRONT = re.compile(r"---\s*")
+MATTER = 200
+"""Lines of settings at the head of a text, at most."""
+SETTING = re.compile(r"\s*$|\s+\S|- |#|[\]}]|\[|[\w.\"' -]{1,60}\s*[:=]")
+KEY = re.compile(r"[\"']?[\w.-]{1,60}[\"']?\s*[:=]")
 NUMBER = re.compile(
     r"\A(?:\d{1,3}(?:\.\d{1,3})*[.、)）](?!\d)|[一二三四五六七八九十]{1,3}、|[（(][\d一二三四五六七八九十]{1,3}[)）])\s*(?=\S)"
 )
@@ -197,10 +200,13 @@ def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
         lines.append(line)
     if not any(line.text.strip() for line in lines):
         raise ValueError(f"{part.name}: the file is empty; expected at least one record")
-    body = _without_front_matter(lines)
+    settings = front_matter(line.text for line in lines)[0] if reading.format != "text" else []
+    body = lines[len(settings) :]
+    if settings:
+        reading.changed["lines of settings at the head of Markdown (front matter) left out"] += len(settings)
     pairs = pairs_in(body) if reading.format != "text" else []
     if not pairs:
-        text = "".join(line.text for line in (lines if reading.format == "text" else body))
+        text = "".join(line.text for line in body)
         yield Record(1, {"text": re.sub(r"\r\n?", "\n", text).rstrip("\n")}, lines[0].text[:SHOWN].rstrip())
         return
     reading.changed["lines outside of questions and answers left out"] += outside(body, pairs)
@@ -208,9 +214,23 @@ def scan_markdown(part: Part, reading: Reading) -> Iterator[Record]:
         yield Record(number, {"question": question, "answer": answer}, f"{question}\n{answer}"[:SHOWN])
 
 
-def _without_front_matter(lines: list[Line]) -> list[Line]:
-    """The lines without front matter (page generators' settings between two '---' at the start)."""
-    if not FRONT.fullmatch(lines[0].text.strip("\r\n")):
-        return lines
-    end = next((i for i, line in enumerate(lines[1:60], 1) if FRONT.fullmatch(line.text.strip("\r\n"))), None)
-    return lines[end + 1 :] if end else lines
+def front_matter(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """(the settings for a page's generator at the head of a text, with their marks; the other lines). A rule above
+    words is none: behind the mark, and comments (#), a name with its value follows at once; nor one above a question
+    and its answer."""
+    head: list[str] = []
+    mark, named = "", False
+    for line in lines:
+        head.append(line)
+        if not mark and line.rstrip() in ("---", "+++"):
+            mark = line.rstrip()
+        elif mark and line.rstrip() == mark and (named or len(head) == 2):
+            if any(map(ASKS.match, head)) and any(map(ANSWERS.match, head)):
+                break
+            return head, lines
+        elif not mark or len(head) > MATTER or not SETTING.match(line):
+            break
+        named = named or bool(KEY.match(line))
+        if mark and len(head) > 1 and not named and not line.startswith("#"):
+            break
+    return [], itertools.chain(head, lines)

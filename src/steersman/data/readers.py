@@ -194,7 +194,8 @@ def encoding_of(part: Part, reading: Reading) -> str:
             "JSON, CSV, a workbook, parquet, Markdown or a chat log, packed or not"
         )
     guesses = encodings.guesses(encodings.stray(sample))
-    if not encodings.sure(guesses) and encodings.mostly_utf8(sample):
+    few = reading.odd_lines and encodings.few_odd(sample, line - 1)
+    if not encodings.sure(guesses) and (few or encodings.mostly_utf8(sample)):
         return "utf-8"
     if encodings.sure(guesses):
         found, rival, shown = encodings.with_later(guesses[0], seen, later)

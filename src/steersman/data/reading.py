@@ -60,6 +60,8 @@ class Reading:
     max_line_mb: float = DataConfig.max_line_mb
     max_unpacked_mb: float = DataConfig.max_unpacked_mb
     session_hours: float = DataConfig.session_hours
+    odd_lines: bool = False
+    """Whether a few lines in no sure encoding, in a file that is UTF-8 otherwise, are each an error of its own."""
     pictures: Pictures | None = None
     """Where images are kept; None: only text is read."""
     tell: Tell = silent
