@@ -7,6 +7,7 @@ reads as sentencepiece does, and vocabularies of BERT's kind in folders of other
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import transformers
 from transformers import AutoTokenizer
 
 from steersman.progress import note
+from steersman.weights import ranks
 
 XLMR = "sentencepiece.bpe.model"
 FILES = ("tokenizer.model", "spiece.model", XLMR)
@@ -30,6 +32,10 @@ PROBES = ("Where is my order?", "您好，我的订单😀", "def f(x):\n    ret
 def from_files(folder: Path) -> Any:
     """The folder's tokenizer. ValueError where it is SentencePiece's and no class reads it as that; other errors are
     transformers' own."""
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", "")  # tiktoken keeps a copy of each file by its path, and reads that
+    if known := ranks.ranked(folder):
+        _tell(f"{folder / known.file}: {CODE}, which is not run: it is read in the way that is published of it")
+        return ranks.read(folder, known)
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     pieces = None if file is None or (folder / "tokenizer.json").is_file() else _pieces(file)
     words = folder / "vocab.txt"
