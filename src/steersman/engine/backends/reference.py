@@ -177,7 +177,8 @@ class ReferenceEngine:
                 prompt = torch.tensor([answer.prompt], device=self.model.device)
                 begun[answer.prompt] = family_of(self.model).begin(self.model, prompt)
             start = begun[answer.prompt]
-        whole, fresh, kept = start.ids, start.ids, {}
+        whole, fresh = start.ids, start.ids
+        kept: dict[str, Any] = {}
         while not answer.finished:
             if whole.shape[1] == self._switch + 1:
                 fresh, kept = whole, {}
