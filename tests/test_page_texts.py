@@ -119,6 +119,11 @@ def test_what_a_job_does_is_said_in_the_language(language: str) -> None:
     assert [text for text in said if not _fits(text, sentences)] == []
 
 
+UNSEEN = (
+    *("contamination", "example_fields", "example_files", "examples", "mixing"),
+    *("task_building", "task_kinds", "task_records"),
+)
+"""Modules of `data` whose sentences only the command line shows."""
 SHOWN = (
     *(
         f"rounds/{name}.py"
@@ -131,6 +136,8 @@ SHOWN = (
     *(f"train/{name}.py" for name in ("reward", "sample", "scoring", "sft", "trackers", "update")),
     *(f"server/{name}.py" for name in ("canary_api", "data_api", "desk_manage", "rounds_api")),
     *("rounds/desk_import.py", "store/desk_tasks.py", "store/desk_values.py", "config_file.py"),
+    *(str(file.relative_to(PACKAGE)) for file in sorted((PACKAGE / "data").glob("*.py")) if file.stem not in UNSEEN),
+    *(f"data/formats/{file.name}" for file in sorted((PACKAGE / "data/formats").glob("*.py"))),
 )
 """Whose sentences the pages of rounds and of the desk show: refusals, ends of jobs, warnings."""
 INNER = (

@@ -7,6 +7,7 @@ input gives the same bytes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from steersman.eval import figures, plain_words, wording
 from steersman.eval import searches as search_section
 from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
+from steersman.eval.reason_words import in_language
 from steersman.eval.report_text import LANGUAGES
 from steersman.eval.tasks import TaskResult
 from steersman.eval.verdict import ModelAnswers, PairVerdict, Verdict
@@ -93,6 +95,7 @@ def _context(
     t, language = LANGUAGES[shown.language], shown.language
     return {
         "t": t,
+        "reason": functools.partial(in_language, language=language),
         "title": shown.title,
         "judged": wording.judged_by(verdict, language),
         "hero": _claim(verdict.headline, language),
