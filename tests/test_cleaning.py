@@ -204,6 +204,15 @@ def test_embeddings_find_a_test_prompt_said_otherwise(root: Path) -> None:
     assert dict(done.counts[0].dropped) == {"holds a test prompt": 1, "asks what a test prompt asks, to the model": 1}
 
 
+def test_short_repeats_may_differ_in_width_case_and_white_space_alone(root: Path) -> None:
+    said = [("２＋２？", "４"), ("2 + 2?", "4"), ("2²?", "4"), ("22?", "4"), ("Ｏk?", "ja"), ("oK？", " Ja")]
+    pairs = [Conversation(str(i), (Message("user", q), Message("assistant", a))) for i, (q, a) in enumerate(said)]
+    write_dataset(root / "data", "short", "demonstrations", "train", pairs, "made", {})
+    done = run_json("data", "clean", "short", "--steps", "exact,near")
+    assert [(s["read"], s["kept"]) for s in done["steps"]] == [(6, 6), (6, 4)]
+    assert [r.id for r in stream_records(root / "data" / "short-clean.jsonl")] == ["0", "2", "3", "4"]  # type: ignore[union-attr]
+
+
 def test_near_repeats_resemble_what_stays() -> None:
     base = "the quick brown fox jumps over the lazy dog near the river bank every single morning of the week"
     texts = [

@@ -58,7 +58,7 @@ def test_json_array_is_read_item_by_item(tmp_path: Path) -> None:
             r"a\.jsonl:2: expected UTF-8 text, but byte 16 of the file is 0xc4",
         ),
         ('{"a": 1}'.encode("utf-16"), r"a\.jsonl: expected UTF-8 text, but the file begins with a UTF-16 mark"),
-        (b'{"a": NaN}\n', r"a\.jsonl:1: expected JSON, got NaN"),
+        (b'{"a": NaN}\n', r"a\.jsonl:1: expected numbers as JSON has them, not NaN"),
         (b'{"a": "\\ud800"}\n', r"a\.jsonl:1: expected text, got half of a surrogate pair"),
         (b'[{"a": 1},', r"a\.jsonl:2: the list breaks here.*read as one JSON array"),
         (b"[]", r"a\.jsonl: the list is empty"),
@@ -69,6 +69,17 @@ def test_bad_file_says_where_and_what(tmp_path: Path, data: bytes, expected: str
     path = write(tmp_path / "a.jsonl", data)
     with pytest.raises(ValueError, match=expected):
         list(read_jsonl(path))
+
+
+@pytest.mark.parametrize("form", ["[%s]", '{"data": [%s], "of": NaN}'])
+def test_one_bad_item_of_a_list_is_one_bad_record(tmp_path: Path, form: str) -> None:
+    good = '{"text": "好"}'.encode()
+    bad = b'{"text": NaN}', good[:-3] + b'"}', b'{"text": "\\ud800"}'
+    found = list(scan_jsonl(write(tmp_path / "a.json", form.encode() % b",\n".join([good, *bad, good]))))
+    assert [record.value for record in found] == [{"text": "好"}, None, None, None, {"text": "好"}]
+    for record, why in zip(found[1:4], ("NaN", "encoding", "surrogate"), strict=True):
+        assert why in record.error
+        assert record.raw.encode()
 
 
 def test_paired_surrogate_escapes_are_text(tmp_path: Path) -> None:

@@ -119,6 +119,11 @@ def test_what_a_job_does_is_said_in_the_language(language: str) -> None:
     assert [text for text in said if not _fits(text, sentences)] == []
 
 
+UNSEEN = (
+    *("contamination", "example_fields", "example_files", "examples", "mixing"),
+    *("task_building", "task_kinds", "task_records"),
+)
+"""Modules of `data` whose sentences only the command line shows."""
 SHOWN = (
     *(
         f"rounds/{name}.py"
@@ -131,6 +136,8 @@ SHOWN = (
     *(f"train/{name}.py" for name in ("reward", "sample", "scoring", "sft", "trackers", "update")),
     *(f"server/{name}.py" for name in ("canary_api", "data_api", "desk_manage", "rounds_api")),
     *("rounds/desk_import.py", "store/desk_tasks.py", "store/desk_values.py", "config_file.py"),
+    *(str(file.relative_to(PACKAGE)) for file in sorted((PACKAGE / "data").glob("*.py")) if file.stem not in UNSEEN),
+    *(f"data/formats/{file.name}" for file in sorted((PACKAGE / "data/formats").glob("*.py"))),
 )
 """Whose sentences the pages of rounds and of the desk show: refusals, ends of jobs, warnings."""
 INNER = (
@@ -229,6 +236,15 @@ def test_each_language_has_all_kinds_of_files() -> None:
     kinds = {file.stem for kind in ("said", "said/settings") for file in (LANG.parent / kind).glob("*.json")}
     for kind in ("said", "said/settings"):
         assert {file.stem for file in (LANG.parent / kind).glob("*.json")} == kinds
+
+
+def test_an_outage_has_words_of_its_own() -> None:
+    """While the engine's process was started again the page said that the server is shutting down."""
+    source = (PACKAGE / "server/errors.py").read_text(encoding="utf-8")
+    codes = re.findall(r'error_body\(50[37], [^\n]*code="(\w+)"', source)
+    assert len(codes) == 4
+    words = (LANG.parent / "lib/ui.svelte.ts").read_text(encoding="utf-8").partition("OWN_WORDS")[2].partition("}")[0]
+    assert [code for code in codes if f"  {code}: '" not in words] == []
 
 
 def test_every_link_goes_below_the_servers_path() -> None:

@@ -100,6 +100,8 @@ def test_a_greeting_of_nobody_in_particular_is_kept(text: str) -> None:
         ("wxid_8f3k2m9qz1a21这个号", "wxid_8f3k2m9qz1a21"),
         ("加QQ 1234567890 发截图", "1234567890"),
         ("麻烦加我微信sunny2020私聊退款", "sunny2020"),
+        ("抖音号：小鱼儿（微信同名）", "小鱼儿"),
+        ("旺旺abc123，微信一样", "abc123"),
         ("小红书号是5022817734", "5022817734"),
         ("my insta is @jo.hiking, look", "@jo.hiking"),
         ("WhatsApp me, or Line ID kenji0404", "kenji0404"),

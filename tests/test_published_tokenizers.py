@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zipfile
 from pathlib import Path
 
 import pytest
 import sentencepiece
+import tiktoken
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import tiny
 from steersman.artifact.workspace import Workspace
 from steersman.cli.tokenizers import load_tokenizer, portions
 from steersman.config import Config
 from steersman.corpus.folder import Corpus, tokenizer_sha256
-from steersman.weights import published
+from steersman.weights import published, ranks
 from steersman.weights.folders import read_tokenizer
 from steersman.weights.gguf_words import words_of
 
@@ -62,6 +66,8 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
         ("spiece.model", t5, "T5Tokenizer"),
         ("tokenizer.model", llama, "LlamaTokenizer"),
         ("tokenizer.model", {"vocab_size": 150}, "TokenizersBackend"),  # was XLM-R's: the same words, other ids
+        ("tokenizer.model", {"vocab_size": 450, "byte_fallback": True}, "TokenizersBackend"),
+        ("tokenizer.model", {"vocab_size": 450, "byte_fallback": True, "model_type": "bpe"}, "TokenizersBackend"),
         ("tokenizer.model", {"model_type": "word", "vocab_size": 20, "hard_vocab_limit": False}, ""),
     )
     for number, (name, how, wanted) in enumerate(forms):
@@ -84,7 +90,9 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
             for said in (*tiny.CORPUS, "Where is it?", "订单 3"):
                 assert found(said, add_special_tokens=False)["input_ids"] == pieces.encode(said)
         words, own = words_of(found, len(found)), how is not llama  # llama.cpp made other tokens of 30 of 40 texts
-        assert (words.prefix, bool(words.charsmap), words.trims) == (True, own, True if own else None)
+        pairs = own and how.get("model_type") == "bpe"  # llama.cpp changes no characters before it joins pairs
+        assert (bool(words.differ), words.prefix, bool(words.charsmap)) == (pairs, True, own and not pairs)
+        assert words.trims == (True if own and not pairs else None)
         found.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}"
         words = words_of(found, len(found))
         assert (words.prefix, words.at_first) == (own, not own)
@@ -93,3 +101,53 @@ def test_a_file_of_sentencepiece_alone_is_read_as_sentencepiece_reads_it(tmp_pat
     (tmp_path / "0" / "spiece.model").write_bytes(b"\0 no model")
     with pytest.raises(ValueError, match=r"spiece\.model is a model of neither SentencePiece nor tiktoken"):
         read_tokenizer(tmp_path / "0")
+
+
+@pytest.mark.parametrize("bytes_too", [False, True])
+def test_a_unigram_that_names_no_unknown_token(tmp_path: Path, bytes_too: bool) -> None:
+    """The first character that it lacks ended in an error of the library's; bytes stand for it, or it is said."""
+    words = [*(f"<0x{i:02X}>" for i in range(256) if bytes_too), "\u2581", *"abWhere1"]
+    core = Tokenizer(models.Unigram([(word, -5.0) for word in dict.fromkeys(words)], None, bytes_too))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(tmp_path)
+    if bytes_too:
+        found = read_tokenizer(tmp_path)
+        assert found.decode(found("ab é")["input_ids"]) == "ab é"
+    else:
+        with pytest.raises(ValueError, match="no token for characters that it lacks"):
+            read_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ranks.KNOWN)
+def test_ranks_of_tiktoken_are_read_without_the_code_beside_them(tmp_path: Path, name: str) -> None:
+    """They were refused, though how each parts words is published."""
+    of = ranks.KNOWN[name]
+    longer = [b"12", b"123", b" a", b"It", b"\xe6\x82", b"\xe6\x82\xa8", b"\xe6\x82\xa8a", b"\xc3\xa9", b"  "]
+    all_ranks = {token: i for i, token in enumerate([*(bytes([i]) for i in range(256)), *longer])}
+    lines = (f"{base64.b64encode(token).decode()} {i}\n" for token, i in all_ranks.items())
+    (tmp_path / of.file).write_text("".join(lines))
+    says: dict[str, object] = {"tokenizer_class": name, "auto_map": {"AutoTokenizer": ["tokenization_x.X", None]}}
+    own = list(of.own)
+    if of.reserved:
+        own = ["[BOS]", "[EOS]", *(f"<|reserved_token_{i}|>" for i in range(267, 521))]
+        says |= {
+            "added_tokens_decoder": {"265": {"content": "[BOS]"}, "266": {"content": "[EOS]"}},
+            "eos_token": "[EOS]",
+        }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(says))
+    (tmp_path / "tokenization_x.py").write_text(f"PAT = '|'.join({list(of.pattern)!r})\n1 / 0\n")
+    special = {token: 265 + i for i, token in enumerate(own)}
+    peer = tiktoken.Encoding("x", pat_str="|".join(of.pattern), mergeable_ranks=all_ranks, special_tokens=special)
+    found = read_tokenizer(tmp_path)
+    for text in ("It'S 1234", "您a 您好", "e\u0301", f"a{own[1]}  \r\n\n b", "\u200b😀"):
+        composed = text.replace("e\u0301", "é") if of.composed else text
+        ids = peer.encode(composed, allowed_special="all")
+        assert found(text, add_special_tokens=False)["input_ids"] == ids
+        assert found.decode(ids) == composed
+    assert (len(found), found.eos_token) == (peer.n_vocab, of.end or "[EOS]")
+    (tmp_path / of.file).write_text((tmp_path / of.file).read_text().replace("MTI=", "MTE="))
+    assert read_tokenizer(tmp_path).decode([256]) == "11", "tiktoken read a copy in the folder for temporary files"
+    (tmp_path / "tokenization_x.py").write_text("PAT = 'other'")
+    with pytest.raises(ValueError, match="parts words in a way that is not known"):
+        read_tokenizer(tmp_path)

@@ -233,3 +233,28 @@ def test_what_is_no_scaling_is_refused() -> None:
     refused(r"long_factor: expected 8 numbers", rope_type="longrope", short_factor=[1.0] * 8, long_factor=[1.0] * 4)
     refused("over a part of each head", rope_type="yarn", factor=2.0, partial_rotary_factor=0.5)
     assert switch_of([{"rope_type": "default"}]) == 0
+
+
+def test_where_positions_are_scaled_the_context_that_is_taken_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old configs keep the length before the scaling: a model of 16k was taken for one of 4k without a word."""
+    monkeypatch.setitem(SMALL, "linear", ("llama", {"rope_type": "linear", "factor": 4.0}))
+    model = load_causal(scaled_model("linear", tmp_path), "float32")
+    assert (
+        f"scaled by 4, and its context is taken to be the {shape_of(model.config).context} tokens"
+        in capfd.readouterr().err
+    )
+    model.config.max_sequence_length = 16384
+    assert shape_of(model.config).context == 16384
+
+
+def test_transformers_answers_change_over_to_the_long_factors_as_a_whole(tmp_path: Path) -> None:
+    """What was kept of the tokens before had turned by the short ones (Phi-3.5, Phi-4-mini)."""
+    folder = scaled_model("longrope", tmp_path)
+    model = load_causal(folder, "float32")
+    engine = load_engine(folder, dtype="float32", backend="reference")
+    ids = [3 + 7 * i % 200 for i in range(125)]
+    ((answer,),) = engine.generate([ids], SamplingParams(max_tokens=10, temperature=0, ignore_end=True))
+    expected = logprobs(model, [*ids, *answer.token_ids], 10)
+    torch.testing.assert_close(torch.tensor(answer.logprobs), expected.amax(-1), atol=1e-4, rtol=1e-4)

@@ -114,6 +114,31 @@ def test_what_claude_code_asks_for_besides(
     assert [m.role for m in prompt.messages] == ["system", "user", "assistant", "system", "user"]
 
 
+def test_documents_are_words(client: anthropic.Anthropic, engine: FakeEngine) -> None:
+    plain = {"type": "text", "media_type": "text/plain", "data": "Open 9 to 5."}
+    parts = {"type": "content", "content": [{"type": "text", "text": "Closed."}]}
+    found = {"type": "search_result", "title": "T", "source": "https://a", "content": [{"type": "text", "text": "x"}]}
+    said: Any = [
+        {"type": "document", "source": plain, "title": "Hours", "citations": {"enabled": True}},
+        {"type": "document", "source": parts},
+        found,
+        {"type": "text", "text": "When?"},
+    ]
+    turns: Any = [{"role": "user", "content": said}]
+    raw = client.messages.with_raw_response.create(model="tiny", max_tokens=20, messages=turns)
+    assert raw.headers["Steersman-Left-Out"] == "messages.content.citations"
+    told = "<document>\n{}\n</document>\n\n"
+    texts = [told.format(text) for text in ("Hours\nOpen 9 to 5.", "Closed.", "T\nhttps://a\nx")]
+    assert engine.seen[-1][0].messages[-1].text == "".join(texts) + "When?"
+    pdf: Any = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+    body = {"model": "tiny", "max_tokens": 20, "messages": [{"role": "user", "content": [pdf]}]}
+    answer = httpx.post(f"{str(client.base_url).rstrip('/')}/v1/messages", json=body, headers={"x-api-key": "k"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        400,
+        "messages[0].content[0].source: expected a 'type' of 'text', 'content'",
+    )
+
+
 def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:
     url = str(client.base_url).rstrip("/")
     body = {"model": "tiny", "max_tokens": 20, "messages": USER}

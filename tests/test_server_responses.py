@@ -198,7 +198,6 @@ def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
         ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
         ({"tools": [*TOOLS, *TOOLS]}, "tools"),
         ({"tools": [*TOOLS, {"type": "web_search"}], "tool_choice": "required"}, "tools"),
-        ({"include": ["message.output_text.logprobs"]}, "include[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),
     ],
@@ -224,6 +223,24 @@ def test_tools_that_nobody_runs_here_are_left_out_and_named(
     else:
         assert list(raw.parse())
     assert len(engine.seen[-1][0].tools) == len(TOOLS)
+
+
+def test_log_probabilities(client: openai.OpenAI, engine: FakeEngine) -> None:
+    asked: Any = {"model": "tiny", "input": "One?", "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    made = client.responses.create(**asked)
+    (part,) = made.output[0].content  # type: ignore[union-attr]
+    whole = part.logprobs or []  # type: ignore[union-attr]
+    assert (b"".join(bytes(one.bytes) for one in whole).decode(), made.top_logprobs) == (ANSWER, 2)
+    assert engine.seen[-1][1].top_logprobs == 2
+    assert client.responses.retrieve(made.id).output[0].content[0].logprobs == []  # type: ignore[union-attr]
+    engine.pieces = CALLING
+    events = list(client.responses.create(**asked, stream=True, tools=TOOLS))
+    told = [one for event in events if event.type == "response.output_text.delta" for one in event.logprobs]
+    (done,) = (event for event in events if event.type == "response.output_text.done")
+    assert b"".join(bytes(one.model_extra["bytes"]) for one in told).decode() == done.text == "Let me see."
+    last: Any = events[-1].response  # type: ignore[union-attr]
+    assert [item.type for item in last.output] == ["message", "function_call"]
+    assert [one.logprob for one in last.output[0].content[0].logprobs] == [one.logprob for one in done.logprobs]
 
 
 def test_a_failure_in_the_stream_is_an_event(client: openai.OpenAI, engine: FakeEngine) -> None:

@@ -98,6 +98,7 @@ def test_a_forced_call_is_constrained(client: openai.OpenAI, engine: FakeEngine,
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "news"}}}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "web_search", "function": {"name": "a"}}]}, "tools[0].type"),
+        ({"tools": [{"type": "custom", "custom": {"name": "a"}}]}, "tools[0].type"),
         ({"tools": TOOLS * 129}, "tools"),
         (
             {

@@ -13,6 +13,7 @@ from steersman.data.shop.cases import PREMISES, SPECS, STATUSES
 from steersman.data.shop.claims import count_length, dates, mentions, normal, repetition, sentences, statuses
 from steersman.data.shop.generate import answers_to
 from steersman.data.shop.world import LANGUAGES
+from steersman.eval.reason_words import in_language
 from steersman.types import Conversation, Message
 from test_shop import JUDGED
 
@@ -358,3 +359,14 @@ def test_measures_of_shape():
     assert count_length("您好，订单40317。", "zh") == 9
     assert repetition("a b c d " * 6, "en") > 0.7
     assert repetition("the order has shipped and is due on the third of May", "en") == 0.0
+
+
+def test_every_reason_is_said_in_chinese():
+    """A Chinese report tells why an answer lost points; these were English there."""
+    asked = made("zh")[:60] + made("en")[:30]
+    answers = ["", "嗯", "一 二 三", "你真笨！" * 3, "Order 99999 is cancelled. No. " * 9, "1. 是。\n3. 否"]
+    answers += [said(c) for c in asked[::29]]
+    reasons = {r for c in asked for a in [c.messages[-2].content, *answers] for r in judge(c, a).reasons}
+    assert len(reasons) > 100
+    assert [r for r in reasons if in_language(r, "zh") == r] == []
+    assert in_language("does not name the order number 40317", "zh") == "没有说出订单号40317"

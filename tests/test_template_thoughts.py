@@ -102,6 +102,19 @@ def test_thoughts_that_the_prompt_begins_are_ended_by_the_answer() -> None:
     assert "hmm" not in dropped.tokenizer.decode(learned(dropped, Conversation("c", (ASK, WAYS["inline"]))))
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_thoughts_that_only_the_generation_prompt_opens(way: str) -> None:
+    """OLMo 3 Think: answers were learned within thoughts, and thoughts after <think><think>."""
+    template = renderer(
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}"
+    )
+    (row,) = template.examples(Conversation("c", (ASK, WAYS[way])))
+    text = template.tokenizer.decode(row.ids)
+    assert (text.count("<think>"), text.count("</think>")) == (1, 1)
+    assert text.endswith("</think>\n\nRR<|im_end|>")
+
+
 def test_channels() -> None:
     template = renderer(CHANNELS)
     ids = learned(template, Conversation("c", (ASK, WAYS["beside"])))

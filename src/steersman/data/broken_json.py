@@ -1,8 +1,11 @@
-"""What can be read of a JSON object that breaks in its middle: a file that was cut off."""
+"""What is nearly JSON: an object that breaks in its middle, as of a file that was cut off, or in Python's form."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+from typing import Any
 
 MARK = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[\]{},]', re.S)
 """Pattern of a text in JSON, which may not end, or of a sign that orders values."""
@@ -29,3 +32,18 @@ def until_break(text: str) -> list[str]:
             closing = "".join("]" if sign == "[" else "}" for sign in reversed(open_[:at]))
             out.append(text[: ends[at]] + closing)
     return out
+
+
+def literal(text: str) -> Any:
+    """An object as Python writes it, with single quotes (Amazon's sets); None for any other text."""
+    if not is_literal(text):
+        return None
+    try:
+        value = ast.literal_eval(text.strip())
+        return json.loads(json.dumps(value))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def is_literal(text: str) -> bool:
+    return re.match(r"\s*\{\s*'", text) is not None

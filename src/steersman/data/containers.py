@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import copy
 import errno
 import functools
 import gzip
@@ -24,6 +25,7 @@ from pathlib import Path, PurePath
 from typing import IO, cast
 
 from steersman.data.reading import Reading
+from steersman.data.zst import Zst
 
 MAGIC = (
     (b"\x1f\x8b", "gz"),
@@ -102,6 +104,8 @@ OFFICE = {
 BOMB_MB, BOMB_RATIO = 100, 200
 """Beyond this many MB, content larger than this multiple of its packed size is refused."""
 MEMBERS = 10_000
+ZSTD = 93
+"""A zip's number of the method zstd."""
 NOT_READ = "not read, as they hold no dialogues, or the same once more: {}"
 DEPTH = 3
 """Levels of wrappers (a .gz in a zip) that are opened."""
@@ -137,10 +141,10 @@ class Part:
             if isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO):
                 yield file
                 return
-            with tempfile.TemporaryFile() as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
-                copy.seek(0)
-                yield copy
+            with tempfile.TemporaryFile() as held:
+                shutil.copyfileobj(file, held, 1 << 20)
+                held.seek(0)
+                yield held
 
 
 def parts(path: Path, reading: Reading) -> Iterator[Part]:
@@ -218,42 +222,6 @@ def whole(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: expected a whole {Path(name).suffix} file, but: {error}") from None
 
 
-class _Zst(io.RawIOBase):
-    """Unpacks zstd a little at a time; a truncated frame is an error, which zstandard's own reader ignores."""
-
-    STEP = 1024
-    """Packed bytes at a time: a block of 4 can stand for 128 KB."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        import zstandard
-
-        self._file, self._open = file, zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
-        self._frame, self._fresh, self._ready, self._input = self._open(), True, b"", b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        while not self._ready:
-            self._input = self._input or self._file.read(self.STEP)
-            if not self._input:
-                if not self._fresh:
-                    raise EOFError("it breaks off before its end")
-                return 0
-            if self._frame.eof:
-                self._frame, self._fresh = self._open(), True
-            self._ready = self._frame.decompress(self._input)
-            self._fresh, self._input = self._frame.eof, self._frame.unused_data if self._frame.eof else b""
-        count = min(len(view), len(self._ready))
-        view[:count], self._ready = self._ready[:count], self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
 class _Bounded(io.RawIOBase):
     """An unpacked stream, limited in total size and in proportion to the packed size."""
 
@@ -298,7 +266,7 @@ def _guarded(name: str, kind: str, opened: Open, size: int, reading: Reading) ->
         elif kind == "bz2":
             inner = cast(IO[bytes], bz2.BZ2File(file))
         else:
-            inner = io.BufferedReader(_Zst(file), 1 << 17)
+            inner = io.BufferedReader(Zst(file), 1 << 17)
         return io.BufferedReader(_Bounded(name, inner, file, size, reading.max_unpacked_mb), 1 << 17)
 
     return unpacked
@@ -320,8 +288,17 @@ def _zip_parts(name: str, opened: Open, head: bytes, reading: Reading, depth: in
         locked = next((m.filename for m in members if m.flag_bits & 1), None)
         if locked is not None:
             raise ValueError(f"{name}!{locked}: it has a password; unpack the archive first")
-        found = [(m.filename, functools.partial(archive.open, m), m.compress_size) for m in members]
+        found = [(m.filename, functools.partial(archive.open, _as_packed(m)), m.compress_size) for m in members]
         yield from _members(name, found, reading, depth)
+
+
+def _as_packed(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """The member; of zstd, which zipfile does not know, as bytes that are themselves a packed file."""
+    if member.compress_type == ZSTD:
+        member = copy.copy(member)
+        member.compress_type, member.file_size = zipfile.ZIP_STORED, member.compress_size
+        del member.CRC  # of what is packed
+    return member
 
 
 def _tar_parts(name: str, opened: Open, size: int, reading: Reading, depth: int) -> Iterator[Part]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import re
@@ -11,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from steersman.data import messengers, who_said
-from steersman.data.broken_json import until_break
+from steersman.data.broken_json import is_literal, literal, until_break
 from steersman.data.containers import Part
 from steersman.data.formats.expand import definition, instance
 from steersman.data.formats.message_rows import is_step
@@ -30,10 +29,13 @@ ASSIGNED = re.compile(r"\s*(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*\s*=\s*(?=[
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"expected JSON, got {name}, which is not")
+    raise ValueError(f"expected numbers as JSON has them, not {name}")
 
 
-DECODER = json.JSONDecoder(parse_constant=_no_constant)
+DECODER = json.JSONDecoder()
+HALF = "expected text, got half of a surrogate pair (an escape such as \\ud800 alone)"
+UNDECODED = "\udcff"
+"""What stands in a document for bytes that are no text in its encoding: a record with it is a bad one."""
 
 
 def parse_json(text: str) -> Any:
@@ -41,8 +43,8 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        if (literal := _literal(text)) is not None:
-            return literal
+        if (pythons := literal(text)) is not None:
+            return pythons
         around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ValueError(
             f"expected one JSON value; {error.msg.removesuffix(' at')} at character {error.pos + 1}, near {around!r}"
@@ -52,29 +54,34 @@ def parse_json(text: str) -> Any:
     return _no_half(text, value)
 
 
-def _literal(text: str) -> Any:
-    """An object as Python writes it, with single quotes (Amazon's sets); None for any other text."""
-    if not is_literal(text):
-        return None
-    try:
-        value = ast.literal_eval(text.strip())
-        return json.loads(json.dumps(value))
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        return None
-
-
-def is_literal(text: str) -> bool:
-    return re.match(r"\s*\{\s*'", text) is not None
-
-
 def _no_half(text: str, value: Any) -> Any:
     """The value; ValueError on an unpaired escaped surrogate, which JSON allows but UTF-8 cannot encode."""
     if "\\ud" in text.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("expected text, got half of a surrogate pair (an escape such as \\ud800 alone)") from None
+            raise ValueError(HALF) from None
     return value
+
+
+def _checked(record: Record) -> Record:
+    """A document's record with the beginning of its text; a bad one where its values cannot be kept."""
+    error = record.error
+    try:
+        raw = record.raw if error else json.dumps(record.value, ensure_ascii=False, allow_nan=False)
+        if UNDECODED not in raw:
+            raw.encode()
+        elif not error:
+            error = "expected text in the file's encoding, which some bytes are not"
+    except UnicodeEncodeError:
+        error = error or HALF
+    except ValueError:
+        raw, error = (
+            json.dumps(record.value, ensure_ascii=False),
+            "expected numbers as JSON has them, not NaN or Infinity",
+        )
+    shown = (record.raw or raw[:SHOWN]).encode("utf-8", "replace").decode()
+    return replace(record, value=None if error else record.value, raw=shown, error=error)
 
 
 def begins_records(head: Sequence[Line], whole: bool) -> bool:
@@ -116,7 +123,7 @@ def scan_json(part: Part, reading: Reading) -> Iterator[Record]:
     rest = next(lines, None)
     every = itertools.chain(head, () if rest is None else (rest,), lines)
     if _is_document(head, whole=rest is None):
-        yield from _Document(part, every, reading).records()
+        yield from map(_checked, _Document(part, every, reading).records())
         return
     found = False
     for line in every:
@@ -226,7 +233,7 @@ class _Document:
                         source = chats.source
                         continue
                     count += 1
-                    yield Record(count, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+                    yield Record(count, value, "")
                 if source:
                     yield from messengers.scan(messengers.Chats(source, together.chats), self._part, self._reading)
                 if self._cut:
@@ -256,7 +263,7 @@ class _Document:
             return
         lists = wrapped(value)
         if not lists:
-            yield Record(line, value, json.dumps(value, ensure_ascii=False)[:SHOWN])
+            yield Record(line, value, "")
             return
         counts = ", ".join(
             f"{len(rows)} of '{name}'" if name else f"its {len(rows)} fields" for name, rows in lists.items()
@@ -268,7 +275,7 @@ class _Document:
         for number, item in enumerate((i for rows in lists.values() for i in dialogues(rows)), 1):
             if told and _is_instance(item):
                 item = instance(told, item)
-            yield Record(number, item, json.dumps(item, ensure_ascii=False)[:SHOWN])
+            yield Record(number, item, "")
 
     def _items(self) -> Iterator[Any]:
         """Items of a list, one by one; a list of turns or of a messenger's messages as a whole. Where it breaks behind
@@ -311,9 +318,8 @@ class _Document:
         while True:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._at)
-                text, self._line = self._buffer[self._at : end], self._line + self._buffer.count("\n", self._at, end)
-                self._at = end
-                return _no_half(text, value)
+                self._line, self._at = self._line + self._buffer.count("\n", self._at, end), end
+                return value
             except json.JSONDecodeError as error:
                 size, at = len(self._buffer) - self._at, error.pos - self._at
                 self._broken = 0
@@ -355,9 +361,9 @@ class _Document:
         """Reads more text; False at the end of the file."""
         pieces, size = [self._buffer[self._at :]], 0
         for line in self._lines:
-            if line.error:
+            if line.cut:
                 raise ValueError(f"{self._part.name}:{line.number}: {line.error}")
-            pieces.append(line.text)
+            pieces.append(line.text.replace("\ufffd", UNDECODED) if line.error else line.text)
             size += len(line.text)
             if size >= wanted:
                 break

@@ -49,11 +49,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line with its end, or the error (`text` then shows the content)."""
+    """One line with its end, or the error; `text` is then the beginning where it was too long, or has U+FFFD for what
+    could not be decoded."""
 
     number: int
     text: str
     error: str = ""
+    cut: bool = False
 
 
 def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
@@ -75,7 +77,8 @@ def lines_of(part: Part, reading: Reading) -> Iterator[Line]:
                 reading.tell(f"note: {part.name} holds UTF-8 too, such as line {number}; such lines are read as that")
             yield Line(number, _decode(raw, start, "utf-8" if transcode or other else encoding).removeprefix("\ufeff"))
         except ValueError as error:
-            yield Line(number, raw[:SHOWN].decode("utf-8", "replace"), str(error))
+            shown = raw[:SHOWN] if cut else raw
+            yield Line(number, shown.decode("utf-8" if transcode else encoding, "replace"), str(error), cut)
 
 
 def _raw_lines(part: Part, reading: Reading, transcode: str) -> Iterator[tuple[int, int, bytes, bool]]:

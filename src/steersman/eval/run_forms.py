@@ -135,12 +135,13 @@ def _grades(scores: Any) -> dict[str, float]:
     return out
 
 
-def scores_in(value: Record) -> dict[str, float]:
+def scores_in(value: Record, left: Counter[str]) -> dict[str, float]:
     """Scores that a record gives its answer: fields that are named so, and objects of scores."""
     out = {name: score for name in SCORES if (score := number(value.get(name))) is not None}
     for name in SHARES:  # text beside them is often the right answer
         if isinstance(value.get(name), str) and not 0 <= out.get(name, 0) <= 1:
             del out[name]
+            left[f"fields '{name}' with a text that is no share, taken for the right answer"] += 1
     for name in ("scores", "parts", "namedScores", "metrics"):
         out |= _grades(value.get(name))
     return out
@@ -246,7 +247,7 @@ def _promptfoo(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None
     model = (provider.get("label") or provider.get("id")) if isinstance(provider, Mapping) else provider
     reply = value["response"] or {}
     answer = said(reply.get("output") if isinstance(reply, Mapping) else reply, left)
-    return [{"prompt": asked, "answer": answer, "model": model, "scores": scores_in(value)}]
+    return [{"prompt": asked, "answer": answer, "model": model, "scores": scores_in(value, left)}]
 
 
 def _event(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
@@ -273,8 +274,6 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
         several = None
     if several is not None and in_words(value, RIGHT if several else ()) is not None:
         several = None
-    if several and (right := next((k for k in RIGHT if isinstance(value.get(k), str)), "")):
-        left[f"fields '{right}' beside a model's answers, taken for the right one"] += 1
     talk: list[Any] = next(
         (value[k] for k in ("messages", "conversations", "generated_text") if isinstance(value.get(k), list)), []
     )
@@ -284,11 +283,14 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
     if name is None and not re.match(r"(?:chatcmpl|cmpl|msg|resp|gen)[-_]", str(value.get("id", "chatcmpl-"))):
         name = str(value["id"])
     rest |= {} if name is None else {"id": name}
+    spoken = reply is None and several is None and len(asked) > 1 and asked[-1]["role"] == "assistant"
+    if (several or spoken) and (right := next((k for k in RIGHT if isinstance(value.get(k), str)), "")):
+        left[f"fields '{right}' beside a model's answers, taken for the right one"] += 1
+    if spoken:
+        other = in_words(value, RIGHT)
+        told = asked[-1]["content"] if other is None else other
+        return [{**rest, "prompt": asked[:-1], "answer": told, "scores": scores_in(value, left)}]
     if reply is None and several is None:
-        if len(asked) > 1 and asked[-1]["role"] == "assistant":
-            other = in_words(value, RIGHT)
-            told = asked[-1]["content"] if other is None else other
-            return [{**rest, "prompt": asked[:-1], "answer": told, "scores": scores_in(value)}]
         return None
     given = asked or next(
         (found for k in ("request", "prompt", "input", "question") if (found := turns(value.get(k), left))), []
@@ -296,7 +298,7 @@ def _of_api(value: Record, left: Counter[str]) -> list[dict[str, Any]] | None:
     answer = said(reply if reply is not None else {"outputs": several}, left)
     if not given and name is None:
         return None
-    return [{**rest, **({"prompt": given} if given else {}), "answer": answer, "scores": scores_in(value)}]
+    return [{**rest, **({"prompt": given} if given else {}), "answer": answer, "scores": scores_in(value, left)}]
 
 
 def opened(values: Sequence[Any]) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,8 +49,6 @@ LOGGED = frozenset(("doc_id", "doc", "resps"))
 """Fields of a sample that lm-evaluation-harness logged."""
 NO_METRIC = ("doc_id", "doc", "target", "index", "arguments", "resps", "filtered_resps")
 """Fields of a logged sample that score nothing."""
-ZSTD = 93
-"""A zip's number of the method zstd."""
 TAKEN = "answers are taken from "
 LIKELIHOOD = " (log-likelihood a unit)"
 Key = tuple[str, str]
@@ -142,12 +139,6 @@ def _one(text: str, cluster: str, left: Counter[str]) -> dict[Key, Answered]:
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".eval" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.compress_type == ZSTD for member in archive.infolist()):
-                raise ValueError(
-                    f"{path}: packed by zstd in a zip; expected JSON, as `inspect log convert --to json` writes"
-                )
     for record in scan(path, Reading(encoding="auto", tell=note)):
         if path.suffix == ".eval" and "samples/" not in record.file:
             continue  # Inspect's archive: beside the samples a header, a journal and summaries
@@ -269,7 +260,7 @@ def _plain(value: Mapping[str, Any], where: str, cluster: str, left: Counter[str
         words = f"{words}\n\n{value['input']}"
     prompt = _conversation(words, name, where) if asked else None
     key = (str(value.get("task", "")), name or _hash(prompt))
-    return key, Answered(prompt, answer, scores_in(value), str(value.get(cluster or "cluster", "")))
+    return key, Answered(prompt, answer, scores_in(value, left), str(value.get(cluster or "cluster", "")))
 
 
 def _conversation(value: Any, name: str, where: str) -> Conversation:
@@ -316,16 +307,15 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
     """The runs with their prompts' words as ids where no id is in all of them, but words are."""
     if any(all(key in run.answers for run in runs) for key in runs[0].answers):
         return list(runs)
-    by_words: list[dict[Key, tuple[Answered, ...]]] = [{} for _ in runs]
-    for run, keyed in zip(runs, by_words, strict=True):
-        for (task, _), of in run.answers.items():
-            if words := _words(of[0].prompt):
-                keyed.setdefault((task, words), of)
+    asked, by_words = max(
+        ((roles, [_by_words(run, roles) for run in runs]) for roles in (PEOPLE, (*PEOPLE, "system"))),
+        key=lambda keyed: len(set.intersection(*map(set, keyed[1]))),
+    )
     if not set.intersection(*map(set, by_words)):
         return list(runs)
     note("note: the runs have no id in common; prompts are matched by their words")
     for run, keyed in zip(runs, by_words, strict=True):
-        worded = sum(bool(_words(of[0].prompt)) for of in run.answers.values())
+        worded = sum(bool(_words(of[0].prompt, asked)) for of in run.answers.values())
         if less := worded - len(keyed):
             note(f"{run.name}: left out {less} further answers to a prompt that has one")
         if less := len(run.answers) - worded:
@@ -333,9 +323,21 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, answers=keyed) for run, keyed in zip(runs, by_words, strict=True)]
 
 
-def _words(prompt: Conversation | None) -> str:
-    """What people say in a prompt: a model's own earlier turns differ."""
-    said = [" ".join(m.text.split()) for m in prompt.messages if m.role == "user"] if prompt else []
+def _by_words(run: Run, roles: Sequence[str]) -> dict[Key, tuple[Answered, ...]]:
+    """The answers by their prompts' words, of several to one prompt the first."""
+    out: dict[Key, tuple[Answered, ...]] = {}
+    for (task, _), of in run.answers.items():
+        if words := _words(of[0].prompt, roles):
+            out.setdefault((task, words), of)
+    return out
+
+
+PEOPLE = ("user",)
+
+
+def _words(prompt: Conversation | None, roles: Sequence[str] = PEOPLE) -> str:
+    """What people say in a prompt, and what else of `roles`: a model's own earlier turns differ."""
+    said = [" ".join(m.text.split()) for m in prompt.messages if m.role in roles] if prompt else []
     return "\n".join(said) if any(said) else ""
 
 

@@ -93,10 +93,13 @@ def head_scale(config: Any) -> float:
 
 def context_of(config: Any) -> int:
     """Most tokens of prompt and answer together: with YaRN its original length times its factor, even where the config
-    states the original alone (as Qwen tells users to write it). 32,768 where the config names no limit."""
+    states the original alone (as Qwen tells users to write it); `max_sequence_length` beside scaled positions (as
+    Vicuna's with 16k). 32,768 where the config names no limit."""
     rope = getattr(config, "rope_parameters", None) or {}
     original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
     stretched = int(original * factor) if rope.get("rope_type") == "yarn" and original and factor else 0
+    if rope.get("rope_type") == "linear":
+        stretched = int(getattr(config, "max_sequence_length", None) or 0)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
         if getattr(config, name, None):
             return max(int(getattr(config, name)), stretched)

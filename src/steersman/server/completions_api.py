@@ -20,8 +20,8 @@ from steersman.server.completions_schema import CompletionRequest, checked, para
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
 from steersman.server.generation import Generation, Place
-from steersman.server.logprobs import with_raw
-from steersman.server.openai_api import check_tokens, complete, finish_of, head_of, used
+from steersman.server.logprobs import check_tokens, with_raw
+from steersman.server.openai_api import complete, finish_of, head_of, used
 from steersman.server.sse import event, following, stream
 from steersman.types import Completion, SamplingParams
 

@@ -27,6 +27,7 @@ from steersman.types import SamplingParams
 
 MOST_PROMPTS = 32
 """Most prompts of one request."""
+MOST_ANSWERS = 16
 BEGINNING = 500
 """Characters of a prompt that tell its user from others, where none is named."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -40,6 +41,10 @@ Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 def _close(schema: dict[str, Any]) -> None:
     neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
     schema["properties"] |= neutral | {name: {} for name in SPEED}
+    as_many = {"properties": {"best_of": {"enum": [1, None]}}}
+    several = [{"properties": {name: {"const": k} for name in ("n", "best_of")}} for k in range(2, MOST_ANSWERS + 1)]
+    schema["properties"]["best_of"] = {}
+    schema["anyOf"] = [as_many, *(one | {"required": ["n"]} for one in several)]
     schema["additionalProperties"] = False
 
 
@@ -57,7 +62,7 @@ class CompletionRequest(BaseModel):
     max_tokens: Annotated[StrictInt, Field(ge=0), WHOLE] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    n: Annotated[StrictInt, Field(ge=1, le=16), WHOLE] | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=MOST_ANSWERS), WHOLE] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53), WHOLE] | None = None
     presence_penalty: Penalty | None = None

@@ -12,12 +12,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steersman.engine.protocol import Engine
+from steersman.server.errors import ApiError
 from steersman.types import Completion
 
 
+def check_tokens(engine: Engine) -> None:
+    """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
+    try:
+        engine.token_text(0)
+    except ValueError as error:
+        raise ApiError(400, f"logprobs: {error}", param="logprobs") from None
+
+
 def logprobs_json(engine: Engine, completion: Completion) -> str:
-    """Every token of the text with its log-probability under the distribution that it was sampled from, and the
-    likeliest ones. Together the tokens' bytes are the text: what was cut from its end is left out."""
+    """Of the whole answer, as chats tell them."""
+    return f'{{"content":{tokens_json(engine, completion, completion.text)},"refusal":null}}'
+
+
+def tokens_json(engine: Engine, completion: Completion, text: str) -> str:
+    """Every token of `text`, which the answer has, with its log-probability under the distribution that it was sampled
+    from, and the likeliest ones. Together the tokens' bytes are the text: what was cut from its end is left out."""
 
     @functools.cache
     def named(token: int, part: bytes) -> str:
@@ -32,11 +46,11 @@ def logprobs_json(engine: Engine, completion: Completion) -> str:
         parts.append(engine.token_bytes(token, first=not any(parts)))
     begins = next((at for at, part in enumerate(parts) if part), len(parts))
     content = []
-    for at, part in _of_text(parts, completion.text.encode("utf-8", "replace")):
+    for at, part in _of_text(parts, text.encode("utf-8", "replace")):
         each = ((other, p, engine.token_bytes(other, first=at <= begins)) for other, p in tops[at])
         others = ",".join(f"{shown(*one)}}}" for one in each)
         content.append(f'{shown(completion.token_ids[at], completion.logprobs[at], part)},"top_logprobs":[{others}]}}')
-    return f'{{"content":[{",".join(content)}],"refusal":null}}'
+    return f"[{','.join(content)}]"
 
 
 def _of_text(parts: Sequence[bytes], text: bytes) -> Iterator[tuple[int, bytes]]:

@@ -50,6 +50,57 @@ class ImageBlock(_Block):
     source: ImageSource
 
 
+Seen = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
+
+
+class PlainSource(_Block):
+    type: Literal["text"]
+    media_type: Literal["text/plain"]
+    data: Text
+
+
+class ContentSource(_Block):
+    type: Literal["content"]
+    content: Text | Annotated[list[Seen], Field(fail_fast=True)]
+
+
+class DocumentBlock(_Block):
+    """A document in words (and images), which stand in the turn. Files, and what is elsewhere, are refused."""
+
+    marks = PART_MARKS
+
+    type: Literal["document"]
+    source: Annotated[PlainSource | ContentSource, Field(discriminator="type")]
+    title: Text | None = None
+    context: Text | None = None
+
+    @property
+    def words(self) -> str | list[Any]:
+        return self.source.data if isinstance(self.source, PlainSource) else self.source.content
+
+
+class SearchResultBlock(_Block):
+    """The same, of a search."""
+
+    marks = PART_MARKS
+
+    type: Literal["search_result"]
+    title: Text
+    source: Text
+    content: Annotated[list[TextBlock], Field(fail_fast=True)]
+
+    @property
+    def context(self) -> str:
+        return self.source
+
+    @property
+    def words(self) -> list[Any]:
+        return self.content
+
+
+Shown = Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, Field(discriminator="type")]
+
+
 class ToolUseBlock(_Block):
     type: Literal["tool_use"]
     id: Text
@@ -60,7 +111,7 @@ class ToolUseBlock(_Block):
 class ToolResultBlock(_Block):
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: Text | list[Annotated[TextBlock | ImageBlock, Field(discriminator="type")]] | None = None
+    content: Text | list[Shown] | None = None
     is_error: StrictBool | None = None
 
 
@@ -72,7 +123,10 @@ class ThinkingBlock(_Block):
     type: Literal["thinking", "redacted_thinking"]
 
 
-Block = Annotated[TextBlock | ImageBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock, Field(discriminator="type")]
+Block = Annotated[
+    TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock,
+    Field(discriminator="type"),
+]
 
 
 class Turn(BaseModel):
@@ -221,6 +275,7 @@ def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
     blocks: list[Any] = [block for one in told if isinstance(one, list) for block in one]
     results = [block.content for block in blocks if isinstance(block, ToolResultBlock)]
     blocks += [block for one in results if isinstance(one, list) for block in one]
+    blocks += [one for block in blocks if isinstance(block, DocumentBlock) for one in (block.source, *block.words)]
     names = [name for name, is_so in said.items() if is_so]
     return (*names, *told_names([*unknown_in(blocks, "messages.content"), *unknown_in(shown, "tools")]))
 
@@ -247,10 +302,10 @@ def _turns(turn: Turn, where: str) -> list[Message]:
     for i, block in enumerate(turn.content):
         place = f"{where}.content[{i}]"
         match block:
-            case TextBlock():
-                said.append(Words(block.text))
-            case ImageBlock():
-                said += _image(block, place)
+            case TextBlock() | ImageBlock():
+                said += _shown(block, place)
+            case DocumentBlock() | SearchResultBlock() if turn.role == "user":
+                said += _shown(block, place)
             case ToolUseBlock() if turn.role == "assistant":
                 arguments = json.dumps(block.input, ensure_ascii=False)
                 function = {"name": block.name, "arguments": arguments}
@@ -265,7 +320,14 @@ def _turns(turn: Turn, where: str) -> list[Message]:
     return [*results, *own]
 
 
-def _image(block: ImageBlock, place: str) -> list[Said]:
+def _shown(block: Any, place: str) -> list[Said]:
+    if isinstance(block, TextBlock):
+        return [Words(block.text)]
+    if not isinstance(block, ImageBlock):
+        head = "\n".join(filter(None, ("<document>", block.title, block.context)))
+        inside = block.words
+        said = [Words(inside)] if isinstance(inside, str) else [s for one in inside for s in _shown(one, place)]
+        return [Words(f"{head}\n"), *said, Words("\n</document>\n\n")]
     url = f"data:{block.source.media_type};base64,{block.source.data}"
     return to_said([ImagePart(type="image_url", image_url=ImageUrl(url=url))], place)
 
@@ -274,7 +336,4 @@ def _result(block: ToolResultBlock, place: str) -> list[Said]:
     failed = [Words("Error: ")] if block.is_error else []
     if not isinstance(block.content, list):
         return [*failed, Words(block.content or "")]
-    out: list[Said] = [*failed]
-    for one in block.content:
-        out += [Words(one.text)] if isinstance(one, TextBlock) else _image(one, place)
-    return out
+    return [*failed, *(said for one in block.content for said in _shown(one, place))]

@@ -23,9 +23,9 @@ from steersman.parts import ToolCall
 from steersman.server.asked import Answering, Asked, Ended, Item, admit, cancel_on_disconnect
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.encoders import Route
-from steersman.server.errors import ApiError, failed_answer
+from steersman.server.errors import failed_answer
 from steersman.server.generation import Generation, Place
-from steersman.server.logprobs import logprobs_json, with_raw
+from steersman.server.logprobs import check_tokens, logprobs_json, with_raw
 from steersman.server.models import Found
 from steersman.server.old_functions import call_json
 from steersman.server.openai_schema import ChatRequest, left_out, no_thoughts, refuse_unsupported, to_params, to_prompt
@@ -39,14 +39,6 @@ _STARTED = int(time.time())
 
 def _model_json(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _STARTED, "owned_by": "steersman"}
-
-
-def check_tokens(engine: Engine) -> None:
-    """Refuse log-probabilities where the engine is a remote endpoint without tokens."""
-    try:
-        engine.token_text(0)
-    except ValueError as error:
-        raise ApiError(400, f"logprobs: {error}", param="logprobs") from None
 
 
 @router.get("/models")

@@ -14,14 +14,14 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
 from fastapi.responses import Response as HttpResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from steersman.server.asked import LEFT_OUT, Answering, Asked, admit, counted
+from steersman.server.asked import LEFT_OUT, Answering, Asked, Ended, Item, admit, counted
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
+from steersman.server.logprobs import check_tokens
 from steersman.server.people import Who
 from steersman.server.responses_events import Response, item_id, response_of
 from steersman.server.responses_schema import (
@@ -44,6 +44,8 @@ _ITEMS: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
 async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest, at_end: AtEnd) -> HttpResponse:
     refuse_what_changes(body)
     found = await ctx.named(body.model)
+    if body.wants_logprobs:
+        check_tokens(found.engine)
     read = functools.partial(_asked, ctx, who.id, body)
     answering = await admit(ctx, found, at_end, read, users=users_of(body))
     made, told = Response(body, answering), _told(ctx, body, answering.left_out)
@@ -53,10 +55,16 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
         return stream(following(first, events), told)
     async with contextlib.aclosing(answering.items(request)) as items:
         async for _, item in items:
-            for _event in made.add(item):
-                pass
+            await _added(made, item)
     await _keep(ctx, who.id, body, made)
-    return JSONResponse(made.body, headers=told)
+    return HttpResponse(made.json(made.body), headers=told, media_type="application/json")
+
+
+async def _added(made: Response, item: Item) -> list[dict[str, Any]]:
+    """The item's events; an answer's end, which may bring megabytes of log-probabilities, has a thread."""
+    if isinstance(item, Ended):
+        return await run_in_threadpool(lambda: list(made.add(item)))
+    return list(made.add(item))
 
 
 def _asked(ctx: Context, owner: str, body: ResponsesRequest) -> Asked:
@@ -119,7 +127,7 @@ async def _keep(ctx: Context, owner: str, body: ResponsesRequest, made: Response
         if item["type"] == "message" and isinstance(item["content"], str):
             kind = "output_text" if item["role"] == "assistant" else "input_text"
             item["content"] = [{"type": kind, "text": item["content"]}]
-    kept = StoredResponse(made.id, owner, body.previous_response_id, made.body, items)
+    kept = StoredResponse(made.id, owner, body.previous_response_id, made.stored, items)
     await run_in_threadpool(ctx.store.responses.add, kept)
 
 
@@ -129,7 +137,7 @@ async def _events(
     """OpenAI's events. Raises the engine's refusal; later errors become events."""
 
     def told(one: dict[str, Any]) -> bytes:
-        return event(one, one["type"])
+        return event(made.json(one), one["type"])
 
     begun = False
     try:
@@ -138,7 +146,7 @@ async def _events(
                 for one in () if begun else made.begin():
                     begun = True
                     yield told(one)
-                for one in made.add(item):
+                for one in await _added(made, item):
                     if one["type"] in ("response.completed", "response.incomplete"):
                         await _keep(ctx, owner, body, made)
                     yield told(one)

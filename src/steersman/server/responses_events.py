@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from steersman.parts import Json, ToolCall
 from steersman.server.asked import Answering, Ended
+from steersman.server.logprobs import tokens_json
 from steersman.server.responses_schema import ResponsesRequest
 from steersman.server.responses_tools import FlatAllowed, FlatChoice, FlatTool, Given, HostedTool
 
@@ -25,7 +27,11 @@ def response_of(item: str) -> str:
 
 
 class Response:
-    """Grows by `add`, each call of which yields the events that it makes."""
+    """Grows by `add`, each call of which yields the events that it makes, to be written by `json`.
+
+    Log-probabilities, which may be megabytes and are in five events, are known at an answer's end: calls and what
+    follows them wait for it where they are asked for. `add` should then have a thread.
+    """
 
     def __init__(self, request: ResponsesRequest, answering: Answering) -> None:
         self.id = f"resp_{uuid.uuid4().hex}"
@@ -34,6 +40,12 @@ class Response:
         self._tokens = answering.tokens
         self.body = _blank(self.id, request, answering)
         self._output: list[Json] = self.body["output"]
+        self._waiting: list[str | ToolCall] | None = [] if request.wants_logprobs else None
+        self._tokens_of: Callable[[str], str] | None = None
+        """Of a message's words the log-probabilities, in JSON."""
+        self._logprobs: dict[str, str] = {}
+        """By the names that stand for them."""
+        self._engine = answering.engine
         self._words: list[str] | None = None
         """Of the message that is being written."""
 
@@ -48,7 +60,32 @@ class Response:
         yield self._whole("created")
         yield self._whole("in_progress")
 
+    def json(self, one: Json) -> str:
+        """An event or the body. Its log-probabilities are put in as they are, without parsing them."""
+        text = json.dumps(one, separators=(",", ":"))
+        for name, logprobs in self._logprobs.items():
+            text = text.replace(f'"{name}"', logprobs)
+        return text
+
+    @property
+    def stored(self) -> Json:
+        """The body without log-probabilities."""
+        output = [
+            item | {"content": [part | {"logprobs": []} for part in item["content"]]} if "content" in item else item
+            for item in self._output
+        ]
+        return self.body | {"output": output}
+
     def add(self, item: str | ToolCall | Ended) -> Iterator[Json]:
+        if self._waiting is not None:
+            if isinstance(item, Ended):
+                waited, self._waiting = self._waiting, None
+                self._tokens_of = functools.partial(tokens_json, self._engine, item.completion)
+                for one in waited:
+                    yield from self.add(one)
+            elif self._waiting or isinstance(item, ToolCall):
+                self._waiting.append(item)
+                return
         if isinstance(item, str):
             if item:
                 yield from self._add_words(item)
@@ -84,8 +121,13 @@ class Response:
         if self._words is None:
             return
         text, self._words = "".join(self._words), None
-        yield self._part("response.output_text.done", text=text, logprobs=[])
-        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        logprobs: Any = []
+        if self._tokens_of is not None:
+            logprobs = f"logprobs-{self.id}-{self._place}"
+            self._logprobs[logprobs] = self._tokens_of(text)
+            yield self._part("response.output_text.delta", delta="", logprobs=logprobs)
+        yield self._part("response.output_text.done", text=text, logprobs=logprobs)
+        part = {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
         yield self._part("response.content_part.done", part=part)
         self._output[-1] |= {"status": status, "content": [part]}
         yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
@@ -159,6 +201,7 @@ def _blank(id_: str, request: ResponsesRequest, answering: Answering) -> Json:
         if isinstance(choice, FlatChoice | FlatAllowed)
         else choice or "auto",
         "tools": [_shown(tool) for tool in request.tools or () if not isinstance(tool, HostedTool)],
+        "top_logprobs": request.top_logprobs or 0,
         "top_p": answering.params.top_p,
         "truncation": request.truncation or "disabled",
         "usage": None,

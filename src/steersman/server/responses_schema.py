@@ -32,7 +32,6 @@ _IGNORED = (
 )
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "background": (False,),
-    "top_logprobs": (0,),
     "conversation": (),
     "prompt": (),
     "moderation": (),
@@ -179,7 +178,9 @@ class Compaction(BaseModel):
     compact_threshold: Annotated[StrictInt, Field(ge=1), WHOLE] | None = None
 
 
+LOGPROBS = "message.output_text.logprobs"
 Included = Literal[
+    "message.output_text.logprobs",
     "reasoning.encrypted_content",
     "web_search_call.action.sources",
     "web_search_call.results",
@@ -187,7 +188,7 @@ Included = Literal[
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
 ]
-"""Values of `include` that are accepted, since clients always send them; answers here have no such parts."""
+"""Values of `include`. But for `LOGPROBS` answers here have no such parts; clients always send them."""
 
 
 class ResponsesRequest(BaseModel):
@@ -209,10 +210,16 @@ class ResponsesRequest(BaseModel):
     parallel_tool_calls: StrictBool | None = None
     reasoning: Reasoning | None = None
     include: list[Included] | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20), WHOLE] | None = None
+    """As many likeliest tokens beside each; a number but 0 asks for log-probabilities as `include` does."""
     text: TextOptions | None = None
     truncation: Literal["disabled", "auto"] | None = None
     """With `auto` the earliest turns are left out of a dialogue that is too long."""
     context_management: list[Compaction] | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
 
     @property
     def items(self) -> list[Any]:
@@ -252,6 +259,7 @@ def to_asked(
         params = SamplingParams(
             max_tokens=request.max_output_tokens or max_tokens,
             **spread(request, temperature),
+            top_logprobs=request.top_logprobs or 0,
             json_schema=schema,
         )
     except ValueError as error:

@@ -59,6 +59,10 @@ def first_problem(problems: Sequence[Any], body: object) -> tuple[str, str | Non
         lists = (p for p, problem in named if problem["type"] == "too_long" and path.startswith(f"{p}["))
         path = next(lists, path)
     here = [problem for p, problem in named if p == path]
+    if all(problem["type"] == "missing" for problem in here):  # from an object of another kind
+        objects = [(*problem["loc"][:-1], "type") for problem in here]
+        path = next((p for p, q in named if q["type"] == "literal_error" and q["loc"] in objects), path)
+        here = [problem for p, problem in named if p == path]
     if not path:
         return "The body: expected a JSON object, sent as application/json", None, None
     if any(problem["type"] == "extra_forbidden" for problem in here):

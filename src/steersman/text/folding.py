@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 
@@ -13,3 +14,11 @@ def plain(text: str) -> str:
 def folded(text: str) -> str:
     """`plain`, without case."""
     return plain(text).casefold()
+
+
+WIDE = re.compile("[\uff00-\uffef]+")
+
+
+def squeezed(text: str) -> str:
+    """A text by which two that differ in width, case and white space alone are the same; 2² is not 22."""
+    return re.sub(r"[^\S\x1c-\x1f]+", "", WIDE.sub(lambda wide: plain(wide[0]), text).casefold())

@@ -104,7 +104,7 @@ def read_shape(render: Render, source: str, spans: Spans, eos: str) -> Shape:
     between = _between(attempt(asked, Message("assistant", TELL), asked))
     thought = attempt(asked, Message("assistant", TELL, thinking=THINK))
     shows = THINK in thought and TELL in thought[thought.find(THINK) :]
-    thoughts = _thoughts(thought, prompt) if shows else _mentioned(source)
+    thoughts = _thoughts(thought, prompt) if shows else _mentioned(source, prompt)
     beyond, opening = _part(prompt, before)
     alike = beyond and prompt.split() == before.split()
     again = opening if alike or (beyond and opening and prompt.endswith(opening)) else ""
@@ -182,9 +182,10 @@ def _thoughts(thought: str, prompt: str) -> tuple[str, str]:
     return opening, tail
 
 
-def _mentioned(source: str) -> tuple[str, str] | None:
-    """The marks of thoughts in the source of a template that writes no thoughts."""
-    return next(((f"{left}\n", f"\n{right}\n\n") for left, right in TAGS if right in source), None)
+def _mentioned(source: str, prompt: str) -> tuple[str, str] | None:
+    """The marks of thoughts in the source of a template that writes none, or at the end of its generation prompt."""
+    known = (tags for tags in TAGS if tags[1] in source or prompt.rstrip().endswith(tags[0]))
+    return next(((f"{left}\n", f"\n{right}\n\n") for left, right in known), None)
 
 
 def _opens(prompt: str, beyond: str, thoughts: tuple[str, str] | None) -> bool:

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from steersman.families.traits import context_of
+from steersman.progress import note
+
 INDEX = "model.safetensors.index.json"
 LARGEST_JSON = 64 << 20
 DEEPEST = 24
@@ -284,6 +287,17 @@ def check_forward(model: Any, given: Mapping[str, Any], folder: Path) -> None:
         raise ValueError(f"{folder}/config.json: a step with it fails: {said(error)}") from None
     if not logits.isfinite().all():
         raise ValueError(f"{folder}/config.json: a step with it computes no finite numbers")
+
+
+def tell_scale(config: Any, folder: Path) -> None:
+    """Old configs scale positions and keep the length before that; newer ones name the one after it."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    named, factor = getattr(config, "max_position_embeddings", None), rope.get("factor")
+    if rope.get("rope_type") == "linear" and named and factor and context_of(config) == named:
+        note(
+            f"{folder}: positions are scaled by {factor:g}, and its context is taken to be the {named} tokens of "
+            f"max_position_embeddings; where those are of before, write {int(named * factor)} into config.json"
+        )
 
 
 def said(error: BaseException) -> str:

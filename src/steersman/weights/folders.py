@@ -123,7 +123,7 @@ def read_tokenizer(folder: Path) -> Any:
             checks.read_object(folder / name)
     with quiet():
         try:
-            tokenizer = pieces.only_tokens(pieces.from_files(folder))
+            tokenizer = pieces.with_unknown(pieces.only_tokens(pieces.from_files(folder)))
             ids = tokenizer("a 1\n您é😀")["input_ids"]
             tokenizer.decode(ids)
             set_pad_token(tokenizer)
@@ -223,6 +223,7 @@ def _load(scalar: bool, folder: Path, dtype: str, trust_remote_code: bool, **ext
     use_plain_attention(model)
     model.eval()
     if not (folder / MANIFEST_NAME).is_file():  # a stage's own folder was verified
+        checks.tell_scale(config, folder)
         ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
         checks.check_forward(model, family_of(model).trial(ids), folder)
     model.config.use_cache = False

@@ -111,7 +111,13 @@ def words_of(tokenizer: Any, rows: int) -> Words:
         return Words("gpt2", pre, tokens, kinds, merges=_merges(model), differ=differ)
     if model["type"] == "BPE" and model.get("byte_fallback"):
         ranks = _ranks(model, tokens)
-        return Words("llama", "default", tokens, kinds, scores=ranks, prefix=prefix, at_first=first != behind)
+        return Words(
+            *("llama", "default", tokens, kinds),
+            scores=ranks,
+            prefix=prefix,
+            at_first=first != behind,
+            differ=_changed(tokenizer, parts),
+        )
     if model["type"] == "Unigram" and "ByteLevel" not in steps:
         scores, changes = dict(model["vocab"]), _flat(parts.get("normalizer"))
         compiled = next((step["precompiled_charsmap"] for step in changes if step["type"] == "Precompiled"), "")
@@ -253,6 +259,18 @@ def _differs(tokenizer: Any, patterns: Sequence[str]) -> int:
     other = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     other.pre_tokenizer = _cutter(patterns)
     other.normalizer = None
+    return _unlike(tokenizer, other)
+
+
+def _changed(tokenizer: Any, parts: Json) -> int:
+    """PROBES that other characters stand in before they are cut; llama.cpp writes spaces alone in another way there."""
+    steps = _flat(parts.get("normalizer"))
+    spaces = [s for s in steps if s["type"] == "Prepend" or (s["type"] == "Replace" and "String" in s["pattern"])]
+    kept = {"type": "Sequence", "normalizers": spaces}
+    return _unlike(tokenizer, Tokenizer.from_str(json.dumps({**parts, "normalizer": kept})))
+
+
+def _unlike(tokenizer: Any, other: Any) -> int:
     own = tokenizer.backend_tokenizer
     return sum(
         other.encode(text, add_special_tokens=False).ids != own.encode(text, add_special_tokens=False).ids

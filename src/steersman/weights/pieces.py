@@ -7,15 +7,19 @@ reads as sentencepiece does, and vocabularies of BERT's kind in folders of other
 from __future__ import annotations
 
 import functools
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import transformers
+from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer
 
 from steersman.progress import note
+from steersman.weights import ranks
 
 XLMR = "sentencepiece.bpe.model"
 FILES = ("tokenizer.model", "spiece.model", XLMR)
@@ -30,6 +34,10 @@ PROBES = ("Where is my order?", "您好，我的订单😀", "def f(x):\n    ret
 def from_files(folder: Path) -> Any:
     """The folder's tokenizer. ValueError where it is SentencePiece's and no class reads it as that; other errors are
     transformers' own."""
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", "")  # tiktoken keeps a copy of each file by its path, and reads that
+    if known := ranks.ranked(folder):
+        _tell(f"{folder / known.file}: {CODE}, which is not run: it is read in the way that is published of it")
+        return ranks.read(folder, known)
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     pieces = None if file is None or (folder / "tokenizer.json").is_file() else _pieces(file)
     words = folder / "vocab.txt"
@@ -65,13 +73,30 @@ def from_files(folder: Path) -> Any:
 
 
 def _plain(file: Path) -> Any:
-    """As transformers converts SentencePiece's unigrams where no class says otherwise: those of spm_train."""
+    """As transformers converts what spm_train makes where no class says otherwise; of pairs (BPE) its own way ends in
+    an error."""
+    from tokenizers import decoders
     from transformers.convert_slow_tokenizer import SpmConverter
+    from transformers.tokenization_utils_base import generate_merges
 
     pieces = _pieces(file)
     numbers = {"unk_token": pieces.unk_id(), "bos_token": pieces.bos_id(), "eos_token": pieces.eos_id()}
     special = {name: pieces.id_to_piece(i) for name, i in numbers.items() if i >= 0}
-    made = SpmConverter(SimpleNamespace(vocab_file=str(file))).converted()
+    has_bytes = any(map(pieces.is_byte, range(len(pieces))))
+
+    class Way(SpmConverter):  # type: ignore[misc, unused-ignore]
+        handle_byte_fallback = has_bytes
+
+        class SpmExtractor:
+            def __init__(self, _: str) -> None: ...
+
+            def extract(self, scores: list[tuple[str, float]]) -> tuple[None, list[tuple[str, str]]]:
+                names = {name: i for i, (name, _) in enumerate(scores)}
+                return None, generate_merges(names, scores)
+
+    made = Way(SimpleNamespace(vocab_file=str(file))).converted()
+    if has_bytes:
+        made.decoder = decoders.Sequence([decoders.ByteFallback(), made.decoder])
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special)
 
 
@@ -87,6 +112,27 @@ def _own(folder: Path) -> Any:
             raise ValueError(f"{CODE}, which is not run; expected tokenizer.json beside it") from None
     _tell(f"{folder}: {CODE}, which is not run: tokenizer.json is read without it")
     return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def with_unknown(tokenizer: Any) -> Any:
+    """The same tokenizer. A unigram that names no unknown token ends with an error at the first character it lacks: its
+    `<unk>` is that token, or any where bytes stand for such characters. ValueError where there is neither."""
+    if not tokenizer.is_fast or not isinstance(tokenizer.backend_tokenizer.model, models.Unigram):
+        return tokenizer
+    core = json.loads(tokenizer.backend_tokenizer.to_str())
+    if core["model"]["unk_id"] is not None:
+        return tokenizer
+    vocabulary = [token for token, _ in core["model"]["vocab"]]
+    if (name := tokenizer.unk_token or "<unk>") in vocabulary:
+        core["model"]["unk_id"] = vocabulary.index(name)
+    elif core["model"]["byte_fallback"] and {f"<0x{i:02X}>" for i in range(256)} <= {*vocabulary}:
+        core["model"]["unk_id"] = 0
+    else:
+        raise ValueError(
+            "its unigram has no token for characters that it lacks; expected model.unk_id in tokenizer.json"
+        )
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(core))
+    return tokenizer
 
 
 def only_tokens(tokenizer: Any) -> Any:

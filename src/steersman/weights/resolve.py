@@ -42,13 +42,13 @@ from steersman.progress import activity
 from steersman.weights.converted import made_once
 
 Say = Callable[[str], None]
-PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+PATTERNS = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja"]
 """Files downloaded from a model repository."""
 PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 """Downloaded too where there are no safetensors."""
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"),
-    *("spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json"),
+    *("spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json", "qwen.tiktoken", "hy.tiktoken"),
 )
 HUB_ID = re.compile(r"(?!.*(?:\.\.|--))\w[\w.-]*(?:/\w[\w.-]*)?")
 """Pattern of hubs' model names; nothing else is passed to their clients."""

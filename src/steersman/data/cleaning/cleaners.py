@@ -23,6 +23,7 @@ from steersman.data.formats import Parsed
 from steersman.data.pii import KINDS
 from steersman.data.shelves import Shelf
 from steersman.messages import Conversation
+from steersman.text.folding import squeezed
 
 Embed = Callable[[Sequence[str]], np.ndarray[Any, np.dtype[Any]]]
 """Texts to rows, as a model has them: what all texts have in common is taken off here."""
@@ -89,10 +90,13 @@ def _name(record: Parsed, place: int) -> str:
 
 
 def _exact(sees: Sees) -> Judge:
-    """Digests are compared by sorting, so that memory grows by some 30 bytes a record, whatever its length."""
-    digests = np.fromiter(
-        (int.from_bytes(hashlib.sha256(text_of(r).encode()).digest()[:8], "big") for r in sees.records()), np.uint64
-    )
+    return _repeats(_first_of(map(text_of, sees.records())), "the same as an earlier record")
+
+
+def _first_of(texts: Iterable[str]) -> near.Numbers:
+    """For each text the first that is the same, or -1. Digests are compared by sorting, so that memory grows by some 30
+    bytes a text, whatever its length."""
+    digests = np.fromiter((int.from_bytes(hashlib.sha256(t.encode()).digest()[:8], "big") for t in texts), np.uint64)
     order = np.argsort(digests, kind="stable").astype(np.int32)
     digests = digests[order]
     same = np.flatnonzero(digests[1:] == digests[:-1]) + 1
@@ -100,12 +104,15 @@ def _exact(sees: Sees) -> Judge:
     for place in same:
         before = order[place - 1]
         first[order[place]] = before if first[before] < 0 else first[before]
-    return _repeats(first, "the same as an earlier record")
+    return first
 
 
 def _near(sees: Sees) -> Judge:
     with near.signatures(map(words_of, sees.records()), sees.folder) as found:
         of = near.repeated(found, sees.wishes.near)
+        short = zip(sees.records(), found.known, strict=True)
+        keys = (f"\0{i}" if known else squeezed(text_of(record)) for i, (record, known) in enumerate(short))
+        of = np.where(found.known, of, _first_of(keys))  # of few runs: the same but for width, case and white space
     return _repeats(of, "nearly the same as an earlier record")
 
 

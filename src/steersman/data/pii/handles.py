@@ -23,6 +23,8 @@ ODD = r"(?P<account>(?=[A-Za-z_-]*[0-9_-])[A-Za-z][A-Za-z0-9_-]{4,19})"
 FREE = r"(?P<account>(?!1[3-9]\d{9}(?!\d))(?=[A-Za-z_.-]*[0-9_])[A-Za-z0-9][A-Za-z0-9_.-]{4,29}(?<![.-]))"
 QQ = r"(?:(?<![A-Za-z])QQ|扣扣|企鹅)(?:号码|账号|帐号|号|id)?"
 NETWORKS_ZH = r"(?:(?:抖音|快手|小红书|微博|陌陌|知乎|B站|闲鱼|支付宝|淘宝|旺旺|LINE)\s?(?:号码|账号|帐号|号|id|昵称|旺旺|名)|旺旺)"
+ALIKE = rf"(?:{WECHAT}|{SHORT}|[VvＶ薇威])\s?(?:也是)?(?:同[名号]|一样)"
+"""What says that somebody is called so on WeChat too."""
 CHINESE = tuple(
     re.compile(form + NO_MORE, re.I)
     for form in (
@@ -33,6 +35,8 @@ CHINESE = tuple(
         rf"(?<![A-Za-z0-9+._]){SHORT}{SEPARATED}{ODD}",
         rf"{JOIN}(?:{WECHAT}|{SHORT}|[VvＶ薇威])(?:号|id)?{SEPARATED}{ODD}",
         rf"{NETWORKS_ZH}{OPEN}(?:{SAYS}{OPEN})?{FREE}",
+        rf"(?<![A-Za-z0-9_.@-]){ODD}[\s（(,，、/]*{ALIKE}",
+        rf"(?:号|昵称|网名)(?:就?是|为|叫)?[:：\s\"“「【]*(?P<account>[{HAN}]{{2,8}}?)[\s\"”」】（(,，、/]*{ALIKE}",
     )
 )
 FIRMS_ZH = re.compile(

@@ -25,6 +25,7 @@ from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
 from steersman.families.family import Beginning
 from steersman.families.known import family_of
+from steersman.families.rope import switch_of
 from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
@@ -50,6 +51,7 @@ class ReferenceEngine:
         apart = bool(model.config.is_encoder_decoder)
         counts = any(hasattr(part, "create_position_ids_from_input_ids") for part in model.modules())  # RoBERTa: from 2
         self._places = not (apart or counts) and "position_ids" in inspect.signature(model.forward).parameters
+        self._switch = switch_of([getattr(model.config, "rope_parameters", None) or {}])
         self.model, self._prompts = model, Prompts(tokenizer, self._vocabulary, thinking, today, apart, ends)
         self.model_name, self.policy_version = model_name, version
         self._grammars = Grammars(tokenizer, self._prompts.ends, self._vocabulary, self._prompts.said)
@@ -175,8 +177,11 @@ class ReferenceEngine:
                 prompt = torch.tensor([answer.prompt], device=self.model.device)
                 begun[answer.prompt] = family_of(self.model).begin(self.model, prompt)
             start = begun[answer.prompt]
-        whole, fresh, kept = start.ids, start.ids, {}
+        whole, fresh = start.ids, start.ids
+        kept: dict[str, Any] = {}
         while not answer.finished:
+            if whole.shape[1] == self._switch + 1:
+                fresh, kept = whole, {}
             with self._lock, torch.inference_mode():
                 if self._places:  # some models count from 0 in every pass that is not told where it is (Bamba)
                     kept["position_ids"] = torch.arange(whole.shape[1], device=whole.device)[None, -fresh.shape[1] :]
