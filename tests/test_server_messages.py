@@ -147,8 +147,9 @@ def test_a_pdf_is_its_words(client: anthropic.Anthropic, engine: FakeEngine, mon
     client.messages.create(model="tiny", max_tokens=20, messages=turns)
     assert engine.seen[-1][0].messages[-1].text == "<document>\nHours\n%PDF-\n</document>\n\n"
     monkeypatch.setattr(file_words, "words_of", lambda _: file_words.Words("x", 2, (2,), 0))
-    with pytest.raises(Exception, match="no words can be read of its pages 2"):
-        client.messages.count_tokens(model="tiny", messages=turns)
+    raw = client.messages.with_raw_response.create(model="tiny", max_tokens=20, messages=turns)
+    assert raw.headers["Steersman-Left-Out"] == "messages.content.unread_pages"
+    assert "[No words could be read of page 2.]" in engine.seen[-1][0].messages[-1].text
 
 
 def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:

@@ -334,7 +334,7 @@ def _shown(block: Any, place: str) -> list[Said]:
         return [Words(block.text)]
     if not isinstance(block, ImageBlock):
         if isinstance(block.source, FileSource):
-            return file_said(block.source.data, "\n".join(filter(None, (block.title, block.context))), place)
+            return file_said(block, block.source.data, "\n".join(filter(None, (block.title, block.context))), place)
         inside = block.words
         said = [Words(inside)] if isinstance(inside, str) else [s for one in inside for s in _shown(one, place)]
         return document(said, block.title, block.context)

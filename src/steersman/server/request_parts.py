@@ -43,6 +43,10 @@ class Loose(BaseModel):
             made._unknown = tuple(sorted(name for name in more if value[name] not in (None, [], {})))
         return made
 
+    def lacks(self, name: str) -> None:
+        """No model is shown this of it."""
+        self._unknown = (*self._unknown, name)
+
     @property
     def unknown(self) -> tuple[str, ...]:
         return self._unknown
@@ -98,7 +102,7 @@ def to_said(parts: Sequence[TextPart | ImagePart | Any], where: str) -> list[Sai
     out: list[Said] = []
     for i, part in enumerate(parts):
         if isinstance(part, FilePart):
-            out += file_said(part.file.file_data, part.file.filename, f"{where}[{i}].file.file_data")
+            out += file_said(part, part.file.file_data, part.file.filename, f"{where}[{i}].file.file_data")
             continue
         if not isinstance(part, ImagePart):
             out.append(Words(part.text))

@@ -321,7 +321,7 @@ def _said(content: Any, where: str) -> list[Said]:
                 raise ApiError(400, f"{place}: expected a data: URL of an image", param=place) from None
             out += to_said([ImagePart(type="image_url", image_url=url)], where)
         elif isinstance(part, InputFile):
-            out += file_said(part.file_data, part.filename, f"{where}[{i}].file_data")
+            out += file_said(part, part.file_data, part.filename, f"{where}[{i}].file_data")
         else:
             out.append(Words(part.refusal if isinstance(part, RefusedPart) else part.text))
     return out
