@@ -35,6 +35,7 @@ FORMS = {
     "android, United Kingdom": "{d:02}/{m:02}/2024, {h:02}:{n:02} - {who}: {text}",
     "android, United States": "{m}/{d}/24, {h12}:{n:02}\u202f{ap} - {who}: {text}",
     "android, Spanish halves": "{d}/{m}/2024, {h12}:{n:02} {ap_es} - {who}: {text}",
+    "android, Arabic": "\u200f{d}\u200f/{m}\u200f/2024, {h12}:{n:02} {ap_ar} - {who}: {text}",
     "android, Chinese": "2024/{m}/{d} {half}{h12}:{n:02} - {who}: {text}",
     "android, long Chinese date": "2024年{m}月{d}日 {half}{h12}:{n:02} - {who}: {text}",
     "ios, German": "[{d:02}.{m:02}.24, {h:02}:{n:02}:{s:02}] {who}: \u200e{text}",
@@ -78,6 +79,7 @@ def line(form: str, who: str, hour: int, minute: int, text: str, day: int = 13, 
     return form.format(
         who=who, text=text, d=day, m=month, h=hour, h12=hour % 12 or 12, n=minute, s=7, ap="AM" if hour < 12 else "PM",
         ap_es="a. m." if hour < 12 else "p. m.", half="上午" if hour < 12 else "下午",
+        ap_ar="ص" if hour < 12 else "م",
         half_ko="오전" if hour < 12 else "오후", who_len=len(who),
     )  # fmt: skip
 

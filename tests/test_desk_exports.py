@@ -328,6 +328,48 @@ COMM100 = [
         )
     )
 ]
+BITRIX = {
+    "sessionId": 469,
+    "message": {
+        str(i): {"id": str(i), "senderid": who, "date": at(i), "text": text}
+        for i, who, text in ((3, "0", "Dialog closed"), (2, "7", f"[b]{A}[/b]"), (1, "55", Q))
+    },
+    "users": {"55": {"id": "55", "connector": True}, "7": {"id": "7", "connector": False, "bot": False}},
+}
+AUDITS = [
+    {"id": i, "ticket_id": 7, "author_id": who, "events": [{"type": "Comment", "body": text, "public": i != 1}]}
+    for i, (who, text) in enumerate([(9, Q), (5, "angry"), (5, A)])
+]
+DIXA = [
+    {"id": i, "createdAt": at(i), "attributes": {"content": {"value": text}, "direction": way}}
+    for i, (way, text) in enumerate((("Inbound", Q), ("Outbound", A)))
+]
+GITLAB = {
+    **{"id": 8, "title": "Parcel", "description": Q, "author": {"id": 99, "username": "support-bot"}},
+    "notes": [
+        {"id": i, "body": text, "author": {"id": 3}, "system": not i, "internal": i == 1, "created_at": at(i)}
+        for i, text in enumerate(("assigned to @jo", "angry", A))
+    ],
+}
+SALESIQ = [
+    {"id": i, "time": 1704186000000 + i, "sender": {"id": i, "type": who}, "type": "text", "message": {"text": text}}
+    for i, (who, text) in enumerate((("visitor", Q), ("operator", A), ("system", "Chat ended")))
+]
+FEISHU = [
+    {"create_time": f"{1704186000000 + i}", "chat_id": "oc", "sender": {"id": "x", "sender_type": who}, "body": body}
+    for i, (who, body) in enumerate((who, {"content": json.dumps({"text": t})}) for who, t in (("user", Q), ("app", A)))
+]
+PINDUODUO = [
+    {"from": {"role": who, "uid": "1"}, "content": text, "ts": 1704186000 + i}
+    for i, (who, text) in enumerate((("user", Q), ("mall_cs", A)))
+]
+JD = [{"customer": "c", "sid": "s1", "time": 1704186000 + i, "waiterSend": i > 0, "content": (Q, A)[i]} for i in (0, 1)]
+SWITCH = {"msgid": "9", "action": "switch", "time": 1704186000000, "user": "LiSi"}
+ZAMMAD_DE = f"""Ticketnummer,Absender,Typ,Erstellt am,Inhalt,Intern
+7,Kunde,E-Mail,01.03.2024 10:00,{Q},nein
+7,Agent,Notiz,01.03.2024 10:01,schwierig,ja
+7,Agent,E-Mail,01.03.2024 10:05,{A},nein
+"""
 EXPORTS: dict[str, tuple[Any, dict[str, int]]] = {
     "zendesk": (ZENDESK, {NOTES: 1, OTHERS: 1}),
     "zendesk events": (EVENTS, {NOTES: 1}),
@@ -361,6 +403,16 @@ EXPORTS: dict[str, tuple[Any, dict[str, int]]] = {
     "uvdesk": ({"ticket": {"id": 4}, "threads": UVDESK}, {NOTES: 1}),
     "respond.io": ({"items": RESPOND, "pagination": {}}, {ROWS_ORDERED: 1}),
     "missive": ({"messages": MISSIVE}, {ORDERED: 1, BEGAN: 2}),
+    "bitrix24": ({"result": BITRIX, "time": {}}, {OTHERS: 1, ORDERED: 1}),
+    "zendesk audits": ({"audits": AUDITS, "count": 3}, {NOTES: 1}),
+    "dixa": ({"data": DIXA}, {}),
+    "gitlab": (GITLAB, {NOTES: 1, OTHERS: 1}),
+    "zoho salesiq": ({"object": "list", "data": SALESIQ}, {OTHERS: 1}),
+    "feishu": ({"code": 0, "data": {"items": FEISHU}}, {BOTS: 1}),
+    "pinduoduo": ({"result": {"messages": PINDUODUO}}, {}),
+    "jd": ({"jd_response": {"code": "0", "ChatLog": JD}}, {}),
+    "wecom, who came": ([*WECOM, SWITCH], {EMPTY: 3}),
+    "zammad, german": (ZAMMAD_DE, {NOTES: 1}),
     "comm100": ({"total": 2, "messages": COMM100}, {GUESSED: 2}),
 }
 
@@ -451,3 +503,12 @@ def test_days_of_an_older_qq_log_are_no_words(tmp_path: Path) -> None:
     ]
     told = "2010-05-01 14:03:12 小明\n哪天到？\n\n2010-05-01 14:03:40 客服\n日期：2010-5-3\n"
     assert said(read(tmp_path, told, "new.txt")) == [[("user", "哪天到？"), ("assistant", "日期：2010-5-3")]]
+
+
+def test_who_wrote_is_no_guess_by_turns(tmp_path: Path) -> None:
+    who = ({"user": {"nickname": "Ann"}}, {"user": {"nickname": "Tom"}}, {})
+    sent = [{"message": (Q, A, "Closed")[i], "created_at": 1704186000000 + i, **who[i]} for i in range(3)]
+    with pytest.raises(ValueError, match=r"the log has: Ann \(1\), Tom \(1\)"):
+        read(tmp_path, {"messages": sent})
+    flags = [{"text": text, "from_customer": text == Q} for text in (Q, A, A)]
+    assert said(read(tmp_path, {"messages": flags})) == [[("user", Q), ("assistant", f"{A}\n\n{A}")]]

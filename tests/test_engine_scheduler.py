@@ -16,7 +16,7 @@ import tiny as t
 from steersman.engine.backends.local import engine as local
 from steersman.engine.backends.local import prefixes as prefixed
 from steersman.engine.backends.local.cache import Cache
-from steersman.engine.backends.local.prefixes import Prefixes, common
+from steersman.engine.backends.local.prefixes import Hit, Prefixes, common
 from steersman.engine.load import load_engine
 from steersman.engine.protocol import DoesNotFit, party
 from steersman.families.shape import shape_of
@@ -79,6 +79,55 @@ def test_the_next_turn_prefills_only_what_is_new(family: Path, monkeypatch: pyte
     assert seen[-1] < engine.count_tokens(last) - 30
     engine.load_weights([], "new")
     assert not len(engine.prefixes), "new weights make what was kept worthless"
+
+
+def prefilled(engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Numbers of tokens of the prompts of each prefill, from now on."""
+    seen: list[list[int]] = []
+    prefill = engine.decoder.prefill
+    monkeypatch.setattr(engine.decoder, "prefill", lambda p, *a: (seen.append([*map(len, p)]), prefill(p, *a))[1])
+    return seen
+
+
+@pytest.mark.parametrize("cache_int8", [False, True])
+def test_what_prompts_have_in_common_is_prefilled_once(
+    family: Path, cache_int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = load_engine(family, max_slots=16, cache_int8=cache_int8)
+    if not engine.decoder.tiled:
+        pytest.skip("no kernels here: what PyTorch computes of a prompt depends on its chunks")
+    first = Message("system", "You answer for a shop that sells kettles. 你为一家卖水壶的商店回答问题。")
+    asked = ("Hi", "Where is the blue kettle that I ordered?", "Where is the blue kettle?", "我想退货", "Hi")
+    prompts = [Conversation("", (first, Message("user", text))) for text in asked] + SHORT
+    params = SamplingParams(max_tokens=6, seed=1, n=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.scheduler, "_find", lambda *_: Hit())
+        apart = engine.generate(prompts, params)
+    seen = prefilled(engine, monkeypatch)
+    together = engine.generate(prompts, params)
+    assert [[(c.token_ids, c.logprobs) for c in group] for group in together] == [
+        [(c.token_ids, c.logprobs) for c in group] for group in apart
+    ], "to the bit"
+    assert len(seen) == 1
+    assert sum(seen[0]) < sum(map(engine.count_tokens, prompts)) - 4 * 30
+
+
+def test_a_running_sequence_lends_its_beginning_but_not_one_of_old_weights(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = load_engine(tiny, dtype="float32")
+    engine.scheduler.chunk_tokens = 64
+    seen, params = prefilled(engine, monkeypatch), SamplingParams(max_tokens=500, ignore_end=True)
+    running = engine.stream(LONG, params)
+    next(running)
+    whole, before = engine.count_tokens(LONG), len(seen)
+    assert list(engine.stream(LONG, SamplingParams(max_tokens=2)))[-1].token_ids
+    assert sum(map(sum, seen[before:])) <= 8
+    engine.load_weights([], "new")
+    before = len(seen)
+    assert list(engine.stream(LONG, SamplingParams(max_tokens=2)))[-1].token_ids
+    assert sum(map(sum, seen[before:])) == whole
+    running.close()
 
 
 def test_a_prompt_half_read_when_new_weights_come_is_read_again(tiny: Path, tmp_path: Path) -> None:
@@ -301,7 +350,7 @@ def test_what_one_person_asks_waits_in_one_line(tiny: Path) -> None:
         call = engine._call(SamplingParams(max_tokens=2))
         engine.scheduler.add([engine._request(SHORT[0], call, "1", streamed=True)])
     party.set("")
-    assert [engine.scheduler._pop().party for _ in range(6)] == ["a", "b", "", "", "a", "a"]
+    assert [engine.scheduler._pop(Hit()).party for _ in range(6)] == ["a", "b", "", "", "a", "a"]
 
 
 def test_cancelled_answers_free_everything(tiny: Path) -> None:

@@ -238,6 +238,15 @@ def test_each_language_has_all_kinds_of_files() -> None:
         assert {file.stem for file in (LANG.parent / kind).glob("*.json")} == kinds
 
 
+def test_an_outage_has_words_of_its_own() -> None:
+    """While the engine's process was started again the page said that the server is shutting down."""
+    source = (PACKAGE / "server/errors.py").read_text(encoding="utf-8")
+    codes = re.findall(r'error_body\(50[37], [^\n]*code="(\w+)"', source)
+    assert len(codes) == 4
+    words = (LANG.parent / "lib/ui.svelte.ts").read_text(encoding="utf-8").partition("OWN_WORDS")[2].partition("}")[0]
+    assert [code for code in codes if f"  {code}: '" not in words] == []
+
+
 def test_every_link_goes_below_the_servers_path() -> None:
     """A proxy may offer the server below a path: web/src/lib/root.ts puts it before each address."""
     direct = re.compile(r"""href="/|href=\{[`']/|location\.(?:assign|href\s*=)\(?\s*[`']/|fetch\(\s*[`']/""")

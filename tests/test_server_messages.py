@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from server_double import FakeEngine, live
+from steersman.data import file_words
 from steersman.server.anthropic_errors import UNTHREADED
 from steersman.server.app import create_app
 from steersman.store import Store
@@ -130,13 +131,25 @@ def test_documents_are_words(client: anthropic.Anthropic, engine: FakeEngine) ->
     told = "<document>\n{}\n</document>\n\n"
     texts = [told.format(text) for text in ("Hours\nOpen 9 to 5.", "Closed.", "T\nhttps://a\nx")]
     assert engine.seen[-1][0].messages[-1].text == "".join(texts) + "When?"
-    pdf: Any = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+    pdf: Any = {"type": "document", "source": {"type": "url", "url": "https://a/b.pdf"}}
     body = {"model": "tiny", "max_tokens": 20, "messages": [{"role": "user", "content": [pdf]}]}
     answer = httpx.post(f"{str(client.base_url).rstrip('/')}/v1/messages", json=body, headers={"x-api-key": "k"})
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         400,
-        "messages[0].content[0].source: expected a 'type' of 'text', 'content'",
+        "messages[0].content[0].source: expected a 'type' of 'text', 'base64', 'content'",
     )
+
+
+def test_a_pdf_is_its_words(client: anthropic.Anthropic, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    turns: Any = [{"role": "user", "content": [{"type": "document", "source": source, "title": "Hours"}]}]
+    monkeypatch.setattr(file_words, "words_of", lambda content: file_words.Words(content.decode(), 1, (), 0))
+    client.messages.create(model="tiny", max_tokens=20, messages=turns)
+    assert engine.seen[-1][0].messages[-1].text == "<document>\nHours\n%PDF-\n</document>\n\n"
+    monkeypatch.setattr(file_words, "words_of", lambda _: file_words.Words("x", 2, (2,), 0))
+    raw = client.messages.with_raw_response.create(model="tiny", max_tokens=20, messages=turns)
+    assert raw.headers["Steersman-Left-Out"] == "messages.content.unread_pages"
+    assert "[No words could be read of page 2.]" in engine.seen[-1][0].messages[-1].text
 
 
 def test_errors_have_anthropics_form(client: anthropic.Anthropic) -> None:

@@ -20,8 +20,8 @@ UNKNOWN = {"previous_response_id", "dimensions"}
 
 def _can_be_said(_: Any, body: Any) -> bool:
     """What JSON Schema cannot say: a dialogue does not end in tool calls, whose results come after them; base64 is
-    that of an image, or of a piece of a file; a citation ends behind its beginning; a choice of tools names one of
-    them; parts of content stand in the turns of those whose they are."""
+    that of an image or a file, or of a piece of one; a citation ends behind its beginning; a choice of tools names one
+    of them; parts of content stand in the turns of those whose they are."""
     turns = body.get("messages") if isinstance(body, dict) else None
     if (
         "image_url" in str(body)
@@ -32,7 +32,8 @@ def _can_be_said(_: Any, body: Any) -> bool:
     if isinstance(body, dict) and (body.get("tool_choice") not in (None, "none", "auto") or UNKNOWN & body.keys()):
         return False
     if any(
-        f"'type': '{kind}'" in str(body) for kind in ("image", "tool_use", "tool_result", "thinking", "function_call")
+        f"'type': '{kind}'" in str(body)
+        for kind in ("image", "document", "tool_use", "tool_result", "thinking", "function_call")
     ):
         return False
     said = body.get("content") if isinstance(body, dict) else None

@@ -198,7 +198,10 @@ def test_a_parsed_answer(client: openai.OpenAI, engine: FakeEngine) -> None:
         ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
         ({"tools": [*TOOLS, *TOOLS]}, "tools"),
         ({"tools": [*TOOLS, {"type": "web_search"}], "tool_choice": "required"}, "tools"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]}, "input[0].content[0]"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
+            "input[0].content[0].file_data",
+        ),
         ({"previous_response_id": "resp_x"}, "previous_response_id"),
     ],
 )
@@ -241,6 +244,20 @@ def test_log_probabilities(client: openai.OpenAI, engine: FakeEngine) -> None:
     last: Any = events[-1].response  # type: ignore[union-attr]
     assert [item.type for item in last.output] == ["message", "function_call"]
     assert [one.logprob for one in last.output[0].content[0].logprobs] == [one.logprob for one in done.logprobs]
+
+
+def test_files_are_words(client: openai.OpenAI, engine: FakeEngine) -> None:
+    data = "data:text/plain;base64,SGVsbG8="
+    part = {"type": "input_file", "filename": "a.txt", "file_data": data}
+    client.responses.create(model="tiny", input=[{"role": "user", "content": [part]}])  # type: ignore[list-item, misc]
+    assert said(engine) == [("user", "<document>\na.txt\nHello\n</document>\n\n")]
+    file: Any = {"type": "file", "file": {"filename": "a.txt", "file_data": data}}
+    client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [file]}])
+    assert said(engine) == [("user", "<document>\na.txt\nHello\n</document>\n\n")]
+    file["file"]["file_data"] = "data:application/zip;base64,UEsDBA=="
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [file]}])
+    assert caught.value.param == "messages[0].content[0].file.file_data"
 
 
 def test_a_failure_in_the_stream_is_an_event(client: openai.OpenAI, engine: FakeEngine) -> None:

@@ -67,7 +67,8 @@ def is_others(value: Any, speakers: str) -> bool:
         return False
     try:
         found = formats.detect(value)
-        return bool(speakers) or not found or (found == "text" and keys[0] in ASKED)
+        person = found == "prompts" and formats.as_fields(value).find("question") == keys[0]  # a column User
+        return bool(speakers) or not found or person or (found == "text" and keys[0] in ASKED)
     except ValueError:
         return True
 

@@ -20,7 +20,7 @@ _WRAPPERS = """
     data items examples example rows records record conversations dialogs dialogues chats results result entries
     samples instances questions qas qa pairs faq faqs tickets issues threads train training validation valid val dev
     test eval documents prompts train_data test_data list content value values messages_list 数据 问答 问答对
-    ticket payload _results im_logs ticket_events logs 对话 列表
+    ticket payload _results im_logs ticket_events audits logs 对话 列表
 """
 WRAPPERS = frozenset(_WRAPPERS.split())
 """Fields whose value, in an object around a whole data set, is the list of records."""

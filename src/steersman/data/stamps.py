@@ -32,7 +32,12 @@ DATE = (
 )
 SHORT = r"(?P<m4>\d{1,2})[-/](?P<d4>\d{1,2})|(?P<d5>\d{1,2})\.(?P<m5>\d{1,2})\."
 """Pattern of a date without a year, which counts as a date only before a time."""
-HALF = r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
+HALF = (
+    r"午前|午後|오전|오후|上午|下午|凌晨|清晨|早上|中午|傍晚|晚上|[ap]\.?\s?m\.?(?![^\W\d_])|vorm\.|nachm\."
+    r"|(?:ص|م|[πμ]\.?μ\.?|öö|ös|[قب]\.?ظ\.?|לפנה[״\"]צ|אחה[״\"]צ)(?![^\W\d_])"
+)
+AM, PM = ("ص", "πμ", "öö", "قظ", "לפנה״צ"), ("م", "μμ", "ös", "بظ", "אחה״צ")
+"""As WhatsApp writes them in Arabic, Greek, Turkish, Persian and Hebrew."""
 TIME = (
     rf"(?:(?P<h1>{HALF})\s?)?(?P<hour>\d{{1,2}})[:：](?P<minute>\d{{2}})(?:[:：](?P<second>\d{{2}}))?(?:[.,]\d{{1,9}})?"
     rf"(?:\s?(?P<h2>{HALF}))?(?:\s?Uhr)?(?:\s?(?P<zone>Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})(?![\w]))?"
@@ -80,9 +85,9 @@ def when(match: re.Match[str]) -> When | None:
     groups = {re.sub(r"^(x_)?([rt]_)?", "", k): v for k, v in match.groupdict().items() if v is not None}
     hour, minute = int(groups.get("hour", 0)), int(groups.get("minute", 0))
     half = (groups.get("h1") or groups.get("h2") or "").lower().replace(" ", "").replace(".", "")
-    if half in ("pm", "下午", "午後", "오후", "傍晚", "晚上", "nachm") or (half == "中午" and hour < 11):
+    if half in ("pm", "下午", "午後", "오후", "傍晚", "晚上", "nachm", *PM) or (half == "中午" and hour < 11):
         hour += 12 if hour < 12 else 0
-    elif half in ("am", "午前", "오전", "上午", "凌晨", "清晨", "早上", "vorm") and hour == 12:
+    elif half in ("am", "午前", "오전", "上午", "凌晨", "清晨", "早上", "vorm", *AM) and hour == 12:
         hour = 0
     if hour > 24 or minute > 59:
         return None

@@ -70,6 +70,8 @@ PEOPLE = (
     "email",
     "id",
     "user_id",
+    "uid",
+    "role",
 )
 """Fields of an object that stands for a person, the likelier first."""
 HAN = re.compile("[\u4e00-\u9fff]")
@@ -102,10 +104,9 @@ def messages_in(value: Mapping[str, Any]) -> Sequence[Any] | None:
     known = next((keys for item in items if (keys := keys_of(item)) is not None), None)
     if known is None:
         return None
-    who, when, what, _ = known  # a picture alone, or a message taken back, has a time and no text
+    who, when, what, _ = known  # a picture alone, or a message taken back, has no text; what a system says no writer
     items = [
-        {who: "", **m, what: ""} if isinstance(m, Mapping) and when in m and keys_of(m) is None and what not in m else m
-        for m in items
+        {who: "", what: "", **m} if isinstance(m, Mapping) and when in m and keys_of(m) is None else m for m in items
     ]
     return items if all(keys_of(item) is not None for item in items) else None
 

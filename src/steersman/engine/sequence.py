@@ -40,6 +40,8 @@ class Answer:
     streamed: bool = False
     keep: bool = False
     """Keep the cache for later prompts that begin the same way."""
+    lends: bool = True
+    """Whether its prompt's keys and values are as a prefill by the present weights makes them."""
     faults: list[Exception] = field(default_factory=list)
     """Errors of the answers of one call, which share this list."""
     version: str = ""

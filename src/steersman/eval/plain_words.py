@@ -86,7 +86,7 @@ def opening(
 def _paragraph(verdict: Verdict, pair: PairVerdict, language: str) -> str:
     t, gap = LANGUAGES[language], " " if language == "en" else ""
     a, b = _named(pair.a, pair.a_label, pair.maker.improved, t), _named(pair.b, pair.b_label, False, t)
-    judge = t[pair.judge].format(judge=verdict.judge)
+    judge = t[pair.judge].format(judge=wording.texts(language).get(f"judge.{verdict.judge}", verdict.judge))
     inside = (a[0].lower() + a[1:], b[0].lower() + b[1:]) if language == "en" else (a, b)
     wins, ties, losses = (round(100 * n / max(pair.n, 1)) for n in (pair.wins, pair.ties, pair.losses))
     said = [

@@ -1,5 +1,5 @@
-"""What the shop's rule judge says of an answer, in Chinese: its reasons are kept in English, and shown in the report's
-language."""
+"""What the shop's rule judge says of an answer, and the shop's intents, in Chinese: both are kept in English, and shown
+in the report's language."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ _WORDS = {
     **{"replace": "换货", "resend": "补发", "fee back": "退还运费", "keep": "保留订单"},
     **{"exchange": "换款", "credit": "补偿", "friendly": "友好回应", "text": "文字"},
 }
+_INTENTS = {
+    "changed_mind": "改变主意",
+    "complaint": "投诉",
+    "delivery": "配送",
+    "ellipsis": "省略的追问",
+    "improper": "不当要求",
+    "invoice": "发票",
+    "order_status": "订单状态",
+    "out_of_scope": "业务之外",
+    "product_question": "商品咨询",
+    "refund": "退款",
+    "return": "退货",
+    "small_talk": "闲聊",
+    "wrong_premise": "错误前提",
+}
 _FORMS = [(re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(text))), own) for text, own in _ZH.items()]
 _WORD = re.compile(rf" ?\b({'|'.join(sorted(_WORDS, key=len, reverse=True))})\b ?")
 
@@ -79,3 +94,8 @@ def in_language(reason: str, language: str) -> str:
             values = {name: _WORD.sub(lambda w: _WORDS[w[1]], value) for name, value in found.groupdict().items()}
             return own.format(**values)
     return reason
+
+
+def intent_name(intent: str, language: str) -> str:
+    """What the customer wants, in words; as the data names it where nobody has translated it."""
+    return _INTENTS.get(intent, intent) if language == "zh" else intent.replace("_", " ")

@@ -22,7 +22,7 @@ from steersman.eval import figures, plain_words, wording
 from steersman.eval import searches as search_section
 from steersman.eval.curves import Curves, Rows, best_row, rollouts, training
 from steersman.eval.figures import colour
-from steersman.eval.reason_words import in_language
+from steersman.eval.reason_words import in_language, intent_name
 from steersman.eval.report_text import LANGUAGES
 from steersman.eval.tasks import TaskResult
 from steersman.eval.verdict import ModelAnswers, PairVerdict, Verdict
@@ -96,6 +96,7 @@ def _context(
     return {
         "t": t,
         "reason": functools.partial(in_language, language=language),
+        "named": functools.partial(intent_name, language=language),
         "title": shown.title,
         "judged": wording.judged_by(verdict, language),
         "hero": _claim(verdict.headline, language),
@@ -251,7 +252,7 @@ def _intents(pair: PairVerdict | None, t: Mapping[str, str], language: str) -> d
         "reach": f"{reach:.2f}",
         "rows": [
             {
-                "intent": row.intent,
+                "intent": intent_name(row.intent, language),
                 "n": row.n,
                 "difference": _signed(row.difference, language),
                 "win_rate": wording.percent(row.win_rate, language),

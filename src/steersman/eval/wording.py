@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from steersman.eval.reason_words import intent_name
 from steersman.stats import Interval
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def worse_parts(pair: PairVerdict, language: str) -> list[str]:
     """Axes, then intents, whose whole interval of the difference lies below 0."""
     t = texts(language)
     axes = [t.get(axis, axis) for axis, interval in pair.axes.items() if interval.high < 0]
-    return axes + [row.intent for row in pair.by_intent if row.difference.high < 0]
+    return axes + [intent_name(row.intent, language) for row in pair.by_intent if row.difference.high < 0]
 
 
 def listed(parts: Sequence[str], language: str) -> str:

@@ -11,7 +11,7 @@ from steersman.parts import Citation, Json
 from steersman.parts import Text as Words
 from steersman.server.errors import ApiError
 from steersman.server.neutral import MARKS, PREFIX
-from steersman.server.request_parts import ImagePart, Loose, TextPart, to_said, unknown_in
+from steersman.server.request_parts import FilePart, ImagePart, Loose, TextPart, to_said, unknown_in
 from steersman.server.request_text import WHOLE, Text
 from steersman.types import Message, Role
 
@@ -34,7 +34,7 @@ class RefusalPart(Loose):
         return self.refusal
 
 
-Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
+Part = Annotated[TextPart | RefusalPart | ImagePart | FilePart, Field(discriminator="type")]
 
 
 class CalledFunction(Loose):

@@ -182,6 +182,11 @@ class Guard:
             )
         if origin is not None and not shared and not self._trusted(_host_of(origin)):
             return error_response(403, f"No requests from pages of {origin[:200]!r}", code="origin_not_allowed")
+        if not scope["path"].startswith("/"):
+            return error_response(400, "The address: expected a path, which begins with a slash")
+        if "transfer-encoding" in headers and "content-length" in headers:  # a proxy may read either, and then another
+            told = "Expected a length or chunks, not both"
+            return error_response(400, told, headers={"Connection": "close"})
         if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
             return error_response(400, "The address holds the character U+0000, which no text here may")
         if len(scope["path"].encode("utf-8", "replace")) > PATH_LIMIT or len(scope["query_string"]) > QUERY_LIMIT:

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
@@ -53,7 +54,8 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
 async def count_tokens(ctx: Ctx, body: CountRequest) -> dict[str, int]:
     refuse_what_changes(body)
     found = await ctx.named(body.model)
-    return {"input_tokens": await counted(ctx, found.engine, to_asked(body, ctx.system_prompt, ctx.temperature))}
+    asked = await run_in_threadpool(to_asked, body, ctx.system_prompt, ctx.temperature)  # it may read files
+    return {"input_tokens": await counted(ctx, found.engine, asked)}
 
 
 def _message(answering: Answering) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from steersman.parts import Text as Words
 from steersman.server.anthropic_errors import UNTHREADED
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
+from steersman.server.file_parts import document, file_said
 from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
 from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
 from steersman.server.request_text import WHOLE, Number, Text
@@ -59,24 +60,30 @@ class PlainSource(_Block):
     data: Text
 
 
+class FileSource(_Block):
+    type: Literal["base64"]
+    media_type: Literal["application/pdf"]
+    data: Text
+
+
 class ContentSource(_Block):
     type: Literal["content"]
     content: Text | Annotated[list[Seen], Field(fail_fast=True)]
 
 
 class DocumentBlock(_Block):
-    """A document in words (and images), which stand in the turn. Files, and what is elsewhere, are refused."""
+    """A document in words (and images), or a PDF's words, which stand in the turn. What is elsewhere is refused."""
 
     marks = PART_MARKS
 
     type: Literal["document"]
-    source: Annotated[PlainSource | ContentSource, Field(discriminator="type")]
+    source: Annotated[PlainSource | FileSource | ContentSource, Field(discriminator="type")]
     title: Text | None = None
     context: Text | None = None
 
     @property
     def words(self) -> str | list[Any]:
-        return self.source.data if isinstance(self.source, PlainSource) else self.source.content
+        return self.source.content if isinstance(self.source, ContentSource) else self.source.data
 
 
 class SearchResultBlock(_Block):
@@ -275,7 +282,9 @@ def _left_out(request: CountRequest, tools: Tools) -> tuple[str, ...]:
     blocks: list[Any] = [block for one in told if isinstance(one, list) for block in one]
     results = [block.content for block in blocks if isinstance(block, ToolResultBlock)]
     blocks += [block for one in results if isinstance(one, list) for block in one]
-    blocks += [one for block in blocks if isinstance(block, DocumentBlock) for one in (block.source, *block.words)]
+    documents = [block for block in blocks if isinstance(block, DocumentBlock)]
+    blocks += [block.source for block in documents]
+    blocks += [one for block in documents if isinstance(block.words, list) for one in block.words]
     names = [name for name, is_so in said.items() if is_so]
     return (*names, *told_names([*unknown_in(blocks, "messages.content"), *unknown_in(shown, "tools")]))
 
@@ -324,10 +333,11 @@ def _shown(block: Any, place: str) -> list[Said]:
     if isinstance(block, TextBlock):
         return [Words(block.text)]
     if not isinstance(block, ImageBlock):
-        head = "\n".join(filter(None, ("<document>", block.title, block.context)))
+        if isinstance(block.source, FileSource):
+            return file_said(block, block.source.data, "\n".join(filter(None, (block.title, block.context))), place)
         inside = block.words
         said = [Words(inside)] if isinstance(inside, str) else [s for one in inside for s in _shown(one, place)]
-        return [Words(f"{head}\n"), *said, Words("\n</document>\n\n")]
+        return document(said, block.title, block.context)
     url = f"data:{block.source.media_type};base64,{block.source.data}"
     return to_said([ImagePart(type="image_url", image_url=ImageUrl(url=url))], place)
 

@@ -13,6 +13,7 @@ from steersman.artifact.media import from_url
 from steersman.parts import Said
 from steersman.parts import Text as Words
 from steersman.server.errors import ApiError
+from steersman.server.file_parts import file_said
 from steersman.server.request_text import Text
 
 _URL = r"^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}$"
@@ -41,6 +42,10 @@ class Loose(BaseModel):
             more = value.keys() - cls.model_fields.keys() - cls.marks
             made._unknown = tuple(sorted(name for name in more if value[name] not in (None, [], {})))
         return made
+
+    def lacks(self, name: str) -> None:
+        """No model is shown this of it."""
+        self._unknown = (*self._unknown, name)
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -74,15 +79,31 @@ class ImagePart(Loose):
     image_url: ImageUrl
 
 
+class FileData(Loose):
+    file_data: Text | None = None
+    filename: Text | None = None
+    file_id: Text | None = None
+    """Of a file that OpenAI keeps: refused."""
+
+
+class FilePart(Loose):
+    type: Literal["file"]
+    file: FileData
+
+
 class TextPart(Loose):
     type: Literal["text"]
     text: Text
 
 
 def to_said(parts: Sequence[TextPart | ImagePart | Any], where: str) -> list[Said]:
-    """Parts of a request's content. ApiError where an image is not included or invalid; nothing is downloaded."""
+    """Parts of a request's content. ApiError where an image or file is not included or invalid; nothing is
+    downloaded."""
     out: list[Said] = []
     for i, part in enumerate(parts):
+        if isinstance(part, FilePart):
+            out += file_said(part, part.file.file_data, part.file.filename, f"{where}[{i}].file.file_data")
+            continue
         if not isinstance(part, ImagePart):
             out.append(Words(part.text))
             continue

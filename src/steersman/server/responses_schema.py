@@ -12,6 +12,7 @@ from steersman.parts import Json, Said
 from steersman.parts import Text as Words
 from steersman.server.asked import Asked
 from steersman.server.errors import ApiError, refused
+from steersman.server.file_parts import file_said
 from steersman.server.openai_schema import refuse_unknown, spread
 from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
 from steersman.server.request_text import WHOLE, Number, Text
@@ -67,7 +68,15 @@ class PicturePart(_Item):
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-Content = Annotated[WordsPart | RefusedPart | PicturePart, Field(discriminator="type")]
+class InputFile(_Item):
+    type: Literal["input_file"]
+    file_data: Text | None = None
+    filename: Text | None = None
+    file_id: Text | None = None
+    file_url: Text | None = None
+
+
+Content = Annotated[WordsPart | RefusedPart | PicturePart | InputFile, Field(discriminator="type")]
 
 
 class MessageItem(_Item):
@@ -311,6 +320,8 @@ def _said(content: Any, where: str) -> list[Said]:
                 place = f"{where}[{i}].image_url"
                 raise ApiError(400, f"{place}: expected a data: URL of an image", param=place) from None
             out += to_said([ImagePart(type="image_url", image_url=url)], where)
+        elif isinstance(part, InputFile):
+            out += file_said(part, part.file_data, part.filename, f"{where}[{i}].file_data")
         else:
             out.append(Words(part.refusal if isinstance(part, RefusedPart) else part.text))
     return out

@@ -56,6 +56,11 @@ const OWN_WORDS: Record<string, Key> = {
   not_signed_in: 'people_ended',
   role_too_low: 'people_role_too_low',
   tokens_used_up: 'people_tokens_used_up',
+  engine_restarting: 'engine_restarting',
+  no_room: 'no_room',
+  store_unreachable: 'store_unreachable',
+  disk_error: 'disk_error',
+  endpoint_failed: 'endpoint_failed',
 }
 
 class Ui {
@@ -79,6 +84,12 @@ class Ui {
   }
 
   t = (key: Key, values?: Record<string, string | number>) => translate(this.language, key, values)
+
+  /** A moment, or its day, as the browser's own region writes it where that speaks the page's language. */
+  when(time: string, day = false) {
+    const tag = navigator.languages.find((one) => one.split('-')[0] === this.language) ?? this.t('language_tag')
+    return new Date(time).toLocaleString(tag, { dateStyle: 'medium', ...(day ? {} : { timeStyle: 'short' }) })
+  }
 
   #speak(language: Language) {
     this.language = language

@@ -72,6 +72,5 @@ export const told = (problem: unknown) =>
     : ui.explain(problem)
 
 export const happening = new Happening()
-export const clock = (time: string | null | undefined) =>
-  time ? new Date(time).toLocaleString(ui.t('language_tag'), { dateStyle: 'medium', timeStyle: 'short' }) : ''
+export const clock = (time: string | null | undefined) => (time ? ui.when(time) : '')
 export const signed = (x: number | null | undefined) => (x === null || x === undefined ? '?' : `${x < 0 ? '−' : '+'}${Math.abs(x).toFixed(3)}`)

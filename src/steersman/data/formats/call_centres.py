@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from steersman.data.formats.desk_messages import side_of
+from steersman.data.formats.desk_sides import side_of
 
 Record = Mapping[str, Any]
 WHO = ("ParticipantRole", "participantPurpose", "sentBy", "ParticipantId")

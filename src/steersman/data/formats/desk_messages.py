@@ -9,79 +9,41 @@ Why so: decision 85 in docs/LOG.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from steersman.data.formats import shapes
+from steersman.data.formats.desk_sides import (
+    ANSWER,
+    BOT,
+    FIRST,
+    NOTE,
+    OF_FILE,
+    SYSTEM,
+    USER,
+    Record,
+    Said,
+    inner,
+    is_side,
+    of,
+    side_of,
+    yes,
+)
 from steersman.data.formats.fields import parsed_json
-from steersman.data.formats.turns import ROLES
 
-Record = Mapping[str, Any]
-Said = tuple[str, Any, Any, Any]
-"""Side, text, time and conversation of a message."""
-USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
-OF_FILE = "of_file"
-"""Beside a message of a system that exports a file a chat."""
-FIRST = "by "
-"""Before the name of an author of whom nothing says on which side: who speaks first is the customer."""
-_SIDES = {
-    USER: "customer client consumer visitor contact v user guest enduser end-user external 0 incoming inbound "
-    "访客 客户 用户 会员 买家",
-    ANSWER: "agent user_agent operator admin staff business a 2 outgoing outbound internal kefu "
-    "客服 人工客服 坐席 卖家",
-    BOT: "robot bot agentbot agent_bot agentbot 1 机器人 智能客服",
-    SYSTEM: "system s sys activity template event trigger 系统 系统消息",
-}
 GLADLY = frozenset(("CHAT_MESSAGE", "EMAIL", "SMS", "FACEBOOK_MESSAGE", "INSTAGRAM_DIRECT", "WHATSAPP", "TWITTER"))
 """Types of its items that hold what somebody wrote to the other side."""
-SIDES = {name: side for side, names in _SIDES.items() for name in names.split()}
-
-
-def side_of(value: Any) -> str:
-    name = str(value).strip().casefold()
-    role = ROLES.get(name)
-    return SIDES.get(name) or (role if role in (USER, ANSWER) else SYSTEM)
-
-
-def is_side(value: Any) -> bool:
-    name = str(value).strip().casefold()
-    return name in SIDES or name in ROLES
-
-
-def _yes(value: Any) -> bool:
-    return str(value).strip().casefold() in ("true", "1", "yes", "1.0", "t")
-
-
-def _of(value: Any, *names: str) -> Any:
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _inner(value: Any) -> Any:
-    """The words of a message that is itself JSON; '' where it has none (pictures, cards)."""
-    text = str(value or "").strip()
-    if not (text.startswith("{") and text.endswith("}")):
-        return value
-    try:
-        inside = json.loads(text)
-    except ValueError:
-        return value
-    data = inside.get("data", inside)
-    found = [data.get(name) for name in ("content", "text", "label")] if isinstance(data, Mapping) else [data]
-    return next((words for words in found if isinstance(words, str)), "")
 
 
 def _chatwoot(m: Record) -> Said:
     kinds = {"0": USER, "incoming": USER, "1": ANSWER, "outgoing": ANSWER}
-    side = NOTE if _yes(m["private"]) else kinds.get(str(m["messagetype"]), SYSTEM)
-    bot = "bot" in str(m.get("sendertype") or _of(m.get("sender"), "type")).casefold()
+    side = NOTE if yes(m["private"]) else kinds.get(str(m["messagetype"]), SYSTEM)
+    bot = "bot" in str(m.get("sendertype") or of(m.get("sender"), "type")).casefold()
     return BOT if bot and side == ANSWER else side, m["content"], m.get("createdat"), m.get("conversationid")
 
 
 def _helpscout(m: Record) -> Said:
-    kind, author = str(m["type"]), _of(m["createdby"], "type")
+    kind, author = str(m["type"]), of(m["createdby"], "type")
     sides = {"note": NOTE, "lineitem": SYSTEM, "customer": USER, "message": ANSWER, "reply": ANSWER}
     side = sides.get(kind) or (USER if author == "customer" else ANSWER)
     side = SYSTEM if m.get("state") in ("draft", "hidden") else side
@@ -89,17 +51,17 @@ def _helpscout(m: Record) -> Said:
 
 
 def _zammad(m: Record) -> Said:
-    return NOTE if _yes(m["internal"]) else side_of(m["sender"]), m["body"], m.get("createdat"), m.get("ticketid")
+    return NOTE if yes(m["internal"]) else side_of(m["sender"]), m["body"], m.get("createdat"), m.get("ticketid")
 
 
 def _otrs(m: Record) -> Said:
     seen = m.get("isvisibleforcustomer", "0" if "int" in str(m.get("articletype")) else "1")
-    return side_of(m["sendertype"]) if _yes(seen) else NOTE, m["body"], m.get("createtime"), m.get("ticketid")
+    return side_of(m["sendertype"]) if yes(seen) else NOTE, m["body"], m.get("createtime"), m.get("ticketid")
 
 
 def _front(m: Record) -> Said:
     side = SYSTEM if m.get("isdraft") else USER if m["isinbound"] else ANSWER
-    return side, m.get("body") or m.get("text"), m.get("createdat"), _of(m.get("links"), "related", "conversation")
+    return side, m.get("body") or m.get("text"), m.get("createdat"), of(m.get("links"), "related", "conversation")
 
 
 def _crisp(m: Record) -> Said:
@@ -109,7 +71,7 @@ def _crisp(m: Record) -> Said:
 
 
 def _tawk(m: Record) -> Said:
-    return side_of(_of(m["sender"], "t")), m["msg"], m.get("time"), None
+    return side_of(of(m["sender"], "t")), m["msg"], m.get("time"), None
 
 
 def _zopim(m: Record) -> Said:
@@ -128,12 +90,12 @@ def _hubspot(m: Record) -> Said:
 
 
 def _mail(m: Record) -> Said:
-    side = SYSTEM if _yes(m.get("isdeleted")) else USER if _yes(m["incoming"]) else ANSWER
+    side = SYSTEM if yes(m.get("isdeleted")) else USER if yes(m["incoming"]) else ANSWER
     return side, m["textbody"] or m.get("htmlbody"), m.get("createddate") or m.get("messagedate"), m.get("parentid")
 
 
 def _comment(m: Record) -> Said:
-    side = ANSWER if _yes(m["ispublished"]) else NOTE
+    side = ANSWER if yes(m["ispublished"]) else NOTE
     return side, m["commentbody"], m.get("createddate"), m.get("parentid")
 
 
@@ -145,8 +107,8 @@ def _zoho(m: Record) -> Said:
 
 
 def _zoho_comment(m: Record) -> Said:
-    side = USER if _of(m.get("commenter"), "type") == "END_USER" else ANSWER
-    return side if _yes(m["ispublic"]) else NOTE, m["content"], m["commentedtime"], m.get("ticketid")
+    side = USER if of(m.get("commenter"), "type") == "END_USER" else ANSWER
+    return side if yes(m["ispublic"]) else NOTE, m["content"], m["commentedtime"], m.get("ticketid")
 
 
 def _event(m: Record) -> Said:
@@ -156,23 +118,35 @@ def _event(m: Record) -> Said:
     return SYSTEM if machine or not child else side, child.get("body"), m.get("timestamp"), m["ticketid"]
 
 
+def _audit(m: Record) -> Said:
+    """Zendesk's audits of a ticket: a change each, some of them with a comment."""
+    said = next((e for e in m["events"] if isinstance(e, Mapping) and str(e.get("type")).endswith("Comment")), {})
+    side = NOTE if said.get("public") is False else f"{FIRST}{said.get('author_id', m['authorid'])}"
+    machine = of(m.get("via"), "channel") in ("rule", "system")
+    return SYSTEM if machine or not said else side, said.get("body"), m.get("createdat"), m["ticketid"]
+
+
 def _qiyu(m: Record) -> Said:
-    text = _inner(m["content"]) if str(m.get("type", m.get("mtype", "text"))) in ("text", "richtext", "1", "qa") else ""
-    return USER if _yes(m["fromuser"]) else ANSWER, text, m.get("time"), m.get("sessionid")
+    text = inner(m["content"]) if str(m.get("type", m.get("mtype", "text"))) in ("text", "richtext", "1", "qa") else ""
+    return USER if yes(m["fromuser"]) else ANSWER, text, m.get("time"), m.get("sessionid")
+
+
+def _jd(m: Record) -> Said:
+    return ANSWER if yes(m["waitersend"]) else USER, m["content"], m.get("time"), m["sid"]
 
 
 def _sobot(m: Record) -> Said:
-    text = _inner(m["content"]) if str(m.get("msgtype", "0")) in ("0", "text", "None") else ""
+    text = inner(m["content"]) if str(m.get("msgtype", "0")) in ("0", "text", "None") else ""
     return side_of(m["sendertype"]), text, m.get("t") or m.get("sendtime"), m["cid"]
 
 
 def _meiqia(m: Record) -> Said:
     side = side_of(m["from"]) if m["type"] == "message" else SYSTEM
-    return side, _inner(m.get("content")), m["timestamp"], m.get("convid")
+    return side, inner(m.get("content")), m["timestamp"], m.get("convid")
 
 
 def _udesk(m: Record) -> Said:
-    return side_of(m["sender"]), _inner(m["content"]), m.get("createdat"), m["imsubsessionid"]
+    return side_of(m["sender"]), inner(m["content"]), m.get("createdat"), m["imsubsessionid"]
 
 
 def _wecom(m: Record) -> Said:
@@ -182,16 +156,21 @@ def _wecom(m: Record) -> Said:
     if m.get("action", "send") != "send":
         side = SYSTEM
     kind = str(m["msgtype"])
-    text = _of(parsed_json(m.get(kind)), "content") if kind in ("text", "markdown") else ""
+    text = of(parsed_json(m.get(kind)), "content") if kind in ("text", "markdown") else ""
     to = parsed_json(m["tolist"])  # of a table: JSON
     to = to if isinstance(to, list) else [to]
     return side, text, m["msgtime"], m.get("roomid") or "|".join(sorted([who, *map(str, to[:1])]))
 
 
+def _switched(m: Record) -> Said:
+    """Who of the staff came to the archive, which WeCom writes among the messages."""
+    return SYSTEM, "", m["time"], m["user"]
+
+
 def _wecom_service(m: Record) -> Said:
     """WeChat's customer service names who sent by a number: customers 3, the system 4, staff 5."""
     side = {"3": USER, "5": ANSWER}.get(str(m["origin"]), SYSTEM)
-    return side, _of(m.get("text"), "content"), m["sendtime"], f"{m.get('openkfid')}|{m.get('externaluserid')}"
+    return side, of(m.get("text"), "content"), m["sendtime"], f"{m.get('openkfid')}|{m.get('externaluserid')}"
 
 
 def _official_account(m: Record) -> Said:
@@ -201,25 +180,25 @@ def _official_account(m: Record) -> Said:
 
 def _wechat(m: Record) -> Said:
     text = m["strcontent"] if str(m.get("type")) == "1" else ""
-    return ANSWER if _yes(m["issender"]) else USER, text, m.get("createtime"), m["talkerid"]
+    return ANSWER if yes(m["issender"]) else USER, text, m.get("createtime"), m["talkerid"]
 
 
 def _chatlog(m: Record) -> Said:
     text = m["content"] if str(m.get("type", "1")) == "1" else ""
-    return ANSWER if _yes(m["isself"]) else USER, text, m.get("time"), m["talker"]
+    return ANSWER if yes(m["isself"]) else USER, text, m.get("time"), m["talker"]
 
 
 def _freshchat(m: Record) -> Said:
-    actor = m.get("actortype") or _of(m.get("actor"), "actor_type")
+    actor = m.get("actortype") or of(m.get("actor"), "actor_type")
     kinds = {"private": NOTE, "system": SYSTEM}
-    texts = [_of(part, "text", "content") for part in m["messageparts"]]
+    texts = [of(part, "text", "content") for part in m["messageparts"]]
     text = "\n".join(t for t in texts if isinstance(t, str))
     return kinds.get(str(m["messagetype"])) or side_of(actor), text, m.get("createdtime"), m.get("conversationid")
 
 
 def _gladly(m: Record) -> Said:
-    kind, said = str(_of(m["content"], "type")), _of(m["content"], "content") or _of(m["content"], "body")
-    side = NOTE if "NOTE" in kind else side_of(_of(m["initiator"], "type"))
+    kind, said = str(of(m["content"], "type")), of(m["content"], "content") or of(m["content"], "body")
+    side = NOTE if "NOTE" in kind else side_of(of(m["initiator"], "type"))
     return side, said if kind in GLADLY or side == NOTE else "", m["timestamp"], m["conversationid"]
 
 
@@ -227,7 +206,7 @@ def _kustomer(m: Record) -> Said:
     inner = m["attributes"]
     side = NOTE if m["type"] == "note" else {"in": USER, "out": ANSWER}.get(str(inner.get("direction")), SYSTEM)
     text = inner.get("body") or inner.get("preview")
-    return side, text, inner.get("sentAt"), _of(m["relationships"], "conversation", "data", "id")
+    return side, text, inner.get("sentAt"), of(m["relationships"], "conversation", "data", "id")
 
 
 def _drift(m: Record) -> Said:
@@ -238,24 +217,24 @@ def _drift(m: Record) -> Said:
 
 
 def _happyfox(m: Record) -> Said:
-    staff, text = _of(m["by"], "type") == "staff", _of(m["message"], "text") or _of(m["message"], "html")
-    hidden = str(_of(m["message"], "message_type")).casefold() in ("p", "private")
+    staff, text = of(m["by"], "type") == "staff", of(m["message"], "text") or of(m["message"], "html")
+    hidden = str(of(m["message"], "message_type")).casefold() in ("p", "private")
     return NOTE if hidden else ANSWER if staff else USER, text, m.get("timestamp"), m.get("ticketid")
 
 
 def _reamaze(m: Record) -> Said:
-    side = USER if _yes(_of(m["user"], "customer?")) else ANSWER
+    side = USER if yes(of(m["user"], "customer?")) else ANSWER
     return (
         NOTE if str(m["visibility"]) == "1" else side,
         m["body"],
         m.get("createdat"),
-        _of(m.get("conversation"), "slug"),
+        of(m.get("conversation"), "slug"),
     )
 
 
 def _groove(m: Record) -> Said:
-    side = NOTE if _yes(m["note"]) else ANSWER if _yes(m["agentresponse"]) else USER
-    return side, m["plaintextbody"] or m.get("body"), m.get("createdat"), _of(m.get("links"), "ticket", "href")
+    side = NOTE if yes(m["note"]) else ANSWER if yes(m["agentresponse"]) else USER
+    return side, m["plaintextbody"] or m.get("body"), m.get("createdat"), of(m.get("links"), "ticket", "href")
 
 
 def _easemob(m: Record) -> Said:
@@ -272,7 +251,7 @@ def _journal(m: Record) -> Said:
 
 def _dynamics(m: Record) -> Said:
     """Dynamics 365's mails; of status 1 is a draft."""
-    side = SYSTEM if str(m.get("statuscode")) == "1" else ANSWER if _yes(m["directioncode"]) else USER
+    side = SYSTEM if str(m.get("statuscode")) == "1" else ANSWER if yes(m["directioncode"]) else USER
     return side, m["description"], m.get("senton") or m.get("createdon"), m["regardingobjectidvalue"]
 
 
@@ -297,7 +276,7 @@ def _helpcrunch(m: Record) -> Said:
 
 def _smartsupp(m: Record) -> Said:
     side = side_of(m["subtype"]) if m["type"] == "message" else SYSTEM
-    return side, _of(m["content"], "text"), m.get("createdat"), None
+    return side, of(m["content"], "text"), m.get("createdat"), None
 
 
 def _uvdesk(m: Record) -> Said:
@@ -306,12 +285,12 @@ def _uvdesk(m: Record) -> Said:
 
 def _respond(m: Record) -> Said:
     side = {"incoming": USER, "outgoing": ANSWER}.get(str(m["traffic"]), SYSTEM)
-    return side, _of(m["message"], "text"), m.get("timestamp") or m["messageid"], m["contactid"]
+    return side, of(m["message"], "text"), m.get("timestamp") or m["messageid"], m["contactid"]
 
 
 def _missive(m: Record) -> Said:
     """Missive's mails and chats; whom a mail is from, its address alone says."""
-    who = _of(m["fromfield"], "address") or _of(m["fromfield"], "name")
+    who = of(m["fromfield"], "address") or of(m["fromfield"], "name")
     return f"{FIRST}{who}", m.get("body"), m.get("deliveredat") or m.get("createdat"), None
 
 
@@ -321,12 +300,15 @@ FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("fromuser sessionid content", _qiyu),
     ("imsubsessionid sender content", _udesk),
     ("msgid msgtype tolist from msgtime", _wecom),
+    ("msgid action time user", _switched),
     ("msgid origin msgtype sendtime", _wecom_service),
     ("openid opercode text time", _official_account),
     ("talkerid issender strcontent", _wechat),
     ("talker isself content", _chatlog),
     ("cid sendertype content", _sobot),
+    ("waitersend sid content customer", _jd),
     ("ticketid childevents updaterid", _event),
+    ("ticketid events authorid", _audit),
     ("messageparts messagetype", _freshchat),
     ("initiator content conversationid timestamp", _gladly),
     ("attributes relationships type", _kustomer),
@@ -369,6 +351,7 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _otrs: lambda m: not m.keys().isdisjoint(("isvisibleforcustomer", "articletype", "articleid")),
     _meiqia: lambda m: "convid" in m or ("conversationid" not in m and m["type"] == "message"),
     _freshchat: lambda m: isinstance(m["messageparts"], list),
+    _audit: lambda m: isinstance(m["events"], list),
     _gladly: lambda m: isinstance(m["content"], Mapping) and isinstance(m["initiator"], Mapping),
     _kustomer: lambda m: isinstance(m["attributes"], Mapping) and isinstance(m["relationships"], Mapping),
     _drift: lambda m: isinstance(m["author"], Mapping) and "bot" in m["author"],

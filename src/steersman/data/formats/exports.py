@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats import assistants, call_centres, desks, forums, session_pages
-from steersman.data.formats.desk_messages import BOT, FIRST, NOTE, SYSTEM, usual
+from steersman.data.formats.desk_messages import usual
+from steersman.data.formats.desk_sides import BOT, FIRST, NOTE, SYSTEM
 from steersman.data.formats.field_names import NAMES
 from steersman.data.formats.fields import Fields, parsed_json, plain, texts_in
 from steersman.data.formats.markup import MARKUP, plain_text, text_of
@@ -65,7 +66,7 @@ DIRECTIONS = {
 def as_turns(record: Record, fields: Fields) -> Record | None:
     """A record of an export as {"id", "messages"}; None for any other record. Parts left out are noted."""
     record = session_pages.as_ticket(record) or record
-    for key in ("data", "content"):  # Drift's pages, cells of JSON around a chat
+    for key in ("data", "content", "result"):  # Drift's pages, cells of JSON around a chat
         inner = parsed_json(record.get(key))
         if isinstance(inner, Mapping) and "annotations" not in record and any(_listed(inner.get(k)) for k in LISTS):
             record = {**{k: v for k, v in record.items() if k != key}, **inner}

@@ -1,7 +1,7 @@
 """Topics of forums and issues of trackers -> the form that `exports` reads: a ticket with `comments`.
 
-Discourse's topics, issues of Redmine and of GitHub (`gh issue list --json`). Who began a topic is the customer; the
-team is who the system says it is, else everybody who answered.
+Discourse's topics, issues of Redmine, GitLab and GitHub (`gh issue list --json`). Who began a topic is the customer;
+the team is who the system says it is, else everybody who answered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LATER = "\0later"
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    return _discourse(record) or _redmine(record) or _github(record)
+    return _discourse(record) or _tracked(record) or _github(record)
 
 
 def _items(value: Any) -> list[Record]:
@@ -50,28 +50,29 @@ def _discourse(record: Record) -> Record | None:
     return {"id": record.get("id"), "comments": comments, LATER: max(0, later)}
 
 
-def _redmine(record: Record) -> Record | None:
-    author, journals = record.get("author"), record.get("journals")
-    if not isinstance(author, Mapping) or not isinstance(journals, list) or "created_on" not in record:
+def _tracked(record: Record) -> Record | None:
+    """An issue of Redmine or GitLab: entries with their writers, which may be private, or a system's."""
+    author = record.get("author")
+    entries = _items(record.get("journals")) if "created_on" in record else _items(record.get("notes"))
+    if not isinstance(author, Mapping) or not all("user" in one or "system" in one for one in entries or ({},)):
         return None
     asked = author.get("id", author.get("name"))
     comments = []
-    for entry in _items(journals):
-        user = entry.get("user")
-        incoming = (
-            _of(user, "id") == asked if isinstance(user, Mapping) and "id" in user else _of(user, "name") == asked
-        )
-        private = entry.get("private_notes") is True
+    for entry in entries:
+        user = entry.get("user", entry.get("author"))
+        incoming = _of(user, "id" if "id" in (user or ()) else "name") == asked
+        private = any(entry.get(key) is True for key in ("private_notes", "internal", "confidential"))
+        side = "system" if entry.get("system") is True else "user" if incoming else "assistant"
         comments.append(
             {
-                "body": entry.get("notes") or "",
-                "side": "note" if private else "user" if incoming else "assistant",
-                "created_at": entry.get("created_on"),
+                "body": entry.get("notes") or entry.get("body") or "",
+                "side": "note" if private else side,
+                "created_at": entry.get("created_on", entry.get("created_at")),
             }
         )
     return {
         "id": record.get("id"),
-        "description": record.get("description") or record.get("subject"),
+        "description": record.get("description") or record.get("subject") or record.get("title"),
         "comments": comments,
     }
 

@@ -14,6 +14,8 @@ MARKUP = re.compile(
 """Pattern of a tag by which a text is HTML."""
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|hellip|mdash|ndash|[lr][sd]quo|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 """Pattern of a character as HTML writes it."""
+ESCAPED = re.compile(r"\s*&lt;(?:p|div|html|span|br)\b.*&gt;\s*", re.S | re.I)
+"""Pattern of HTML that is itself written as HTML (GLPI's tables)."""
 PHPBB = re.compile(r"\A\s*<(?P<root>[rt])>(?P<text>.*)</(?P=root)>\s*\Z", re.S)
 """Pattern of a post as phpBB keeps it: XML in which <s> and <e> hold the marks that its writer typed."""
 TYPED = re.compile(r"<(?P<mark>[se])>.*?</(?P=mark)>|</?(?:QUOTE|CODE|LIST|URL|EMAIL|[BIU]|SIZE|COLOR)\b[^<>]*>", re.S)
@@ -124,4 +126,7 @@ def plain_text(text: str) -> str:
         return text_of(f"<p>{said}</p>")
     if MARKUP.search(text):
         return text_of(text)
-    return (html.unescape(text).replace("\xa0", " ") if ENTITY.search(text) else text).strip()
+    if not ENTITY.search(text):
+        return text.strip()
+    written = html.unescape(text)
+    return text_of(written) if ESCAPED.fullmatch(text) else written.replace("\xa0", " ").strip()

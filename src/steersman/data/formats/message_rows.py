@@ -12,7 +12,8 @@ from typing import Any
 from steersman.data import stamps
 from steersman.data.formats import desks, guessed_rows, mapped_rows
 from steersman.data.formats.batches import Batches, is_batch_line
-from steersman.data.formats.desk_messages import FIRST, OF_FILE, SYSTEM, is_side, usual
+from steersman.data.formats.desk_messages import usual
+from steersman.data.formats.desk_sides import FIRST, OF_FILE, SYSTEM, is_side
 from steersman.data.formats.expand import Trees, tree_row
 from steersman.data.formats.exports import DESK, DIRECTIONS, THREAD_DAYS, answered, body_of, role_of, with_team
 from steersman.data.formats.field_names import NAMES
@@ -43,7 +44,7 @@ _WHO = """
 """
 WHO = tuple(_WHO.split())
 PAGE = re.compile(
-    r"(?:chat|im|msg|message)?_?(?:messages|payload|comments|events|records|logs|msgs)(?:_?list)?|(?:chat|im)?_?(?:message|msg|record)_?list"
+    r"(?:chat|im|msg|message)?_?(?:messages|payload|comments|events|records|logs?|msgs)(?:_?list)?|(?:chat|im)?_?(?:message|msg|record)_?list"
 )
 """Pattern of fields that hold a dialogue's messages, or a page of those of several dialogues."""
 HEAD = 32
@@ -55,7 +56,7 @@ TOLD = ("role", "speaker", "author_role")
 _SAID = """
     text message content body utterance value body_text comment message_text message_body comment_body
     内容 消息 消息内容 聊天内容 发送内容 消息正文 聊天记录 对话内容
-    nachricht nachrichtentext
+    nachricht nachrichtentext inhalt
 """
 SAID = tuple(_SAID.split())
 _PEOPLE = (
@@ -268,8 +269,9 @@ def pages(value: Record) -> dict[str, list[Any]]:
 
 
 def _within(value: Record) -> Any:
-    """What an API's answer holds as its data; of GraphQL's what it names alone."""
-    inner = next((value[key] for key in value if plain(str(key)) in ("data", "result", "payload")), None)
+    """What an API's answer holds as its data, or alone; of GraphQL's what it names alone."""
+    alone = next(iter(value.values())) if len(value) == 1 else None
+    inner = next((value[key] for key in value if plain(str(key)) in ("data", "result", "payload")), alone)
     only = [*inner.values()] if isinstance(inner, Mapping) else []
     return only[0] if len(only) == 1 and isinstance(only[0], Mapping) else inner
 

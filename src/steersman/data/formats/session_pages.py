@@ -1,16 +1,18 @@
 """Answers of an API on one conversation that say beside or inside its messages who is who -> a ticket with `comments`.
 
-Lingyang (its session names the member and the servicer), 51ima (the terminal that a message came from), Yuju (messages
-as JSON that says whether the customer wrote). Whom nothing names keeps the name, which --speakers can say more of.
+Lingyang (its session names the member and the servicer), Bitrix24 (its people say who comes through a connector),
+51ima (the terminal that a message came from), Yuju (messages as JSON that says whether the customer wrote). Whom
+nothing names keeps the name, which --speakers can say more of.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats.fields import parsed_json
-from steersman.data.formats.shapes import ANSWER, BOT, USER, named, words
+from steersman.data.formats.shapes import ANSWER, BOT, SYSTEM, USER, named, words
 
 Record = Mapping[str, Any]
 TERMINALS = {"user": USER, "kf": ANSWER, "robot": BOT}
@@ -19,10 +21,10 @@ TERMINALS = {"user": USER, "kf": ANSWER, "robot": BOT}
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    inner = parsed_json(record.get("data", record))
+    inner = parsed_json(record.get("data", record.get("result", record)))
     if isinstance(inner, Mapping):
         inner = inner["data"] if isinstance(inner.get("data"), Mapping) else inner
-        if (found := _session(inner) or _terminals(inner)) is not None:
+        if (found := _session(inner) or _terminals(inner) or _portal(inner)) is not None:
             return found
     return _customers(record)
 
@@ -64,6 +66,26 @@ def _terminals(page: Record) -> Record | None:
         for m in items
     ]
     return {"comments": said}
+
+
+def _portal(page: Record) -> Record | None:
+    """Bitrix24: messages and people in lists, or by their ids; customers come through a connector, 0 is the system."""
+    lists = (page.get("message", page.get("messages")), page.get("users"))
+    said, people = (_mappings([*found.values()] if isinstance(found, Mapping) else found) for found in lists)
+    known = [(str(p.get("id")), p) for p in people if "connector" in p]
+    sides = {who: USER if p["connector"] else BOT if p.get("bot") else ANSWER for who, p in known}
+    if not said or not sides:
+        return None
+
+    def item(m: Record) -> Record:
+        who = str(m.get("senderid", m.get("author_id")))
+        side = SYSTEM if who == "0" else sides.get(who, who)
+        return {"side": side, "body": BB_CODE.sub("", str(m.get("text") or "")), "created_at": m.get("date")}
+
+    return {"id": page.get("sessionId", page.get("chat_id")), "comments": [item(m) for m in said]}
+
+
+BB_CODE = re.compile(r"\[/?(?:b|i|u|s|url|user|chat|quote|code|size|color)(?:=[^\]\n]*)?\]", re.I)
 
 
 def _customers(record: Record) -> Record | None:

@@ -22,7 +22,8 @@ USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
 SIDES = {
     **dict.fromkeys(("end_user", "enduser", "appuser", "incoming", "inbound", "in", "received"), USER),
     **dict.fromkeys(("human_agent", "business", "outgoing", "outbound", "out", "sent"), ANSWER),
-    **dict.fromkeys(("bot", "ai_agent", "virtual_agent", "appmaker", "robot"), BOT),
+    **dict.fromkeys(("mall_cs", "mall", "merchant", "shop", "seller", "cs", "waiter", "servicer"), ANSWER),
+    **dict.fromkeys(("bot", "ai_agent", "virtual_agent", "appmaker", "robot", "app"), BOT),
 }
 """Roles, types and directions beside those of `turns.ROLES`."""
 PEOPLE = ("author", "sender", "from", "actor")
@@ -53,6 +54,7 @@ DEEPER = (
     "label",
     "slate",
     "children",
+    "value",
 )
 ASKED = (
     *("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult"),
@@ -68,7 +70,8 @@ BUTTON = re.compile(r"/\w+\s*(?:\{.*\})?", re.S)
 TOLD = ("trace", "event", "typing", "note")
 """Types of what is no message, or none to the other side."""
 NOTES = re.compile(
-    r"(?:is_?)?(?:agent_?|internal_?|staff_?|private_?)?note|(?:is_?)?internal(?:_?(?:note|comment|message))?|是否内部(?:消息|备注)?"
+    r"(?:is_?)?(?:agent_?|internal_?|staff_?|private_?)?note|(?:is_?)?internal(?:_?(?:note|comment|message))?|intern(?:e_notiz)?|"
+    r"是否内部(?:消息|备注)?"
 )
 """Pattern of fields that say with yes that a message is for colleagues alone."""
 INTERNAL = frozenset(
@@ -141,6 +144,8 @@ def _opened(record: Record) -> Record:
     data = record.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("conversation"), Mapping):  # an event, as its receiver kept it
         return {**{k: v for k, v in record.items() if k != "data"}, **data}
+    if isinstance(inner := record.get("attributes"), Mapping) and "direction" in inner:  # JSON:API's
+        return {**{k: v for k, v in record.items() if k != "attributes"}, **inner}
     for key, value in record.items():
         inner = parsed_json(value) if PLAIN.sub("", str(key)).casefold() in WITHIN else None
         if isinstance(value, str) and isinstance(inner, Mapping):
@@ -156,7 +161,7 @@ def is_internal(item: Record) -> bool:
     hidden = hidden or marks.get("part_type") == "note" or marks.get("visibility") in ("agents", "private", "internal")
     hidden = hidden or marks.get("is_private") in yes or marks.get("internal") in yes
     hidden = hidden or any(isinstance(of, Mapping) and _is_note(of) for of in item.values())
-    told = (*yes, "internal", "private", "intern", "内部")
+    told = (*yes, "ja", "oui", "sí", "sim", "是", "internal", "private", "intern", "内部")
     return hidden or any((v in told and NOTES.fullmatch(k)) or v in INTERNAL for k, v in marks.items())
 
 
@@ -219,13 +224,15 @@ def _group(m: Record, groups: tuple[str, ...]) -> str | None:
 def _role(person: Record) -> str:
     """The side of a person's object by its role, which the Bot Framework numbers, or by its type."""
     role = person.get("role")
-    return {0: BOT, 1: USER}.get(role, "") if type(role) is int else _side(role) or _side(person.get("type"))
+    if type(role) is int:
+        return {0: BOT, 1: USER}.get(role, "")
+    return _side(role) or _side(person.get("type")) or _side(person.get("sender_type"))
 
 
 def _side(value: Any) -> str:
     name = str(value).strip().casefold() if isinstance(value, str) else ""
     found = SIDES.get(name) or ROLES.get(name, "")
-    return found if found in (USER, ANSWER, BOT) else ""
+    return found if found in (USER, ANSWER, BOT, SYSTEM) else ""
 
 
 def words(value: Any, keys: tuple[str, ...], depth: int = 0) -> str:

@@ -162,7 +162,9 @@ def _tells(item: Any, turns: list[Message]) -> bool:
 def _speakerless(turns: list[Any]) -> list[str] | None:
     """The texts of turns that are strings, or objects that name no speaker; None where some item names one."""
     texts = [next((t[k] for k in TEXT_KEYS if k in t), None) if isinstance(t, Mapping) else t for t in turns]
-    named = any(isinstance(t, Mapping) and t.keys() & {*SPEAKER_KEYS} for t in turns)
+    named = any(
+        isinstance(t, Mapping) and (t.keys() & {*SPEAKER_KEYS} or any(map(is_flag, map(str, t)))) for t in turns
+    )
     said = [text for text in texts if isinstance(text, str)]
     return None if named or len(said) < len(texts) else said
 

@@ -199,6 +199,11 @@ class Cache:
             for layer in part:
                 layer[target, :, :length] = layer[source, :, :length]
 
+    def lend(self, layer: int, source: int, targets: list[int], length: int) -> None:
+        """Copy a layer's first `length` tokens of a slot into others."""
+        for part in self.parts.values():
+            part[layer][targets, :, :length] = part[layer][source, :, :length]
+
     def read(self, slot: int, start: int, end: int) -> Saved:
         """A copy of a slot's tokens from one place to another."""
         return tuple(torch.stack([layer[slot, :, start:end] for layer in part]) for part in self.parts.values())

@@ -289,7 +289,7 @@ class LocalEngine:
             if self.scheduler.partial is not None:
                 self.scheduler.partial.done = 0  # nothing was said yet: its prompt is read again
             for answer in self.scheduler.active:
-                answer.keep = False  # its keys and values are the old weights'
+                answer.keep = answer.lends = False  # its keys and values are the old weights'
             self.scheduler.version = version
 
     def load_adapter(self, name: str, folder: str | Path) -> None:

@@ -49,6 +49,15 @@ def _aligned(rows: int) -> int:
     return -(-rows // step) * step
 
 
+def _by_lender(lenders: Sequence[int | None], first_slot: int) -> dict[int, list[int]]:
+    """Lending slot -> the slots, from `first_slot` on, that borrow from it."""
+    found: dict[int, list[int]] = {}
+    for slot, lender in enumerate(lenders, first_slot):
+        if lender is not None:
+            found.setdefault(lender, []).append(slot)
+    return found
+
+
 class Decoder:
     """Weights, cache and the two kinds of step: `prefill` of prompts and `decode` of one token per sequence."""
 
@@ -211,12 +220,18 @@ class Decoder:
             self.cache = kept
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]) -> Tensor:
+    def prefill(
+        self,
+        prompts: Sequence[Sequence[int]],
+        first_slot: int,
+        starts: Sequence[int],
+        lenders: Sequence[int | None] = (),
+    ) -> Tensor:
         """Prefill prompts (token ids) into slots first_slot, first_slot + 1, ...; returns the last logits [N, vocab].
 
-        `starts` [N]: tokens that each slot holds already, after which its prompt continues.
+        `starts` and `lenders` [N]: see `states`.
         """
-        x, begins = self.states(prompts, first_slot, starts)
+        x, begins = self.states(prompts, first_slot, starts, lenders)
         ends = [begin + len(prompt) - 1 for begin, prompt in zip(begins, prompts, strict=False)]
         return self.logits(x[ends])
 
@@ -241,12 +256,18 @@ class Decoder:
 
     @torch.inference_mode()
     def states(
-        self, prompts: Sequence[Sequence[int]], first_slot: int, starts: Sequence[int]
+        self,
+        prompts: Sequence[Sequence[int]],
+        first_slot: int,
+        starts: Sequence[int],
+        lenders: Sequence[int | None] = (),
     ) -> tuple[Tensor, list[int]]:
         """As `prefill`: (the last layer's states [rows, hidden], the row at which each prompt begins).
 
-        `starts` [N]: tokens that each slot holds already, after which its prompt continues. Prompts are concatenated,
-        each padded only to `room`; neighbours of equal start and room share calls of attention.
+        `starts` [N]: tokens of each sequence that are computed already, after which its prompt continues: its slot
+        holds them, or they are copied from the slot in `lenders`, one of the present ones or an earlier one of these.
+        Prompts are concatenated, each padded only to `room`; neighbours of equal start and room share calls of
+        attention.
         """
         s, cache = self.shape, self.cache
         sizes = [min(room(len(p)), cache.capacity - start) for p, start in zip(prompts, starts, strict=True)]
@@ -270,14 +291,17 @@ class Decoder:
             n = len(list(same))
             rows, slots = slice(begins[at], begins[at + n]), slice(first_slot + at, first_slot + at + n)
             masks = {} if tiled else {window: self._prefill_mask(start, size, window) for window in set(s.windows)}
-            groups.append((rows, slots, start, (n, size), masks))
+            borrowed = _by_lender(lenders[at : at + n], first_slot + at)
+            groups.append((rows, slots, start, (n, size), masks, borrowed))
             at += n
         for layer in range(s.layers):
             h = self._norm(x, self.weights.norms["input_layernorm"][layer])
             q, k, v = self._qkv(h, layer, *rotations[layer], self._least)
             # attention sees what the cache will hold: an answer does not depend on the chunks of its prompt
             seen = () if tiled else (q, cache.seen(k), cache.seen(v))
-            for rows, slots, start, shape, masks in groups:
+            for rows, slots, start, shape, masks, borrowed in groups:
+                for lender, borrowers in borrowed.items():
+                    cache.lend(layer, lender, borrowers, start)
                 fresh_k, fresh_v = (part[rows].view(*shape, -1, s.head_dim).transpose(1, 2) for part in (k, v))
                 # padding goes into the cache too, where later tokens overwrite it
                 cache.put(layer, (slots, slice(None), slice(start, start + shape[1])), fresh_k, fresh_v)

@@ -1,19 +1,25 @@
-"""Keys and values of finished dialogues, kept so that the next turn prefills only its new tokens.
+"""Beginnings of prompts whose keys and values are there already: those of finished dialogues, kept so that the next
+turn prefills only its new tokens, and those of running sequences that begin alike.
 
 Why so: decisions 30 and 96 in docs/LOG.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from steersman.engine.backends.local.cache import Saved
+from steersman.engine.sequence import Answer
 
 SHORTEST = 32
 """Tokens; a shorter common beginning is not worth a copy."""
 BLOCK = 256
 """Tokens kept together. Dialogues share whole blocks of a common beginning, so that a turn copies its own alone."""
+
+
+ALIKE = 16
+"""Tokens; a shorter beginning that a prompt has in common with a running one is not worth the copies."""
 
 
 Kind = tuple[str | None, bool]
@@ -38,6 +44,27 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if a[:middle] == b[:middle] else (low, middle)
     return low
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A prompt's beginning that need not be prefilled."""
+
+    length: int = 0
+    kept: Sequence[Saved] = ()
+    lender: Answer | None = None
+    """The running sequence that has it, where it is not `kept`."""
+
+
+def lent(hit: Hit, prompt: tuple[int, ...], running: Iterable[Answer], align: int) -> Hit:
+    """The longest of `hit` and what a prompt has in common with one of the `running`, in whole multiples of `align`."""
+    length = max(hit.length, ALIKE - 1)
+    for answer in running:
+        if answer.lends and answer.prompt[length : length + 1] == prompt[length : length + 1]:
+            same = min(common(prompt, answer.prompt), len(prompt) - 1)
+            if same - same % align > hit.length:
+                hit, length = Hit(same - same % align, lender=answer), same
+    return hit
 
 
 class Prefixes:

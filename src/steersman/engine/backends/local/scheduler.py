@@ -2,11 +2,12 @@
 
 Requests wait in a fair queue: the k-th request of one call, or of one person, stands beside the k-th of another, so a
 short question does not wait behind a thousand prompts of a batch. Prompts are prefilled once, however many answers are
-asked for. While a stream is being read, long prompts are prefilled in chunks between the steps of the others. Where
-keys and values outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and
-words so far are prefilled again when there is room.
+asked for; their beginnings are copied from running sequences that begin alike, by the same system message perhaps.
+While a stream is being read, long prompts are prefilled in chunks between the steps of the others. Where keys and
+values outgrow their budget, the youngest sequence is paused: it gives its memory back, and its prompt and words so far
+are prefilled again when there is room.
 
-Why so: decisions 28, 29, 34 and 36 in docs/LOG.md.
+Why so: decisions 28, 29, 30, 34 and 36 in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -22,20 +23,17 @@ from torch import Tensor
 
 from steersman.engine.adjust import adjust, adjusts
 from steersman.engine.backends.local.adapters import Adapter
-from steersman.engine.backends.local.cache import Saved, rounded
+from steersman.engine.backends.local.cache import rounded
+from steersman.engine.backends.local.drawing import draw
 from steersman.engine.backends.local.forward import ALIGN, Decoder, room
-from steersman.engine.backends.local.prefixes import BLOCK, Prefixes
+from steersman.engine.backends.local.prefixes import BLOCK, Hit, Prefixes, lent
 from steersman.engine.protocol import Refused
-from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, Request
-from steersman.types import SamplingParams
 
 AHEAD = 512
 """Tokens reserved in the cache for an answer from the start, at most; for longer answers the cache grows."""
 DEEP = 1024
 """Tokens of a prompt, the attention to which takes about as long as the rest of a layer; twice as many by kernels."""
-Hit = tuple[Sequence[Saved], int]
-"""(keys and values kept of a prompt's beginning, number of tokens used)."""
 
 
 @dataclass
@@ -136,26 +134,25 @@ class Scheduler:
         if self.active and not first.answers[0].streamed and backlog > free and free < self.max_slots // 4:
             return  # prefilling prompts singly, as slots become free, would waste most of the matrix products
         budget = self._budget()
-        group: list[Request] = []
-        hits: list[Hit] = []
+        group: list[tuple[Request, Hit]] = []
         rows = 0
         while self._waiting:
             request = self._waiting[0][2]
-            if not self._may_run(group, request):
+            if not self._may_run([r for r, _ in group], request):
                 break
-            hit = self._find(request)
-            new = len(request.prompt) - hit[1]
+            hit = self._find(request, [r for r, _ in group])
+            new = len(request.prompt) - hit.length
             if self.independent or new > budget:
                 if not group:
-                    self._begin_partial(self._pop(), hit)
+                    self._begin_partial(self._pop(hit), hit)
                 break
             rows += room(new)
             if group and rows > budget:
                 break
-            group.append(self._pop())
-            hits.append(hit)
+            group.append((self._pop(hit), hit))
         if group:
-            self._prefill(group, hits)
+            # a lender comes before those who borrow from it, which begin later: decision 30
+            self._prefill(*zip(*sorted(group, key=lambda entry: entry[1].length), strict=True))
 
     def _budget(self) -> int:
         """Most tokens to prefill in this step. Who reads along waits for a chunk at most, but where many more readers
@@ -165,14 +162,23 @@ class Scheduler:
         waiting = sum(entry[2].answers[0].streamed for entry in self._waiting)
         return min(self.prefill_tokens, self.chunk_tokens * max(1, waiting - len(self.active) // 4))
 
-    def _find(self, request: Request) -> Hit:
-        kind = request.adapter, self._is_long(len(request.prompt))
-        found = self.prefixes.find(request.prompt, kind) if request.reuse else None
-        return ((), 0) if found is None else (found[0].blocks, found[1] - found[1] % ALIGN)
+    def _find(self, request: Request, group: Sequence[Request]) -> Hit:
+        """The longest beginning that is kept, or that a running sequence or one of `group` has too."""
+        long = self._is_long(len(request.prompt))
+        found = self.prefixes.find(request.prompt, (request.adapter, long)) if request.reuse else None
+        hit = Hit() if found is None else Hit(found[1] - found[1] % ALIGN, found[0].blocks)
+        if self.independent or not (self.decoder.tiled or request.reuse):
+            return hit
+        running = zip(self.active, self.decoder.cache.turns.tolist(), strict=False)
+        fresh = ((r.answers[0], self._is_long(len(r.prompt))) for r in group)
+        return lent(hit, request.prompt, (a for a, turn in (*running, *fresh) if bool(turn) == long), ALIGN)
 
-    def _pop(self) -> Request:
+    def _pop(self, hit: Hit) -> Request:
+        """The request that is next, which begins from `hit`."""
         turn, _, request = heapq.heappop(self._waiting)
         self._turn = max(self._turn, turn)
+        for answer in request.answers:
+            answer.lends = not hit.kept
         return request
 
     def _may_run(self, group: list[Request], request: Request) -> bool:
@@ -191,21 +197,24 @@ class Scheduler:
     def _is_long(self, tokens: int) -> bool:
         return 0 < self.decoder.shape.switch < tokens
 
-    def _write(self, request: Request, hit: Hit, slot: int) -> None:
-        blocks, length = hit
+    def _take_over(self, request: Request, hit: Hit, slot: int) -> None:
+        """What is kept of the request's beginning into its slot."""
         self.decoder.cache.turn(slot, len(request.prompt))
-        for saved, at in zip(blocks, range(0, length, BLOCK), strict=False):
-            self.decoder.cache.write(slot, saved, min(BLOCK, length - at), at)
+        for saved, at in zip(hit.kept, range(0, hit.length, BLOCK), strict=False):
+            self.decoder.cache.write(slot, saved, min(BLOCK, hit.length - at), at)
 
-    def _prefill(self, group: list[Request], hits: list[Hit]) -> None:
-        """Prefill together the uncached suffix of each prompt, and start its answers."""
+    def _prefill(self, group: Sequence[Request], hits: Sequence[Hit]) -> None:
+        """Prefill together the rest of each prompt, and start its answers."""
         first = len(self.active)
         self._reserve((a for r in group for a in r.answers), first)
         self._use_adapter(group[0].answers[0])
-        for slot, (request, hit) in enumerate(zip(group, hits, strict=True), first):
-            self._write(request, hit, slot)
-        known = [length for _, length in hits]
-        logits = self.decoder.prefill([r.prompt[k:] for r, k in zip(group, known, strict=True)], first, known)
+        slots = {a: slot for slot, a in enumerate((*self.active, *(r.answers[0] for r in group)))}
+        for request, hit in zip(group, hits, strict=True):
+            self._take_over(request, hit, slots[request.answers[0]])
+        known = [hit.length for hit in hits]
+        lenders = [slots[hit.lender] if hit.lender is not None else None for hit in hits]
+        rests = [r.prompt[k:] for r, k in zip(group, known, strict=True)]
+        logits = self.decoder.prefill(rests, first, known, lenders)
         # prompt g was prefilled into slot first + g; spread it to its answers' slots, the last group first so
         # that no prompt is overwritten before it was copied
         starts = list(itertools.accumulate((len(r.answers) for r in group), initial=first))
@@ -217,9 +226,12 @@ class Scheduler:
         self._start([a for r in group for a in r.answers], logits[rows])
 
     def _begin_partial(self, request: Request, hit: Hit) -> None:
-        self._reserve(request.answers, len(self.active))
-        self._write(request, hit, len(self.active))
-        self.partial = Partial(request, hit[1])
+        slot = len(self.active)
+        self._reserve(request.answers, slot)
+        if hit.lender is not None:
+            self.decoder.cache.move(self.active.index(hit.lender), slot, hit.length)
+        self._take_over(request, hit, slot)
+        self.partial = Partial(request, hit.length)
 
     def _continue(self, partial: Partial) -> None:
         """Prefill one chunk of a prompt; after the last chunk, start its answers."""
@@ -325,7 +337,7 @@ class Scheduler:
                 except Exception as error:
                     a.fail(error)
         uniform = torch.tensor([a.rng.random() for a in answers], device=device)
-        ids, logprobs, tops = self._sample(logits, params, uniform)
+        ids, logprobs, tops = draw(self.decoder.native, logits, params, uniform)
         # the list may be self.active, which is not changed by ending an answer
         for row, (answer, token, logprob) in enumerate(zip(answers, ids.tolist(), logprobs.tolist(), strict=True)):
             if answer.finished:
@@ -338,36 +350,6 @@ class Scheduler:
                     answer.grammar.accept(token)
             except Exception as error:
                 answer.fail(error)
-
-    def _sample(
-        self, logits: Tensor, params: Sequence[SamplingParams], uniform: Tensor
-    ) -> tuple[Tensor, Tensor, dict[int, tuple[tuple[int, float], ...]]]:
-        """(ids, logprobs, row -> its likeliest tokens, if requested).
-
-        A row does not depend on other rows' options: native code samples the rows without options.
-        """
-        device, native = logits.device, self.decoder.native
-        temperature = torch.tensor([p.temperature for p in params], device=device)
-        shaped = [i for i, p in enumerate(params) if p.top_k or p.top_p < 1 or p.min_p or p.top_logprobs]
-        if native is not None and not shaped:
-            return *native.sample(logits.float().contiguous(), temperature, uniform), {}
-        ids, logprobs = torch.empty(len(params), dtype=torch.long, device=device), uniform.clone()
-        rest = sorted({*range(len(params))} - {*shaped})
-        if native is None:
-            shaped, rest = list(range(len(params))), []
-        if native is not None and rest:
-            ids[rest], logprobs[rest] = native.sample(logits[rest].float(), temperature[rest], uniform[rest])
-        mine = [params[i] for i in shaped]
-        ids[shaped], logprobs[shaped], (scores, logsumexp) = sample(
-            logits if native is None else logits[shaped],
-            temperature[shaped],
-            torch.tensor([p.top_k for p in mine], device=device),
-            torch.tensor([p.top_p for p in mine], device=device),
-            uniform[shaped],
-            torch.tensor([p.min_p for p in mine], device=device),
-        )
-        asked = [(at, i, p.top_logprobs) for at, (i, p) in enumerate(zip(shaped, mine, strict=True)) if p.top_logprobs]
-        return ids, logprobs, {i: tuple(top_logprobs(scores[at], logsumexp[at], k)) for at, i, k in asked}
 
     def _free(self) -> None:
         """Drop finished sequences, keeping the cache where a next turn may continue."""
