@@ -25,6 +25,16 @@ def documents(folder: Path, sizes: tuple[int, ...] = SIZES, size: int = 9, first
     return Documents(folder, "train", "<u4", writer.close())
 
 
+def test_a_shard_whose_bytes_have_changed_is_not_learned(tmp_path: Path) -> None:
+    """The hashes were written and never compared: random tokens were trained on without a word."""
+    found = documents(tmp_path)
+    found.check()
+    path = next(iter(sorted(tmp_path.glob("*.tokens"))))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(ValueError, match="damaged, it is not what `corpus build` wrote; remove"):
+        found.check()
+
+
 def test_shards_are_cut_at_documents_and_read_back(tmp_path: Path) -> None:
     found = documents(tmp_path)
     assert len(found) == len(SIZES)

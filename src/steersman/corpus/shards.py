@@ -77,6 +77,7 @@ class Documents:
 
     def __init__(self, folder: Path, split: str, dtype: str, shards: Iterable[Shard]) -> None:
         mine = [s for s in shards if s.name.rpartition("-")[0] == split]
+        self._files = [(folder / f"{s.name}.tokens", s.sha256) for s in mine]
         self._tokens: list[Tokens] = []
         self._starts: list[Tokens] = []
         for shard in mine:
@@ -94,6 +95,15 @@ class Documents:
         place = number - int(self._firsts[shard])
         start, end = self._starts[shard][place : place + 2]
         return self._tokens[shard][start:end]
+
+    def check(self) -> None:
+        """ValueError where a file of tokens is not the one that was written; it is read whole."""
+        for path, sha256 in self._files:
+            if file_sha256(path) != sha256:
+                raise ValueError(
+                    f"{path}: damaged, it is not what `corpus build` wrote; remove {path.parent.parent} and build the "
+                    "corpus again"
+                )
 
     def count(self, token: int) -> int:
         """How often a token is there."""
