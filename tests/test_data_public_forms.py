@@ -750,3 +750,40 @@ def test_strangers_are_named_by_speakers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"turns\[0\]\.agent: expected one of .*--speakers USER,ASSISTANT"):
         parse_file(path)
     assert said(parse_file(path, speakers="agent_1,agent_2").records[0]) == TREE
+
+
+@pytest.mark.parametrize(
+    ("columns", "tags", "record", "expected"),
+    [
+        ({"prompt": "content", "response": "summary"}, {}, {"content": "Q", "summary": "A", "more": "x"}, "A"),
+        (
+            {"messages": "talk", "system": "how"},
+            {"role_tag": "wer", "content_tag": "was", "user_tag": "kunde", "assistant_tag": "laden"},
+            {"how": "S", "talk": [{"wer": "kunde", "was": "Q"}, {"wer": "laden", "was": "A"}], "more": "x"},
+            "A",
+        ),
+        (
+            {"prompt": "ask", "chosen": "plus", "rejected": "minus"},
+            {},
+            {"ask": "Q", "plus": "A", "minus": "B", "more": 1},
+            "A B",
+        ),
+        (
+            {"prompt": "ask", "response": "said", "kto_tag": "ok"},
+            {},
+            {"ask": "Q", "said": "A", "ok": False, "more": 1},
+            "dislike",
+        ),
+    ],
+)
+def test_columns_as_llama_factory_declares_them(
+    tmp_path: Path, columns: dict[str, str], tags: dict[str, str], record: dict[str, Any], expected: str
+) -> None:
+    info = {"other": {"file_name": "b.json"}, "mine": {"file_name": "a.json", "columns": columns, "tags": tags}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "a.json").write_text(json.dumps([record]))
+    found = parse_file(tmp_path)
+    (one,) = found.records
+    said = one.messages[-1].text if isinstance(one, Conversation) else " ".join(getattr(one, "answers", ())) or one.kind
+    assert said == expected
+    assert found.changed["fields 'more', which dataset_info.json does not name, left out"] == 1

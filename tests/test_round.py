@@ -182,6 +182,7 @@ def test_what_is_better_is_promoted_and_learned_once_and_what_is_worse_is_not(ro
     assert records[0] not in provenance.learned(space, Workspace.open(root).history()[-1])
     verb(root, "rollback")
     verb(root, "rollback")
+    assert verb(root, "lineage", records[0])["models"] == [told["served"]], "it lies there still"
     again = verb(root, "lineage", answer)
     assert (again["model"], again["sources"]) == (told_before["model"], told_before["sources"]), "rolled back, not gone"
 

@@ -83,7 +83,10 @@ BESIDE = (
     (frozenset(("conversations.json",)), frozenset(_OF_CHATS.split())),
     (frozenset(("users.json", "channels.json")), frozenset(_OF_SLACK.split())),
     (frozenset(("dataset_info.json", "state.json")), frozenset(("dataset_info.json", "state.json"))),
-    *((frozenset((name,)), frozenset((name,))) for name in ("dataset_infos.json", "dataset_dict.json")),
+    *(
+        (frozenset((name,)), frozenset((name,)))
+        for name in ("dataset_info.json", "dataset_infos.json", "dataset_dict.json")
+    ),
     *((frozenset((name,)), frozenset((name,))) for name in ("group_info.json", "user_info.json")),  # Google Chat
 )
 """Files by which an export is known, and the files beside them without dialogues, or with the same once more."""

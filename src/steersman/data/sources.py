@@ -28,6 +28,7 @@ from steersman.data import (
     workbooks,
 )
 from steersman.data.containers import NOT_READ, SUFFIXES, Part, beside, hidden, parts
+from steersman.data.declared_columns import declared
 from steersman.data.formats.mapped_rows import of_messages
 from steersman.data.json_values import ASSIGNED, begins_records, scan_json
 from steersman.data.readers import Line, Record, lines_of
@@ -100,11 +101,11 @@ def scan(path: Path, reading: Reading) -> Iterator[Record]:
     if path.is_dir():
         yield from _scan_folder(path, reading)
         return
-    several = False
-    found = parts(path, reading)
-    for part in found:
+    several, names = False, None if reading.mapping or reading.format else declared(path, reading)
+    for part in parts(path, reading):
         several = several or part.name != str(path)
-        for record in scan_part(part, reading):
+        records = scan_part(part, reading)
+        for record in records if names is None else names.records(records, reading):
             yield dataclasses.replace(record, file=part.name) if several else record
 
 

@@ -172,8 +172,8 @@ def _origin(space: Workspace, from_base: bool, without: Collection[str]) -> tupl
     served = history[-1] if history else None
     if from_base:
         return None, served
-    spoilt = [entry["identity"] for entry in holders(space, without)] if without else []
-    clean = [entry for entry in history if entry["identity"] not in spoilt]
+    spoilt = [entry["path"] for entry in holders(space, without)] if without else []
+    clean = [entry for entry in history if entry["path"] not in spoilt]
     if served and (not clean or clean[-1] != served):
         say(
             f"round: {served['path']} has learned what is left out; starting from {_path(clean[-1] if clean else None)}"

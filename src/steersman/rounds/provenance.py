@@ -6,6 +6,7 @@ sets and rankings. Records are named by id, people by the id that the store has 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,13 +203,32 @@ def _rows(space: Workspace, number: int) -> list[dict[str, Any]]:
 
 
 def holders(space: Workspace, records: Collection[str]) -> list[Entry]:
-    """Promoted models that have learned one of the records, by themselves or through the model they started from."""
+    """Promoted models that have learned one of the records, by themselves or through the model they started from; what
+    was rolled back lies there too, and comes last."""
     wanted = set(records)
 
     def has(entry: Entry) -> bool:
         return any(wanted & {id_, message_of(id_)} for id_ in learned(space, entry))
 
-    return [entry for entry in space.history() if has(entry)]
+    history = space.history()
+    paths = {entry["path"] for entry in history}
+    return [entry for entry in (*history, *(one for one in _kept(space) if one["path"] not in paths)) if has(entry)]
+
+
+def _kept(space: Workspace) -> list[Entry]:
+    """Every model that was promoted once and lies there, the last made last; without identity and time."""
+    there = [path.parent for path in (space.root / "promoted").glob(f"*/{MANIFEST_NAME}")]
+    folders = sorted(there, key=lambda folder: read_manifest(folder).created)
+    names = ((folder, COPY.fullmatch(folder.name)) for folder in folders)
+    return [
+        {"round": int(name["round"]), "stage": renamed(name["stage"]), "path": str(folder.relative_to(space.root))}
+        for folder, name in names
+        if name
+    ]
+
+
+COPY = re.compile(r"(?P<round>\d+)-(?P<stage>.+)-[0-9a-f]{8}")
+"""Pattern of a promoted model's folder."""
 
 
 def deleted(space: Workspace, entry: Entry) -> int:
@@ -288,9 +308,8 @@ def _entry_of(space: Workspace, version: str) -> Entry | None:
     round_, stage = int(number), renamed(stage)
     if promoted := [e for e in space.history() if (e["round"], e["stage"]) == (round_, stage)]:
         return promoted[-1]
-    kept = space.root.glob(f"promoted/{round_:03d}-{stage}-*/{MANIFEST_NAME}")
-    folders = sorted((path.parent for path in kept), key=lambda folder: read_manifest(folder).created)
-    folders += [space.stage_dir(stage, round_)] if not folders and space.has(stage, round_) else []
-    if not folders:
+    if kept := [e for e in _kept(space) if (e["round"], e["stage"]) == (round_, stage)]:
+        return kept[-1]
+    if not space.has(stage, round_):
         return None
-    return {"round": round_, "stage": stage, "path": str(folders[-1].relative_to(space.root))}
+    return {"round": round_, "stage": stage, "path": str(space.stage_dir(stage, round_).relative_to(space.root))}
