@@ -179,6 +179,15 @@ def test_what_jobs_and_refusals_say_is_said_in_the_language(language: str) -> No
     said = [(name, text) for name in SHOWN for text in _sentences((PACKAGE / name).read_text(encoding="utf-8"))]
     assert len(said) > 80
     assert [one for one in said if not re.search(INNER, one[1]) and not _fits(one[1].replace("'", ""), plain)] == []
+    # a general sentence that happens to fit leaves what was really said in English
+    forms = [re.compile("(.+?)".join(map(re.escape, re.split(r"\{\w+\}", one))), re.DOTALL) for one in plain]
+    left = []
+    for name, text in said:
+        found = next(filter(None, (form.fullmatch(text.replace("'", "")) for form in forms)), None)
+        parts = [re.sub(r"steersman .*", "", part) for part in found.groups()] if found else []
+        if not re.search(INNER, text) and any(re.search("[a-z]{2,} [a-z]{2,} [a-z]{2,}", part) for part in parts):
+            left.append((name, text))
+    assert left == []
 
 
 FEW = "only 1 optimizer step: expect no visible change from so few"

@@ -105,7 +105,7 @@ def test_prompts_options_and_splits(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     taking = Taking({"premise": "sentence1"})
     built, counts = made(path, "inference", taking)
-    assert counts.left_out == {"nothing in sentence1": 1, "the label '-' is none of the set": 1}
+    assert counts.left_out == {"nothing in sentence1": 1, "the label '-' is none of the set (--label VALUE=WORD)": 1}
     premises = [{line for c in part for line in c.messages[0].text.split("，")[:1]} for part in built.splits.values()]
     train, _, test = ({c.id.split("-")[1] for c in part} for part in built.splits.values())
     pairs = {(int(i) - 1) // 2 for i in train} & {(int(i) - 1) // 2 for i in test}
@@ -115,6 +115,23 @@ def test_prompts_options_and_splits(tmp_path: Path) -> None:
     shown = Counter(c.messages[0].text.partition("选项：")[2].partition("\n")[0] for c in built.splits["train"])
     assert len(shown) == 6
     assert built.splits == made(path, "inference", taking)[0].splits
+
+
+def test_usual_names_of_fields_are_taken_and_told(tmp_path: Path) -> None:
+    """CLUE's files were refused until each field was named; a name that could be meant twice is not taken."""
+    afqmc = [{"sentence1": f"第{i}笔怎么还", "sentence2": "怎么还款", "label": str(i % 2)} for i in range(20)]
+    built, counts = made(write_jsonl(tmp_path / "a.jsonl", afqmc), "similarity")
+    assert set(built.labels["zh"]) == {"相似", "不同"}
+    told = {
+        f"{a} taken from the field {b} (--field says otherwise)"
+        for a, b in (("first", "sentence1"), ("second", "sentence2"))
+    }
+    assert {why: n for why, n in counts.changed.items() if why in told} == dict.fromkeys(told, 20)
+    twice = [{"content": "好", "comment": "不好", "label": "积极"}]
+    with pytest.raises(
+        ValueError, match="no record has the fields text, label; the records have comment, content, label"
+    ):
+        made(write_jsonl(tmp_path / "b.jsonl", twice), "sentiment")
 
 
 def test_large_label_sets_are_not_listed(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def _made(
     for code in [rng.choice(languages)] if not train else languages:
         answers, labels = _answers(q, worded.get(code, {}))
         if not answers:
-            counts.left_out[f"the label {q.answers[0]!r} is none of the set"] += 1
+            counts.left_out[f"the label {q.answers[0]!r} is none of the set (--label VALUE=WORD)"] += 1
             return
         usable = _usable(kind, code, len(labels), how)
         count = min(how.prompts, len(usable)) if train else 1

@@ -27,6 +27,18 @@ SENTENCE_ENDS = "。！？!?\n"
 END = re.compile(r"(?:<\|endoftext\|>|</s>|<eos>)\s*$")
 """End tokens by name, as P3's completions have them."""
 
+_PAIR = (("sentence1", "text1", "question1", "句子1"), ("sentence2", "text2", "question2", "句子2"))
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "text": ("sentence", "content", "review", "utterance", "comment", "文本", "内容", "句子", "评论", "正文"),
+    "label": ("category", "intent", "sentiment", "class", "标签", "类别", "分类", "意图"),
+    **dict(zip(("premise", "hypothesis"), _PAIR, strict=True)),
+    **dict(zip(("first", "second"), _PAIR, strict=True)),
+    "context": ("passage", "article", "paragraph", "文章"),
+    "candidates": ("choices", "choice", "options", "选项"),
+    "keywords": ("keyword", "关键词"),
+}
+"""Other names of a kind's fields; one that alone is in a record is taken, and told."""
+
 
 class Dropped(Exception):
     """Why a record gives no question."""
@@ -202,7 +214,7 @@ def _ready(name: str, value: Mapping[str, Any], taking: Taking, counts: Counts) 
 
 
 def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, counts: Counts) -> Question:
-    raw = {name: _at(value, taking.fields.get(name, name)) for name in kind.fields}
+    raw = {name: _given(value, name, kind, taking, counts) for name in kind.fields}
     own, labels = kind.labels if kind.labels in kind.fields else "", labels_of_choices(raw.get(kind.labels))
     if own:
         raw[own] = choices_of(value, raw[own])
@@ -242,6 +254,18 @@ def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, 
     if taking.most_characters and max(map(len, answers)) > taking.most_characters:
         raise Dropped(f"answers of more than {taking.most_characters} characters (--most-characters)")
     return Question(ident, key, values, language, answers, choices, number=number)
+
+
+def _given(value: Mapping[str, Any], name: str, kind: Kind, taking: Taking, counts: Counts) -> Any:
+    """A field of the kind: where the user says, by its name, or by the one of USUAL that the record has."""
+    if name in taking.fields or name in value:
+        return _at(value, taking.fields.get(name, name))
+    taken = {*kind.fields, *taking.fields.values()}
+    found = [other for other in USUAL.get(name, ()) if other not in taken and value.get(other) is not None]
+    if len(found) != 1:
+        return None
+    counts.changed[f"{name} taken from the field {found[0]} (--field says otherwise)"] += 1
+    return value[found[0]]
 
 
 def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:
