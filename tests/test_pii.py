@@ -48,6 +48,9 @@ def test_checksums_decide(text: str, expected: list[tuple[str, str]]) -> None:
     ("text", "kinds"),
     [
         ("订单号13812345678", ["order"]),
+        ("My parcel A10056 has not arrived", ["order"]),
+        ("明天送达。\n\n祝好\n王小美\n优品客服", ["name"]),
+        ("谢谢您\n安排", []),
         ("手机号13812345678", ["phone"]),
         ("13812345678是我的订单号", ["order"]),
         ("order 4155552671", ["order"]),

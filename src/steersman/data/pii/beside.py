@@ -45,6 +45,11 @@ ZH_SHORT = re.compile(
     r"(?:工(?![程作具资厂艺商会业人地])|总(?![是共数计部裁之价额体结量的会有])|[哥姐](?![哥姐])|爷爷|奶奶|师傅)"
 )
 ZH_KIN = re.compile(rf"(?:我先生|我太太|同事|朋友|同学|室友|邻居|老公|老婆|爱人|女儿|儿子|领导)(?P<name>{ZH_NAME})")
+ZH_SIGNED = re.compile(
+    r"(?:祝(?:您|你)?[^\n]{0,10}|此致|敬礼|(?:谢谢|多谢|感谢)[^\n]{0,8}|顺颂商祺)[！!。,，~～]*\s*\n\s*"
+    rf"(?:(?:客服|专员|顾问|店长|经理)[：: ]*)?(?P<name>{ZH_NAME})[ \t]*(?=\n|\Z)"
+)
+"""The line below the end of a letter."""
 ZH_LATIN = re.compile(r"姓名\s?[：:]?\s?(?P<name>[A-Z][A-Za-z]+(?:\s[A-Z][A-Za-z]+){1,2})")
 
 
@@ -91,6 +96,8 @@ def beside(text: str, language: str) -> Iterator[Span]:
             yield from (Span("name", *m.span("name"), FORMED) for m in pattern.finditer(text))
         yield from (Span("name", *m.span("name"), FORMED) for m in ZH_DONE.finditer(text) if _person(m["name"]))
         yield from (Span("name", *m.span("name"), FORMED) for m in ZH_OWNS.finditer(text) if _owner(m))
+        signed = (m for m in ZH_SIGNED.finditer(text) if [*rjieba.tag(m["name"])] == [(m["name"], "nr")])
+        yield from (Span("name", *m.span("name"), CUED) for m in signed)
         for m in ZH_KIN.finditer(text):
             said = m["name"] if like_name(m["name"]) else m["name"][:2]
             if like_name(said) and perhaps(said):

@@ -301,4 +301,4 @@ def _orderly(written: str, digits: int, called: bool) -> bool:
         return False
     if called:
         return digits >= 4 or (mixed and len(written) >= 5)
-    return digits >= 6 or (mixed and digits >= 3 and len(written) >= 7)
+    return digits >= 6 or (mixed and (digits >= 5 or (digits >= 3 and len(written) >= 7)))
