@@ -117,6 +117,11 @@ def test_a_unigram_that_names_no_unknown_token(tmp_path: Path, bytes_too: bool) 
     else:
         with pytest.raises(ValueError, match="no token for characters that it lacks"):
             read_tokenizer(tmp_path)
+        alphabet = [(letter, -5.0) for letter in pre_tokenizers.ByteLevel.alphabet()]
+        core = Tokenizer(models.Unigram(alphabet, None, False))
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(tmp_path)
+        assert len(read_tokenizer(tmp_path)("é").input_ids) == 2, "as `tokenizer train --kind unigram` makes them"
 
 
 @pytest.mark.parametrize("name", ranks.KNOWN)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import transformers
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from steersman.progress import note
@@ -116,13 +116,14 @@ def _own(folder: Path) -> Any:
 
 def with_unknown(tokenizer: Any) -> Any:
     """The same tokenizer. A unigram that names no unknown token ends with an error at the first character it lacks: its
-    `<unk>` is that token, or any where bytes stand for such characters. ValueError where there is neither."""
+    `<unk>` is that token, or any where bytes stand for such characters; over bytes there are none (`tokenizer train`).
+    ValueError where there is neither."""
     if not tokenizer.is_fast or not isinstance(tokenizer.backend_tokenizer.model, models.Unigram):
         return tokenizer
     core = json.loads(tokenizer.backend_tokenizer.to_str())
-    if core["model"]["unk_id"] is not None:
-        return tokenizer
     vocabulary = [token for token, _ in core["model"]["vocab"]]
+    if core["model"]["unk_id"] is not None or {*pre_tokenizers.ByteLevel.alphabet()} <= {*vocabulary}:
+        return tokenizer
     if (name := tokenizer.unk_token or "<unk>") in vocabulary:
         core["model"]["unk_id"] = vocabulary.index(name)
     elif core["model"]["byte_fallback"] and {f"<0x{i:02X}>" for i in range(256)} <= {*vocabulary}:
