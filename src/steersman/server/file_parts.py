@@ -1,4 +1,7 @@
-"""Files in requests, as words in the turn: texts, PDF and Word files that are included. Nothing is fetched."""
+"""Files in requests, as words in the turn: texts, PDF and Word files that are included. Nothing is fetched.
+
+Why only so many at a time: decision 41 in docs/LOG.md.
+"""
 
 from __future__ import annotations
 

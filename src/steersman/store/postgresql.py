@@ -53,9 +53,11 @@ def with_driver(url: URL) -> URL:
 def configure(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: Any) -> None:
-        if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+        name, encoding = connection.info.dbname, connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            connection.close()  # nobody else knows of it yet
             expected = "expected UTF8, as createdb --encoding UTF8 --template template0 NAME makes it"
-            raise StoreError(f"store: the database {connection.info.dbname} keeps texts as {encoding}; {expected}")
+            raise StoreError(f"store: the database {name} keeps texts as {encoding}; {expected}")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
