@@ -365,6 +365,25 @@ PINDUODUO = [
 ]
 JD = [{"customer": "c", "sid": "s1", "time": 1704186000 + i, "waiterSend": i > 0, "content": (Q, A)[i]} for i in (0, 1)]
 SWITCH = {"msgid": "9", "action": "switch", "time": 1704186000000, "user": "LiSi"}
+CHATRA = {
+    "id": "x1",
+    "messages": [
+        {"id": i, "createdAt": 1704186000000 + i, "type": kind, "message": text}
+        for i, (kind, text) in enumerate((("client", Q), ("note", "angry"), ("agent", A), ("note", "done")))
+    ],
+}
+HUBSPOT_MAILS = [
+    {
+        **{"id": str(i), "createdAt": at(i), "archived": False},
+        "properties": {
+            "hs_email_direction": way,
+            "hs_email_text": text,
+            "hs_timestamp": at(i),
+            "hs_email_thread_id": 1,
+        },
+    }
+    for i, way, text in ((2, "EMAIL", A), (1, "INCOMING_EMAIL", Q), (3, "DRAFT_EMAIL", "x"))
+]
 ZAMMAD_DE = f"""Ticketnummer,Absender,Typ,Erstellt am,Inhalt,Intern
 7,Kunde,E-Mail,01.03.2024 10:00,{Q},nein
 7,Agent,Notiz,01.03.2024 10:01,schwierig,ja
@@ -412,6 +431,8 @@ EXPORTS: dict[str, tuple[Any, dict[str, int]]] = {
     "pinduoduo": ({"result": {"messages": PINDUODUO}}, {}),
     "jd": ({"jd_response": {"code": "0", "ChatLog": JD}}, {}),
     "wecom, who came": ([*WECOM, SWITCH], {EMPTY: 3}),
+    "chatra": ([CHATRA], {NOTES: 2}),
+    "hubspot mails": ({"results": HUBSPOT_MAILS}, {OTHERS: 1, ROWS_ORDERED: 1}),
     "zammad, german": (ZAMMAD_DE, {NOTES: 1}),
     "comm100": ({"total": 2, "messages": COMM100}, {GUESSED: 2}),
 }

@@ -124,7 +124,7 @@ def test_export_and_delete(run: Any, tmp_path: Path) -> None:
     assert "exists already" in run("export", "ben/../x", code=2)
     asked = run("delete", "ben/../x", code=2)
     assert "1 chats" in asked
-    assert "1 pieces of feedback that no round has learned" in asked
+    assert "1 piece of feedback that no round has learned" in asked
     assert "expected --yes" in asked
     gone = run("delete", "ben/../x", "--yes")
     assert (gone["not_learned"], gone["held"]["messages"]) == (1, 2)

@@ -51,7 +51,7 @@ class Left:
 
     def text(self) -> str:
         lines = [", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.held.items()) or "nothing"]
-        lines.append(f"{self.not_learned} pieces of feedback that no round has learned")
+        lines.append(f"{self.not_learned} piece{'s' * (self.not_learned != 1)} of feedback that no round has learned")
         lines += (
             [f"{self.handed_back} tasks of the desk that were for them alone are for all"] if self.handed_back else []
         )

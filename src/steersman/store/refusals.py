@@ -45,7 +45,8 @@ class NotLearned(StoreError):
 
     def __init__(self, records: int) -> None:
         super().__init__(
-            f"{records} pieces of feedback that no round has learned would be lost", "feedback_not_learned"
+            f"{records} piece{'s' * (records != 1)} of feedback that no round has learned would be lost",
+            "feedback_not_learned",
         )
         self.records = records
 

@@ -89,6 +89,14 @@ def _hubspot(m: Record) -> Said:
     return side, m.get("richtext") or m.get("text"), m.get("createdat"), m["conversationsthreadid"]
 
 
+def _hubspot_mail(m: Record) -> Said:
+    """Mails of HubSpot's contacts, which lie in an object of all that the system knows of each."""
+    mail = m["properties"]
+    side = {"INCOMING_EMAIL": USER, "EMAIL": ANSWER}.get(str(mail["hs_email_direction"]), SYSTEM)
+    text = mail.get("hs_email_text") or mail.get("hs_email_html")
+    return side, text, mail.get("hs_timestamp"), mail.get("hs_email_thread_id")
+
+
 def _mail(m: Record) -> Said:
     side = SYSTEM if yes(m.get("isdeleted")) else USER if yes(m["incoming"]) else ANSWER
     return side, m["textbody"] or m.get("htmlbody"), m.get("createddate") or m.get("messagedate"), m.get("parentid")
@@ -297,6 +305,7 @@ def _missive(m: Record) -> Said:
 FORMS: tuple[tuple[str, Callable[[Record], Said]], ...] = (
     ("messagetype private content", _chatwoot),
     ("conversationsthreadid type", _hubspot),
+    ("id properties", _hubspot_mail),
     ("fromuser sessionid content", _qiyu),
     ("imsubsessionid sender content", _udesk),
     ("msgid msgtype tolist from msgtime", _wecom),
@@ -351,6 +360,7 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _otrs: lambda m: not m.keys().isdisjoint(("isvisibleforcustomer", "articletype", "articleid")),
     _meiqia: lambda m: "convid" in m or ("conversationid" not in m and m["type"] == "message"),
     _freshchat: lambda m: isinstance(m["messageparts"], list),
+    _hubspot_mail: lambda m: isinstance(m["properties"], Mapping) and "hs_email_direction" in m["properties"],
     _audit: lambda m: isinstance(m["events"], list),
     _gladly: lambda m: isinstance(m["content"], Mapping) and isinstance(m["initiator"], Mapping),
     _kustomer: lambda m: isinstance(m["attributes"], Mapping) and isinstance(m["relationships"], Mapping),

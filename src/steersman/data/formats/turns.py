@@ -92,15 +92,15 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
         value = value["messages"]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
-    value = told_by_role(value)
+    told = told_by_role(value)
+    value = [turn for turn in told if not (isinstance(turn, Mapping) and turn.get("role") == NOTES[0])] or told
+    fields.note("internal notes left out of tickets", len(told) - len(value))
     if (texts := _speakerless(value)) is not None:
         if (named := _named_in(texts)) is not None:
             return named
         if (who := _person(value, fields)) is not None and fields.speakers:
-            turns = [
-                {"role": str(turn[who]), "content": said_within(text)} for turn, text in zip(value, texts, strict=True)
-            ]
-            return turns_of(_by_time(turns, value, fields), field, fields)
+            by = [{"role": str(t[who]), "content": said_within(text)} for t, text in zip(value, texts, strict=True)]
+            return turns_of(_by_time(by, value, fields), field, fields)
         if who is not None:
             raise ValueError(
                 f"{field}: nothing tells whether '{who}' of each message is the customer or the team "
@@ -119,14 +119,19 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
     return _speaking_systems(every, fields)
 
 
+NOTES = ("note", "internal", "internal_note", "private_note", "private", "whisper")
+"""What messages to colleagues are called where others are called by who wrote them."""
+
+
 def told_by_role(turns: list[Any]) -> list[Any]:
     """Turns whose speaker stands in a field of another name, known by its values: in each a role, of both sides."""
     if not all(isinstance(t, Mapping) and t.keys().isdisjoint(SPEAKER_KEYS) for t in turns):
         return turns
     for key in turns[0]:
-        roles = {ROLES.get(str(t.get(key)).strip().casefold()) for t in turns}
+        said = [str(t.get(key)).strip().casefold() for t in turns]
+        roles = {ROLES.get(name) for name in said if name not in NOTES}
         if roles >= {"user", "assistant"} and roles <= {"user", "assistant", "system"}:
-            return [{**t, "role": t[key]} for t in turns]
+            return [{**t, "role": NOTES[0] if name in NOTES else t[key]} for t, name in zip(turns, said, strict=True)]
     return turns
 
 
