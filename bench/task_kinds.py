@@ -1,11 +1,15 @@
-"""A model of many kinds of tasks from ../shared/data: data by the verbs, training by `sft`, figures beside baselines.
+"""A model of many kinds of tasks from ../shared/data: data by the verbs, training by `sft` in two stages, figures
+beside baselines.
 
-    python bench/task_kinds.py build tasks-demo
-    python bench/task_kinds.py mix tasks-demo --count 4000
-    steersman -w tasks-demo sft                       # or with --set; staged: two mixtures, one after the other
-    python bench/task_kinds.py eval tasks-demo --model sft --questions 60
+    python bench/task_kinds.py build demo
+    python bench/task_kinds.py mix demo                 # data/first.jsonl and data/second.jsonl
+    steersman sft --model gemma3-270m --data demo/data/first.jsonl --output first ...
+    steersman sft --model first --data demo/data/second.jsonl --output second ...
+    python bench/task_kinds.py strip demo               # test questions that neither mixture holds
+    python bench/task_kinds.py eval demo --model tasks=second
 
 Some files hold no record of a task as it stands; `PREPARED` makes such records of them, by rules that are below.
+docs/benchmarks/tasks.md has the settings and the figures.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steersman.cold.typos import typing
+from steersman.data.contamination import Finder
+from steersman.types import Conversation
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 Row = dict[str, Any]
@@ -254,8 +261,22 @@ SETS: dict[str, tuple[str, str, str]] = {
     "arc-easy": ("choice", "arc", "--split 0,0,1"),
     "pclue": ("", "eval/pclue_train9_sample_705", "--split 0,0,1"),
 }
-HELD_OUT = ("group", "chid", "pclue", "copa", "piqa", "arc-easy")
-"""Sets that nothing is trained on."""
+FIRST = """
+    ocnli 4500 simclue 2200 cold 1800 qbqtc 1500 cic 1800 tnews 1200 csl-topic 1100 iflytek 400 eprstmt 408 cmrc 1200
+    crud 402 csl-title 500 help-zh 350 help-en 350 kgclue-entity 250 relation 350 genre 1000 harm 335 crosswoz 600
+    csl-keywords 450 drcd 800 typos 2600 paraphrase 300 modern 500 classical 350 kefu 500 cluewsc 34 csl-check 86
+    banking77 150 bitext 100 p3 300
+"""
+SECOND = """
+    ocnli 3500 typos 1800 drcd 600 kefu 600 paraphrase 200 modern 200 cic 500 simclue 400 qbqtc 300 crosswoz 150
+    cmrc 200 eprstmt 60 cold 40 tnews 60 csl-topic 60 iflytek 60 relation 40 genre 40 harm 60 kgclue-entity 30
+    csl-title 40 csl-keywords 40 help-zh 30 help-en 30 crud 60
+"""
+"""Records of each set in the two mixtures. Nothing is trained on group, chid, pclue, copa, piqa and arc-easy."""
+CLOSED = ("cic", "tnews", "eprstmt", "cold", "ocnli", "simclue", "qbqtc", "cluewsc", "csl-topic", "iflytek", "genre")
+CLOSED += ("harm", "group", "csl-check")
+OPEN = ("kgclue-entity", "relation", "help-zh", "help-en", "crosswoz", "csl-keywords", "csl-title", "cmrc", "crud")
+OPEN += ("kefu", "drcd", "typos", "modern", "paraphrase", "kgclue")
 
 
 def steersman(*words: str) -> None:
@@ -290,37 +311,57 @@ def build(space: Path, most: int, characters: int) -> None:
         )
 
 
-def mix(space: Path, count: int) -> None:
-    names = [f"{name}-train" for name in SETS if name not in HELD_OUT]
-    words = ["--smoothing", "0.3", "--count", str(count), "--into", "tasks", "--replace", "-w", str(space)]
-    steersman("data", "mix", *names, *words)
+def mix(space: Path) -> None:
+    for into, caps, drawn in (("first", FIRST, []), ("second", SECOND, ["--seed", "5"])):
+        sizes = dict(zip(caps.split()[::2], map(int, caps.split()[1::2]), strict=True))
+        limits = [word for name, most in sizes.items() for word in ("--cap", f"{name}-train={most}")]
+        words = ["--smoothing", "0", "--count", str(sum(sizes.values())), *drawn]
+        names = [f"{name}-train" for name in sizes]
+        steersman("data", "mix", *names, *limits, *words, "--into", into, "--replace", "-w", str(space))
 
 
-def evaluate(space: Path, models: list[str], questions: int, most: int, output: str, by: str) -> None:
-    words = [word for model in models for word in ("--model", model)]
-    sizes = ["-n", str(questions), "--max-tokens", str(most), "--by", by]
-    steersman("tasks", "eval", *SETS, *words, *sizes, "-o", str(space / output), "-w", str(space))
+def strip(space: Path) -> None:
+    """Copies of the test sets without the questions that a mixture holds, exactly or nearly."""
+
+    def read(name: str) -> tuple[list[str], list[Conversation]]:
+        lines = (space / f"data/{name}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        return lines, [Conversation.from_json(json.loads(line)) for line in lines]
+
+    trained = [*read("first")[1], *read("second")[1]]
+    (space / "test").mkdir(exist_ok=True)
+    for name in (*CLOSED, *OPEN):
+        lines, records = read(f"{name}-test")
+        finder = Finder([replace(record, messages=record.messages[:-1]) for record in records])
+        held = {i for record in trained for i in finder.exact(record) | finder.near(record)}
+        kept = [line + "\n" for i, line in enumerate(lines) if i not in held]
+        (space / f"test/{name}.jsonl").write_text("".join(kept), encoding="utf-8")
+        print(f"{name}: {len(kept)} of {len(lines)}")
+
+
+def evaluate(space: Path, models: list[str]) -> None:
+    named = [word for model in models for word in ("--model", model)]
+    for output, names, ways in (
+        ("open", OPEN, ["--by", "constrained", "--max-tokens", "40", "-n", "100"]),
+        ("closed", CLOSED, ["--by", "logprob", "--norm", "batch", "-n", "200"]),
+    ):
+        files = [str(space / f"test/{name}.jsonl") for name in names]
+        steersman("tasks", "eval", *files, *named, *ways, "-o", str(space / output), "-w", str(space))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("build", "mix", "eval"))
+    parser.add_argument("what", choices=("build", "mix", "strip", "eval"))
     parser.add_argument("space", type=Path)
-    parser.add_argument("--most", type=int, default=2000, help="records of each set")
+    parser.add_argument("--most", type=int, default=9000, help="records of each set")
     parser.add_argument("--characters", type=int, default=200)
-    parser.add_argument("--count", type=int, default=4000, help="demonstrations of the mixture")
     parser.add_argument("--model", action="append", default=[])
-    parser.add_argument("--questions", type=int, default=60)
-    parser.add_argument("--max-tokens", type=int, default=64, help="of an answer")
-    parser.add_argument("--by", default="logprob")
-    parser.add_argument("--output", default="bench-tasks")
     given = parser.parse_args()
     if given.what == "build":
         build(given.space, given.most, given.characters)
-    elif given.what == "mix":
-        mix(given.space, given.count)
+    elif given.what == "eval":
+        evaluate(given.space, given.model)
     else:
-        evaluate(given.space, given.model, given.questions, given.max_tokens, given.output, given.by)
+        {"mix": mix, "strip": strip}[given.what](given.space)
 
 
 if __name__ == "__main__":

@@ -73,10 +73,16 @@ def is_others(value: Any, speakers: str) -> bool:
         return True
 
 
+def _alike(messages: Iterable[Any]) -> bool:
+    """Whether all senders are of Feishu's type "user", which customers and staff have alike."""
+    senders = [m.get("sender") for m in messages if isinstance(m, Mapping)]
+    return all(isinstance(sender, Mapping) and sender.get("sender_type") == "user" for sender in senders)
+
+
 def _others(value: Mapping[str, Any]) -> Chats | None:
     """An object around the messages of some chat tool."""
     messages = who_said.messages_in(value)
-    if messages is None or exports.is_export(value) or not is_others(messages[0], "?"):
+    if messages is None or exports.is_export(value) or not (_alike(messages) or is_others(messages[0], "?")):
         return None
     return of_others(messages)
 

@@ -167,7 +167,8 @@ class Scheduler:
         long = self._is_long(len(request.prompt))
         found = self.prefixes.find(request.prompt, (request.adapter, long)) if request.reuse else None
         hit = Hit() if found is None else Hit(found[1] - found[1] % ALIGN, found[0].blocks)
-        if self.independent or not (self.decoder.tiled or request.reuse):
+        exact = self.decoder.tiled and request.adapter is None  # an adapter's products are PyTorch's
+        if self.independent or not (exact or request.reuse):
             return hit
         running = zip(self.active, self.decoder.cache.turns.tolist(), strict=False)
         fresh = ((r.answers[0], self._is_long(len(r.prompt))) for r in group)
