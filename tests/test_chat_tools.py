@@ -265,6 +265,15 @@ def test_notes_on_many_chats_are_put_together(tmp_path: Path) -> None:
     assert [note.rpartition(" (")[2] for note in told] == ["20 chats)"]
 
 
+def test_a_hebrew_afternoon_with_a_plain_quotation_mark() -> None:
+    for mark in ("״", '"'):
+        found = stamps.LEADING.match(f"[3.1.2024, 3:15 אחה{mark}צ] Anna: hi")
+        assert found is not None
+        at = stamps.when(found)
+        assert at is not None
+        assert at.seconds == 54900
+
+
 @pytest.mark.parametrize("text", [" " * 3000 + "x", "2024-01-01" + " " * 3000 + "x"], ids=("indented", "dated"))
 def test_a_line_with_much_space_takes_no_time(text: str) -> None:
     began = time.process_time()

@@ -205,12 +205,21 @@ def test_embeddings_find_a_test_prompt_said_otherwise(root: Path) -> None:
 
 
 def test_short_repeats_may_differ_in_width_case_and_white_space_alone(root: Path) -> None:
-    said = [("２＋２？", "４"), ("2 + 2?", "4"), ("2²?", "4"), ("22?", "4"), ("Ｏk?", "ja"), ("oK？", " Ja")]
+    said = [
+        ("２＋２？", "４"),
+        ("2 + 2?", "4"),
+        ("2²?", "4"),
+        ("22?", "4"),
+        ("Ｏk?", "ja"),
+        ("oK？", " Ja"),
+        ("2 2?", "4"),
+    ]
+    said += [("Maße?", "ja"), ("Masse?", "ja")]
     pairs = [Conversation(str(i), (Message("user", q), Message("assistant", a))) for i, (q, a) in enumerate(said)]
     write_dataset(root / "data", "short", "demonstrations", "train", pairs, "made", {})
     done = run_json("data", "clean", "short", "--steps", "exact,near")
-    assert [(s["read"], s["kept"]) for s in done["steps"]] == [(6, 6), (6, 4)]
-    assert [r.id for r in stream_records(root / "data" / "short-clean.jsonl")] == ["0", "2", "3", "4"]  # type: ignore[union-attr]
+    assert [(s["read"], s["kept"]) for s in done["steps"]] == [(9, 9), (9, 7)]
+    assert [r.id for r in stream_records(root / "data" / "short-clean.jsonl")] == [*"0234678"]  # type: ignore[union-attr]
 
 
 def test_near_repeats_resemble_what_stays() -> None:

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import email.policy
 import json
 import time
+from collections import Counter
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 from steersman.cli.framework import build
 from steersman.cold.legacy import STEPS, Report, signature, stripped
 from steersman.cold.quoted import without_quotes
+from steersman.data import mail
 from steersman.data.importing import parse_file
 from steersman.data.reading import Reading
 from steersman.types import Conversation, Message
@@ -316,6 +320,15 @@ def test_mails_of_a_thread_are_a_dialogue(tmp_path: Path) -> None:
     assert report.pieces["quotes"] == 1
     with pytest.raises(ValueError, match=r"--speakers USER,ASSISTANT.*anna@x.example \(1\)"):
         parse_file(tmp_path / "m.mbox", reading=Reading(encoding="auto"))
+
+
+def test_a_flowed_quote_does_not_go_on_in_the_answer() -> None:
+    part = email.message_from_string(
+        "Content-Type: text/plain; format=flowed\n\n> It left on Monday. \nWhich \nMonday, please?\n",
+        policy=email.policy.default,
+    )
+    assert isinstance(part, EmailMessage)
+    assert mail._text(part, Counter()) == "> It left on Monday. \nWhich Monday, please?"
 
 
 def test_mails_of_one_thread_in_several_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Each has a customer's Q and an answer A; what else it holds (notes, machines, dr
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -456,6 +457,15 @@ def test_whose_words_are_whose(tmp_path: Path, name: str) -> None:
     assert said(found) == [[("user", Q), ("assistant", A)]]
     assert {what: n for what, n in found.changed.items() if not what.startswith("messages of a row each")} == counts
     assert found.read == 1
+
+
+def test_marks_of_bitrix_go_in_pairs_and_links_stay(tmp_path: Path) -> None:
+    text = "a[i] and a[b], [i][url=https://x.example]here[/url][/i]" + "[url=" * 8000
+    began = time.process_time()
+    items = {**BITRIX["message"], "2": {**BITRIX["message"]["2"], "text": text}}
+    found = said(read(tmp_path, {"result": {**BITRIX, "message": items}, "time": {}}))
+    assert found[0][1][1] == "a[i] and a[b], here (https://x.example)" + "[url=" * 8000
+    assert time.process_time() - began < 1
 
 
 def test_tickets_that_nobody_answered_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_a_post_of_phpbb_is_its_words() -> None:
         "> Where?\nIt left & arrives.\nSoon."
     )
     assert plain_text("<t>a &lt; b</t>") == "a < b"
+    assert plain_text("&lt;p&gt; or &lt;br&gt;") == "<p> or <br>"  # about HTML: it became "or"
+    assert plain_text("&lt;p&gt;a&lt;br&gt;b&lt;/p&gt;") == "a\nb"
 
 
 def slack(who: str, second: int, text: str, thread: int = 0) -> dict[str, str]:

@@ -51,6 +51,17 @@ def test_checksums_decide(text: str, expected: list[tuple[str, str]]) -> None:
         ("My parcel A10056 has not arrived", ["order"]),
         ("明天送达。\n\n祝好\n王小美\n优品客服", ["name"]),
         ("谢谢您\n安排", []),
+        *(
+            (f"谢谢！\n{line}", [])
+            for line in ("明白", "安康", "祝贺", "惠普", "谷歌", "欧莱雅", "屈臣氏", "周大福", "乔丹")
+        ),
+        *((f"谢谢！\n\n{line}", ["name"]) for line in ("张伟", "王小明", "欧阳娜娜", "司马光")),
+        ("昵称：大漠孤烟，微信同名", ["account"]),
+        ("lisi_88 V同号", ["account"]),
+        ("单号SF1234567 微信同号", ["order"]),
+        *((said, []) for said in ("我的手机号和我的微信同号", "手机号就是我的微信同号", "电话号码跟您的微信一样吗？")),
+        *((said, []) for said in ("这个号是不是微信同号？", "账号可以和微信一样吗", "打开app_v2 V一样的")),
+        *((said, []) for said in ("订单满10000W", "order 10000W heater", "我的订单里有F12345款")),
         ("手机号13812345678", ["phone"]),
         ("13812345678是我的订单号", ["order"]),
         ("order 4155552671", ["order"]),
@@ -62,6 +73,12 @@ def test_checksums_decide(text: str, expected: list[tuple[str, str]]) -> None:
 )
 def test_words_around_a_number_tell_orders_from_phones(text: str, kinds: list[str]) -> None:
     assert [s.kind for s in find(text)] == kinds
+
+
+def test_empty_lines_below_a_closing_are_read_once() -> None:
+    started = time.process_time()
+    assert find("谢谢" + "\n" * 16_000 + "x", of="zh") == []
+    assert time.process_time() - started < 1  # 5 s
 
 
 def test_a_question_tells_what_the_answer_is() -> None:

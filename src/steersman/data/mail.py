@@ -191,7 +191,8 @@ def _text(mail: EmailMessage, notes: Counter[str]) -> str:
         return ""
     text = _decoded(part, notes)
     if part.get_param("format") == "flowed":  # a space at a line's end: the paragraph goes on (RFC 3676)
-        text = re.sub(r"(?<!\n--) \r?\n(?!>|-- )", "" if part.get_param("delsp") == "yes" else " ", text)
+        joined = r"\1" if part.get_param("delsp") == "yes" else r"\1 "
+        text = re.sub(r"(?m)^((?!>|-- \r?$).*) \r?\n(?!>|-- )", joined, text)  # a quote's lines stay lines
     if part.get_content_type() == "text/html":
         text = text_of(text)
     return re.sub(r"\n{3,}", "\n\n", text.replace("\r\n", "\n")).strip()

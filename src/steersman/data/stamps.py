@@ -84,7 +84,7 @@ def when(match: re.Match[str]) -> When | None:
     """The time of a match of one of the expressions above, or None where it is none (25:70)."""
     groups = {re.sub(r"^(x_)?([rt]_)?", "", k): v for k, v in match.groupdict().items() if v is not None}
     hour, minute = int(groups.get("hour", 0)), int(groups.get("minute", 0))
-    half = (groups.get("h1") or groups.get("h2") or "").lower().replace(" ", "").replace(".", "")
+    half = (groups.get("h1") or groups.get("h2") or "").lower().replace(" ", "").replace(".", "").replace('"', "״")
     if half in ("pm", "下午", "午後", "오후", "傍晚", "晚上", "nachm", *PM) or (half == "中午" and hour < 11):
         hour += 12 if hour < 12 else 0
     elif half in ("am", "午前", "오전", "上午", "凌晨", "清晨", "早上", "vorm", *AM) and hour == 12:

@@ -17,8 +17,10 @@ def folded(text: str) -> str:
 
 
 WIDE = re.compile("[\uff00-\uffef]+")
+SPACE = r"[^\S\x1c-\x1f]"
 
 
 def squeezed(text: str) -> str:
-    """A text by which two that differ in width, case and white space alone are the same; 2² is not 22."""
-    return re.sub(r"[^\S\x1c-\x1f]+", "", WIDE.sub(lambda wide: plain(wide[0]), text).casefold())
+    """A text by which two that differ in width, case and white space alone are the same; 2² and 2 2 are not 22."""
+    narrow = WIDE.sub(lambda wide: plain(wide[0]), text).lower()
+    return re.sub(rf"(?<!\d){SPACE}|{SPACE}(?!\d)", "", re.sub(rf"(?<=\d){SPACE}+(?=\d)", " ", narrow))

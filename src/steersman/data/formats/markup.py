@@ -15,7 +15,8 @@ MARKUP = re.compile(
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|hellip|mdash|ndash|[lr][sd]quo|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 """Pattern of a character as HTML writes it."""
 ESCAPED = re.compile(r"\s*&lt;(?:p|div|html|span|br)\b.*&gt;\s*", re.S | re.I)
-"""Pattern of HTML that is itself written as HTML (GLPI's tables)."""
+"""Pattern of HTML that is itself written as HTML (GLPI's tables), if it also has CLOSED."""
+CLOSED = re.compile(r"&lt;(/?)(p|div|html|span)\b", re.I)
 PHPBB = re.compile(r"\A\s*<(?P<root>[rt])>(?P<text>.*)</(?P=root)>\s*\Z", re.S)
 """Pattern of a post as phpBB keeps it: XML in which <s> and <e> hold the marks that its writer typed."""
 TYPED = re.compile(r"<(?P<mark>[se])>.*?</(?P=mark)>|</?(?:QUOTE|CODE|LIST|URL|EMAIL|[BIU]|SIZE|COLOR)\b[^<>]*>", re.S)
@@ -129,4 +130,6 @@ def plain_text(text: str) -> str:
     if not ENTITY.search(text):
         return text.strip()
     written = html.unescape(text)
-    return text_of(written) if ESCAPED.fullmatch(text) else written.replace("\xa0", " ").strip()
+    tags = {(end, name.lower()) for end, name in CLOSED.findall(text)}
+    page = ESCAPED.fullmatch(text) and any(("/", name) in tags for end, name in tags if not end)
+    return text_of(written) if page else written.replace("\xa0", " ").strip()

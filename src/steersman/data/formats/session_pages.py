@@ -80,12 +80,28 @@ def _portal(page: Record) -> Record | None:
     def item(m: Record) -> Record:
         who = str(m.get("senderid", m.get("author_id")))
         side = SYSTEM if who == "0" else sides.get(who, who)
-        return {"side": side, "body": BB_CODE.sub("", str(m.get("text") or "")), "created_at": m.get("date")}
+        return {"side": side, "body": _without_marks(str(m.get("text") or "")), "created_at": m.get("date")}
 
     return {"id": page.get("sessionId", page.get("chat_id")), "comments": [item(m) for m in said]}
 
 
-BB_CODE = re.compile(r"\[/?(?:b|i|u|s|url|user|chat|quote|code|size|color)(?:=[^\]\n]*)?\]", re.I)
+BB_CODE = re.compile(r"\[(/?)(b|i|u|s|url|user|chat|quote|code|size|color)(?:=([^\[\]\n]{0,2000}))?\]", re.I)
+
+
+def _without_marks(text: str) -> str:
+    """A text without the marks that come in pairs; where a link leads stands behind its words."""
+    opened: dict[str, list[re.Match[str]]] = {}
+    instead: dict[int, str] = {}
+    for mark in BB_CODE.finditer(text):
+        begun = opened.setdefault(mark[2].lower(), [])
+        if not mark[1]:
+            begun.append(mark)
+        elif begun:
+            begin = begun.pop()
+            to = begin[3] if mark[2].lower() == "url" else ""
+            said = not to or to == text[begin.end() : mark.start()].strip()
+            instead |= {begin.start(): "", mark.start(): "" if said else f" ({to})"}
+    return BB_CODE.sub(lambda mark: instead.get(mark.start(), mark[0]), text)
 
 
 def _customers(record: Record) -> Record | None:

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 import rjieba
 
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, Span
+from steersman.data.pii.firms import ZH_BRANDS
 from steersman.data.pii.persons import (
     GIVEN,
     NAME,
     NO_LAST,
     PART,
+    ZH_DOUBLE,
     ZH_NAME,
     ZH_OFTEN,
     ZH_SINGLE,
+    ZH_STOP,
     cut,
     first_names,
     last_names,
@@ -46,7 +49,7 @@ ZH_SHORT = re.compile(
 )
 ZH_KIN = re.compile(rf"(?:我先生|我太太|同事|朋友|同学|室友|邻居|老公|老婆|爱人|女儿|儿子|领导)(?P<name>{ZH_NAME})")
 ZH_SIGNED = re.compile(
-    r"(?:祝(?:您|你)?[^\n]{0,10}|此致|敬礼|(?:谢谢|多谢|感谢)[^\n]{0,8}|顺颂商祺)[！!。,，~～]*\s*\n\s*"
+    r"(?:祝(?:您|你)?[^\n]{0,10}|此致|敬礼|(?:谢谢|多谢|感谢)[^\n]{0,8}|顺颂商祺)[！!。,，~～]*[^\S\n]*(?:\n[^\S\n]*){1,3}"
     rf"(?:(?:客服|专员|顾问|店长|经理)[：: ]*)?(?P<name>{ZH_NAME})[ \t]*(?=\n|\Z)"
 )
 """The line below the end of a letter."""
@@ -74,6 +77,15 @@ def _person(said: str) -> bool:
     return not other and (len(pieces) == 1 or len(pieces[0][0]) == 1) and like_name(said) and perhaps(said)
 
 
+def _signs(said: str) -> bool:
+    """Whether a line is somebody's name: a family name of two characters, or a usual one; no word and no brand."""
+    pieces = [*rjieba.tag(said)]
+    named = said[0] in ZH_OFTEN and said[:2] not in ZH_STOP and not ZH_BRANDS.fullmatch(said)
+    if re.match(ZH_DOUBLE, said):
+        return bool(re.fullmatch(ZH_DOUBLE, pieces[0][0])) or pieces == [(said, "nr")]
+    return named and pieces == [(said, "nr")]
+
+
 def _owner(m: re.Match[str]) -> bool:
     """Whether a family name and one or two characters before 的 and a thing are whose it is.
 
@@ -96,8 +108,7 @@ def beside(text: str, language: str) -> Iterator[Span]:
             yield from (Span("name", *m.span("name"), FORMED) for m in pattern.finditer(text))
         yield from (Span("name", *m.span("name"), FORMED) for m in ZH_DONE.finditer(text) if _person(m["name"]))
         yield from (Span("name", *m.span("name"), FORMED) for m in ZH_OWNS.finditer(text) if _owner(m))
-        signed = (m for m in ZH_SIGNED.finditer(text) if [*rjieba.tag(m["name"])] == [(m["name"], "nr")])
-        yield from (Span("name", *m.span("name"), CUED) for m in signed)
+        yield from (Span("name", *m.span("name"), CUED) for m in ZH_SIGNED.finditer(text) if _signs(m["name"]))
         for m in ZH_KIN.finditer(text):
             said = m["name"] if like_name(m["name"]) else m["name"][:2]
             if like_name(said) and perhaps(said):

@@ -23,8 +23,10 @@ ODD = r"(?P<account>(?=[A-Za-z_-]*[0-9_-])[A-Za-z][A-Za-z0-9_-]{4,19})"
 FREE = r"(?P<account>(?!1[3-9]\d{9}(?!\d))(?=[A-Za-z_.-]*[0-9_])[A-Za-z0-9][A-Za-z0-9_.-]{4,29}(?<![.-]))"
 QQ = r"(?:(?<![A-Za-z])QQ|扣扣|企鹅)(?:号码|账号|帐号|号|id)?"
 NETWORKS_ZH = r"(?:(?:抖音|快手|小红书|微博|陌陌|知乎|B站|闲鱼|支付宝|淘宝|旺旺|LINE)\s?(?:号码|账号|帐号|号|id|昵称|旺旺|名)|旺旺)"
-ALIKE = rf"(?:{WECHAT}|{SHORT}|[VvＶ薇威])\s?(?:也是)?(?:同[名号]|一样)"
+ALIKE = rf"(?:(?:{WECHAT}|{SHORT})\s?(?:也是)?(?:同[名号]|一样)|[VvＶ薇威]\s?(?:也是)?同[名号])"
 """What says that somebody is called so on WeChat too."""
+NICK = rf"(?:(?![我你您他她它咱谁的是否和跟与同及或在有了吗呢吧不也都全可以这那就改已应该还])[{HAN}]){{2,8}}?"
+"""A name of one's own choice, without the words that sentences are made of."""
 CHINESE = tuple(
     re.compile(form + NO_MORE, re.I)
     for form in (
@@ -36,12 +38,14 @@ CHINESE = tuple(
         rf"{JOIN}(?:{WECHAT}|{SHORT}|[VvＶ薇威])(?:号|id)?{SEPARATED}{ODD}",
         rf"{NETWORKS_ZH}{OPEN}(?:{SAYS}{OPEN})?{FREE}",
         rf"(?<![A-Za-z0-9_.@-]){ODD}[\s（(,，、/]*{ALIKE}",
-        rf"(?:号|昵称|网名)(?:就?是|为|叫)?[:：\s\"“「【]*(?P<account>[{HAN}]{{2,8}}?)[\s\"”」】（(,，、/]*{ALIKE}",
+        rf"(?:{NETWORKS_ZH}|昵称|网名|(?<![A-Za-z])ID)(?:就?是|为|叫)?[:：\s\"“「【]*(?P<account>{NICK})[\s\"”」】（(,，、/]*{ALIKE}",
     )
 )
 FIRMS_ZH = re.compile(
     r"(?:客服|官方|公众|企业|店铺|本店|商家|门店|公司|平台|服务|投稿|合作|商务|爆料|记者|小编)的?(?:号|账号)?\Z"
 )
+OTHERS_ZH = re.compile(r"(?:[单件]号|编号|流水号|订单|型号|版本号?)(?:就?是|为)?[:：\s]*\Z")
+"""What calls a word before "on WeChat too" a number of something else."""
 NETWORKS = (
     r"(?:telegram|skype|instagram|insta|discord|snapchat|twitter|facebook|tik ?tok|we ?chat|viber|mastodon|bluesky"
     r"|(?-i:LINE|Line|IG|Signal)|whats ?app)"
@@ -65,7 +69,8 @@ def accounts(text: str) -> Iterator[Span]:
     if re.search(rf"[{HAN}]|QQ|[Ww]e ?[Cc]hat", text):
         for form in CHINESE:
             for m in form.finditer(text):
-                if not FIRMS_ZH.search(text, max(0, m.start() - 8), m.start()):
+                left = text[max(0, m.start() - 8) : m.start()]
+                if not FIRMS_ZH.search(left) and (m.start() < m.start("account") or not OTHERS_ZH.search(left)):
                     yield Span("account", *m.span("account"), CUED + 1)
     for m in WESTERN.finditer(text):
         if not FIRMS.search(text, max(0, m.start() - 20), m.start()):

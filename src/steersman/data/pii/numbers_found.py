@@ -284,7 +284,9 @@ def orders(text: str, before: str) -> Iterator[Span]:
         said = announced(text, *m.span(), before)
         if ISBN.search(text, max(0, m.start() - 8), m.start()):
             continue
-        if said == "order" and _orderly(m[0], digits, bool(CALLED.search(text, max(0, m.start() - 30), m.start()))):
+        called = bool(CALLED.search(text, max(0, m.start() - 30), m.start()))
+        model = not called and text.startswith(("款", "型"), m.end())
+        if said == "order" and not model and _orderly(m[0], digits, called):
             yield Span("order", *m.span(), CUED)
         elif 12 <= digits <= 24 and digits == len(m[0]) and said in ("", "order"):
             yield Span("order", *m.span(), LONG)
@@ -301,4 +303,4 @@ def _orderly(written: str, digits: int, called: bool) -> bool:
         return False
     if called:
         return digits >= 4 or (mixed and len(written) >= 5)
-    return digits >= 6 or (mixed and (digits >= 5 or (digits >= 3 and len(written) >= 7)))
+    return digits >= 6 or (mixed and ((digits >= 5 and written[0].isalpha()) or (digits >= 3 and len(written) >= 7)))
