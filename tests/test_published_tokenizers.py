@@ -124,6 +124,28 @@ def test_a_unigram_that_names_no_unknown_token(tmp_path: Path, bytes_too: bool) 
         assert len(read_tokenizer(tmp_path)("é").input_ids) == 2, "as `tokenizer train --kind unigram` makes them"
 
 
+@pytest.mark.parametrize(
+    ("decoder", "lacks", "told"),
+    [
+        ({3_000_000: "x"}, -1, "expected ids from 256"),
+        ({3: "x"}, -1, "expected ids from 256"),
+        ({300: "x", 301: "x"}, -1, "another id's"),
+        ({300: "a"}, -1, "another id's"),
+        ({300: "x"}, 7, "expected ranks from 0"),
+    ],
+)
+def test_ids_that_cannot_be_as_declared_are_refused(
+    tmp_path: Path, decoder: dict[int, str], lacks: int, told: str
+) -> None:
+    of = ranks.KNOWN["TikTokenTokenizer"]
+    lines = (f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256) if i != lacks)
+    (tmp_path / of.file).write_text("".join(lines))
+    said = {"added_tokens_decoder": {str(i): {"content": content} for i, content in decoder.items()}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=told):
+        ranks.read(tmp_path, of)
+
+
 @pytest.mark.parametrize("name", ranks.KNOWN)
 def test_ranks_of_tiktoken_are_read_without_the_code_beside_them(tmp_path: Path, name: str) -> None:
     """They were refused, though how each parts words is published."""

@@ -143,10 +143,10 @@ def test_documents_are_words(client: anthropic.Anthropic, engine: FakeEngine) ->
 def test_a_pdf_is_its_words(client: anthropic.Anthropic, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
     turns: Any = [{"role": "user", "content": [{"type": "document", "source": source, "title": "Hours"}]}]
-    monkeypatch.setattr(file_words, "words_of", lambda content: file_words.Words(content.decode(), 1, (), 0))
+    monkeypatch.setattr(file_words.Reading, "words", lambda one: file_words.Words(one._content.decode(), 1, (), 0))
     client.messages.create(model="tiny", max_tokens=20, messages=turns)
     assert engine.seen[-1][0].messages[-1].text == "<document>\nHours\n%PDF-\n</document>\n\n"
-    monkeypatch.setattr(file_words, "words_of", lambda _: file_words.Words("x", 2, (2,), 0))
+    monkeypatch.setattr(file_words.Reading, "words", lambda _: file_words.Words("x", 2, (2,), 0))
     raw = client.messages.with_raw_response.create(model="tiny", max_tokens=20, messages=turns)
     assert raw.headers["Steersman-Left-Out"] == "messages.content.unread_pages"
     assert "[No words could be read of page 2.]" in engine.seen[-1][0].messages[-1].text

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import openai
 import pytest
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from server_double import FakeEngine, live
+from steersman.data.file_words import Words
+from steersman.parts import ToolCall
+from steersman.server import file_parts
 from steersman.server.app import create_app
+from steersman.server.errors import ApiError
+from steersman.server.logprobs import Told
+from steersman.server.request_parts import Loose
 from steersman.store import Store
 from steersman.store import responses as kept
 from steersman.store.schema import utc_now
@@ -319,3 +328,59 @@ def test_moderations_say_what_they_found(client: openai.OpenAI) -> None:
     assert [one.flagged for one in told.results] == [True, False, False]
     categories = told.results[0].model_dump()["categories"]
     assert categories["weapons and explosives"] is True
+
+
+def test_files_are_bounded(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number, who may have one, and the time that their heads take; none is read for a client that left."""
+    began = time.process_time()
+    pdf = "data:application/pdf;base64,JVBERi0x/w=="
+    read: list[int] = []
+
+    def words(_: Any) -> Words:
+        read.append(1)
+        return Words("x", 1, (), 0)
+
+    monkeypatch.setattr(file_parts.file_words.Reading, "words", words)
+
+    def ask(role: str, data: str, count: int) -> str:
+        part: Any = {"type": "file", "file": {"file_data": data}}
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="tiny", messages=[{"role": role, "content": [part] * count}])  # type: ignore[list-item, misc]
+        return caught.value.message
+
+    assert "at most 8 PDF" in ask("user", pdf, 9)
+    assert len(read) == 8
+    assert "no file in the assistant" in ask("assistant", pdf, 1)
+    assert "expected base64" in ask("user", "data:" * 20_000, 1)
+    assert time.process_time() - began < 2
+
+    async def left() -> None:
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        def two() -> None:
+            time.sleep(0.05)
+            file_parts.file_said(Loose(), pdf, None, "x")
+
+        await file_parts.reading(Request({"type": "http"}, receive), two)
+
+    with pytest.raises(ApiError, match="broken off"):
+        asyncio.run(left())
+    assert len(read) == 8
+
+
+def test_log_probabilities_after_a_call_are_its_own() -> None:
+    class Engine:
+        def token_bytes(self, token: int, first: bool) -> bytes:
+            return [b"a", b"b", b"<f>"][token]
+
+        def token_text(self, token: int) -> str:
+            return str(token)
+
+    tokens = (0, 1, 0, 1, 2, 0, 1)
+    logprobs = tuple(-float(i) for i in range(7))
+    completion: Any = SimpleNamespace(token_ids=tokens, logprobs=logprobs, top_logprobs=None, text="abab<f>ab")
+    told = Told(cast("Any", Engine()), completion)
+    assert [one["logprob"] for one in json.loads(told.json("abab", last=False))] == [0, -1, -2, -3]
+    told.passed(ToolCall("1", "f", "{}"))
+    assert [one["logprob"] for one in json.loads(told.json("ab"))] == [-5, -6]

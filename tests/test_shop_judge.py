@@ -370,3 +370,5 @@ def test_every_reason_is_said_in_chinese():
     assert len(reasons) > 100
     assert [r for r in reasons if in_language(r, "zh") == r] == []
     assert in_language("does not name the order number 40317", "zh") == "没有说出订单号40317"
+    told = in_language("invents the contact refund@shop.example", "zh")
+    assert told == "编造了联系方式refund@shop.example"

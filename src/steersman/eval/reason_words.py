@@ -82,7 +82,8 @@ _INTENTS = {
     "wrong_premise": "错误前提",
 }
 _FORMS = [(re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(text))), own) for text, own in _ZH.items()]
-_WORD = re.compile(rf" ?\b({'|'.join(sorted(_WORDS, key=len, reverse=True))})\b ?")
+_WORD = re.compile(rf"\S*[@.]\S*| ?\b(?!\S*[@.])({'|'.join(sorted(_WORDS, key=len, reverse=True))})\b ?")
+"""A word of ours, or an address or number, which is kept."""
 
 
 def in_language(reason: str, language: str) -> str:
@@ -91,9 +92,12 @@ def in_language(reason: str, language: str) -> str:
         return reason
     for form, own in _FORMS:
         if found := form.fullmatch(reason):
-            values = {name: _WORD.sub(lambda w: _WORDS[w[1]], value) for name, value in found.groupdict().items()}
-            return own.format(**values)
+            return own.format(**{name: _WORD.sub(_own, value) for name, value in found.groupdict().items()})
     return reason
+
+
+def _own(found: re.Match[str]) -> str:
+    return _WORDS[found[1]] if found[1] else found[0]
 
 
 def intent_name(intent: str, language: str) -> str:

@@ -24,6 +24,7 @@ from steersman.parts import ToolCall
 from steersman.server.body import until_gone
 from steersman.server.context import AtEnd, Context
 from steersman.server.errors import ApiError, unsayable
+from steersman.server.file_parts import reading
 from steersman.server.generation import Generation, Place
 from steersman.server.models import Found
 from steersman.server.tools_schema import NO_TOOLS, Tools, forced_schema
@@ -181,6 +182,7 @@ async def admit(
     ctx: Context,
     found: Found,
     at_end: AtEnd,
+    request: Request,
     read: Callable[[], Asked],
     answers: int = 1,
     users: Sequence[str | None] | None = None,
@@ -190,7 +192,7 @@ async def admit(
     With `users` (ids that the request may name) the request takes part in a canary; without, `found` was chosen so.
     """
     place = at_end.enter_context(ctx.generations.reserve(answers))
-    asked = await run_in_threadpool(read)
+    asked = await reading(request, read)
     if users is not None:
         found = await ctx.for_user(found, *users, asked.beginning)
     engine = found.engine

@@ -11,7 +11,7 @@ from steersman.parts import Citation, Json
 from steersman.parts import Text as Words
 from steersman.server.errors import ApiError
 from steersman.server.neutral import MARKS, PREFIX
-from steersman.server.request_parts import FilePart, ImagePart, Loose, TextPart, to_said, unknown_in
+from steersman.server.request_parts import FilePart, ImagePart, Loose, TextPart, refuse_files, to_said, unknown_in
 from steersman.server.request_text import WHOLE, Text
 from steersman.types import Message, Role
 
@@ -107,6 +107,8 @@ class ChatMessageIn(BaseModel):
         is that call or its result."""
         role = ROLES[self.role]
         if isinstance(self.content, list):
+            if role == "assistant":
+                refuse_files(self.content, FilePart, f"{where}.content")
             said = to_said(self.content, f"{where}.content")
         else:
             said = [Words(self.content or self.refusal or "")]

@@ -14,13 +14,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from steersman.parts import ToolCall
 from steersman.server.anthropic_errors import anthropic_error
 from steersman.server.asked import Answering, Ended, Item, admit, counted
 from steersman.server.context import AtEnd, Ctx
 from steersman.server.errors import ApiError, failed_answer
+from steersman.server.file_parts import reading
 from steersman.server.messages_schema import CountRequest, MessagesRequest, refuse_what_changes, to_asked, user_of
 from steersman.server.sse import event, following, stream
 
@@ -33,7 +33,7 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
     refuse_what_changes(body)
     found = await ctx.named(body.model)
     read = functools.partial(to_asked, body, ctx.system_prompt, ctx.temperature)
-    answering = await admit(ctx, found, at_end, read, users=[user_of(body)])
+    answering = await admit(ctx, found, at_end, request, read, users=[user_of(body)])
     if body.stream:
         events = _events(answering)
         first = await anext(events)  # raises the engine's refusal
@@ -51,10 +51,11 @@ async def messages(ctx: Ctx, request: Request, body: MessagesRequest, at_end: At
 
 
 @router.post("/messages/count_tokens")
-async def count_tokens(ctx: Ctx, body: CountRequest) -> dict[str, int]:
+async def count_tokens(ctx: Ctx, request: Request, body: CountRequest) -> dict[str, int]:
     refuse_what_changes(body)
     found = await ctx.named(body.model)
-    asked = await run_in_threadpool(to_asked, body, ctx.system_prompt, ctx.temperature)  # it may read files
+    read = functools.partial(to_asked, body, ctx.system_prompt, ctx.temperature)
+    asked = await reading(request, read)
     return {"input_tokens": await counted(ctx, found.engine, asked)}
 
 

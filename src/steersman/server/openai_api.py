@@ -24,6 +24,7 @@ from steersman.server.asked import Answering, Asked, Ended, Item, admit, cancel_
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.encoders import Route
 from steersman.server.errors import failed_answer
+from steersman.server.file_parts import reading
 from steersman.server.generation import Generation, Place
 from steersman.server.logprobs import check_tokens, logprobs_json, with_raw
 from steersman.server.models import Found
@@ -59,7 +60,7 @@ async def get_model(ctx: Ctx, name: str) -> dict[str, Any]:
 async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end: AtEnd) -> Response:
     named = await ctx.named(body.model)
     refuse_unsupported(body)
-    named, route = await _routed(ctx, body, named)
+    named, route = await _routed(ctx, request, body, named)
     found = await ctx.for_user(named, body.user, body.safety_identifier, body.beginning)
     if body.logprobs:
         check_tokens(found.engine)
@@ -72,7 +73,7 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
             dialogue, params, body.asked_tools, inserted, body.answer_tokens, no_thoughts(body), left_out(body)
         )
 
-    answering = await admit(ctx, found, at_end, read, body.n or 1)
+    answering = await admit(ctx, found, at_end, request, read, body.n or 1)
     if body.stream:
         include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         head = head_of(found.engine, "chat.completion.chunk", found.name) | ({"usage": None} if include_usage else {})
@@ -89,11 +90,15 @@ async def chat_completions(ctx: Ctx, request: Request, body: ChatRequest, at_end
     return Response(await run_in_threadpool(told), headers=answering.headers, media_type="application/json")
 
 
-async def _routed(ctx: Context, body: ChatRequest, found: Found) -> tuple[Found, Route | None]:
+async def _routed(ctx: Context, request: Request, body: ChatRequest, found: Found) -> tuple[Found, Route | None]:
     """The model that serve.router sends a question to, where it names the served one and no system message."""
-    if not found.current or any(message.role in ("system", "developer") for message in body.messages):
+    if (
+        ctx.encoders.router is None
+        or not found.current
+        or any(message.role in ("system", "developer") for message in body.messages)
+    ):
         return found, None
-    route = await ctx.encoders.route(await run_in_threadpool(to_prompt, body, ""))
+    route = await ctx.encoders.route(await reading(request, functools.partial(to_prompt, body, "")))
     return (await ctx.named(route.to.model) if route and route.to.model else found), route
 
 

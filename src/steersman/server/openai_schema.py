@@ -5,6 +5,7 @@ A parameter that would change the answer and is not supported is refused, never 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -147,6 +148,11 @@ class ChatRequest(Held):
         """Both are limits, and some clients send both."""
         return min((n for n in (self.max_tokens, self.max_completion_tokens) if n is not None), default=None)
 
+    @functools.cached_property
+    def turns(self) -> list[Message]:
+        """The messages, whose files are read once. See `to_turns`."""
+        return to_turns(self.messages)
+
     @property
     def asked_tools(self) -> Tools:
         """ApiError where a choice names none of them."""
@@ -266,7 +272,7 @@ def to_prompt(request: ChatRequest, system_prompt: str) -> Conversation:
 
     A dialogue that ends with the assistant is continued: the answer follows its last words.
     """
-    messages = to_turns(request.messages)
+    messages = [*request.turns]
     if messages[-1].tool_calls:
         last = f"messages[{len(messages) - 1}]"
         raise ApiError(400, f"{last}: expected the results of its tool calls after it", param=f"{last}.tool_calls")

@@ -96,6 +96,14 @@ class TextPart(Loose):
     text: Text
 
 
+def refuse_files(parts: Iterable[Any], kind: type[Loose], where: str) -> None:
+    """ApiError where one of an assistant's parts is a file: no answer has any."""
+    for i, part in enumerate(parts):
+        if isinstance(part, kind):
+            place = f"{where}[{i}]"
+            raise ApiError(400, f"{place}: expected no file in the assistant's turn", param=place)
+
+
 def to_said(parts: Sequence[TextPart | ImagePart | Any], where: str) -> list[Said]:
     """Parts of a request's content. ApiError where an image or file is not included or invalid; nothing is
     downloaded."""

@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from steersman.server.asked import LEFT_OUT, Answering, Asked, Ended, Item, admit, counted
 from steersman.server.context import AtEnd, Context, Ctx
 from steersman.server.errors import ApiError, failed_answer
+from steersman.server.file_parts import reading
 from steersman.server.logprobs import check_tokens
 from steersman.server.people import Who
 from steersman.server.responses_events import Response, item_id, response_of
@@ -47,7 +48,7 @@ async def responses(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest
     if body.wants_logprobs:
         check_tokens(found.engine)
     read = functools.partial(_asked, ctx, who.id, body)
-    answering = await admit(ctx, found, at_end, read, users=users_of(body))
+    answering = await admit(ctx, found, at_end, request, read, users=users_of(body))
     made, told = Response(body, answering), _told(ctx, body, answering.left_out)
     if body.stream:
         events = _events(ctx, who.id, body, answering, made)
@@ -74,11 +75,11 @@ def _asked(ctx: Context, owner: str, body: ResponsesRequest) -> Asked:
 
 
 @router.post("/responses/input_tokens")
-async def input_tokens(ctx: Ctx, who: Who, body: ResponsesRequest) -> dict[str, Any]:
+async def input_tokens(ctx: Ctx, who: Who, request: Request, body: ResponsesRequest) -> dict[str, Any]:
     """How long a request's prompt is, without answering it."""
     refuse_what_changes(body)
     found = await ctx.named(body.model)
-    asked = await run_in_threadpool(_asked, ctx, who.id, body)
+    asked = await reading(request, functools.partial(_asked, ctx, who.id, body))
     return {"object": "response.input_tokens", "input_tokens": await counted(ctx, found.engine, asked)}
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from steersman.parts import Json, ToolCall
 from steersman.server.asked import Answering, Ended
-from steersman.server.logprobs import tokens_json
+from steersman.server.logprobs import Told
 from steersman.server.responses_schema import ResponsesRequest
 from steersman.server.responses_tools import FlatAllowed, FlatChoice, FlatTool, Given, HostedTool
 
@@ -41,8 +40,7 @@ class Response:
         self.body = _blank(self.id, request, answering)
         self._output: list[Json] = self.body["output"]
         self._waiting: list[str | ToolCall] | None = [] if request.wants_logprobs else None
-        self._tokens_of: Callable[[str], str] | None = None
-        """Of a message's words the log-probabilities, in JSON."""
+        self._told: Told | None = None
         self._logprobs: dict[str, str] = {}
         """By the names that stand for them."""
         self._engine = answering.engine
@@ -80,7 +78,7 @@ class Response:
         if self._waiting is not None:
             if isinstance(item, Ended):
                 waited, self._waiting = self._waiting, None
-                self._tokens_of = functools.partial(tokens_json, self._engine, item.completion)
+                self._told = Told(self._engine, item.completion)
                 for one in waited:
                     yield from self.add(one)
             elif self._waiting or isinstance(item, ToolCall):
@@ -90,8 +88,10 @@ class Response:
             if item:
                 yield from self._add_words(item)
             return
-        yield from self._close_words()
+        yield from self._close_words(last=isinstance(item, Ended))
         if isinstance(item, ToolCall):
+            if self._told is not None:
+                self._told.passed(item)
             yield from self._add_call(item)
         else:
             yield from self._end(item)
@@ -117,19 +117,19 @@ class Response:
     def _part(self, kind: str, **more: Any) -> Json:
         return self._event(kind, item_id=self._output[-1]["id"], output_index=self._place, content_index=0, **more)
 
-    def _close_words(self, status: str = "completed") -> Iterator[Json]:
+    def _close_words(self, last: bool) -> Iterator[Json]:
         if self._words is None:
             return
         text, self._words = "".join(self._words), None
         logprobs: Any = []
-        if self._tokens_of is not None:
+        if self._told is not None:
             logprobs = f"logprobs-{self.id}-{self._place}"
-            self._logprobs[logprobs] = self._tokens_of(text)
+            self._logprobs[logprobs] = self._told.json(text, last)
             yield self._part("response.output_text.delta", delta="", logprobs=logprobs)
         yield self._part("response.output_text.done", text=text, logprobs=logprobs)
         part = {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
         yield self._part("response.content_part.done", part=part)
-        self._output[-1] |= {"status": status, "content": [part]}
+        self._output[-1] |= {"status": "completed", "content": [part]}
         yield self._event("response.output_item.done", output_index=self._place, item=self._output[-1] | {})
 
     def _add_call(self, call: ToolCall) -> Iterator[Json]:

@@ -14,7 +14,16 @@ from steersman.server.asked import Asked
 from steersman.server.errors import ApiError, refused
 from steersman.server.file_parts import file_said
 from steersman.server.openai_schema import refuse_unknown, spread
-from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
+from steersman.server.request_parts import (
+    PART_MARKS,
+    ImagePart,
+    ImageUrl,
+    Loose,
+    refuse_files,
+    to_said,
+    told_names,
+    unknown_in,
+)
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.responses_tools import AnyChoice, AnyTool, asked_tools, flat_name, wrapped
 from steersman.server.tools_schema import MOST
@@ -297,6 +306,8 @@ def _add(turns: list[Message], item: Any, where: str) -> None:
     """The item as a turn; calls go into the assistant's turn before them."""
     match item:
         case MessageItem():
+            if item.role == "assistant" and not isinstance(item.content, str):
+                refuse_files(item.content, InputFile, f"{where}.content")
             turns.append(Message(_ROLES[item.role], _said(item.content, f"{where}.content")))
         case OutputItem():
             turns.append(Message("tool", _said(item.output, f"{where}.output"), tool_call_id=item.call_id))

@@ -81,6 +81,8 @@ KNOWN = {
 """By the name of their class: Qwen 1, Hunyuan, Kimi and Moonlight, GLM-4."""
 FILES = ("qwen.tiktoken", "hy.tiktoken")
 """Those that say by their name of whom they are."""
+BEYOND = 4096
+"""Most tokens that follow the ranks."""
 BESIDE = ("chat_template.jinja", "special_tokens_map.json")
 
 
@@ -119,16 +121,12 @@ def _constants(path: Path) -> Iterator[str]:
 
 def read(folder: Path, of: Ranked) -> Any:
     """The tokenizer, with the folder's chat template and what its settings say of special tokens."""
-    from tokenizers import AddedToken, normalizers, processors
+    from tokenizers import normalizers, processors
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     made = TikTokenConverter(str(folder / of.file), "|".join(of.pattern)).converted()
-    first, said = made.get_vocab_size(), _said(folder)
-    names = dict(enumerate(of.own, first))
-    names |= {int(i): token["content"] for i, token in (said.pop("added_tokens_decoder", None) or {}).items()}
-    last = max([first + of.reserved - 1, *names])
-    own = [names.get(i, f"<|reserved_token_{i}|>") for i in range(first, last + 1)]
-    made.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in own])
+    said = _said(folder)
+    _add(made, of, said.pop("added_tokens_decoder", None) or {})
     if of.composed:
         made.normalizer = normalizers.NFC()
     if of.start:
@@ -145,3 +143,27 @@ def read(folder: Path, of: Ranked) -> Any:
         found = transformers.PreTrainedTokenizerFast.from_pretrained(place)
     found.name_or_path = str(folder)
     return found
+
+
+def _add(made: Any, of: Ranked, decoder: Any) -> None:
+    """The tokens that follow the ranks, each under its id. ValueError where one cannot have the id that is declared."""
+    from tokenizers import AddedToken
+
+    first = made.get_vocab_size()
+    if set(made.get_vocab().values()) != set(range(first)):
+        raise ValueError(f"{of.file}: expected ranks from 0 to {first - 1}, each once; some are left out or twice")
+    try:
+        declared = {int(i): str(token["content"]) for i, token in decoder.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError("added_tokens_decoder: expected an id and content for each token") from None
+    outside = [i for i in declared if not first <= i < first + BEYOND]
+    if outside:
+        told = f"expected ids from {first} (the number of ranks) to {first + BEYOND - 1}, got {outside[0]}"
+        raise ValueError(f"added_tokens_decoder: {told}")
+    names = dict(enumerate(of.own, first)) | declared
+    last = max([first + of.reserved - 1, *names])
+    own = {i: names.get(i, f"<|reserved_token_{i}|>") for i in range(first, last + 1)}
+    made.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in own.values()])
+    for i, token in own.items():
+        if made.token_to_id(token) != i:
+            raise ValueError(f"added_tokens_decoder: token {i} is {token[:100]!r}, which is another id's token too")
