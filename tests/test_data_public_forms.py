@@ -816,4 +816,5 @@ def test_one_record_of_an_odd_form_leaves_the_others(tmp_path: Path) -> None:
     assert (desk_messages.usual(log) or {}).get("body") != ""
     issue = {"created_on": "x", "author": {"id": 1}, "journals": [{"user": {"id": 2}, "notes": "So."}, {"notes": "y"}]}
     made = forums.as_ticket(issue | {"description": "Why?"})
-    assert made is not None and [one["side"] for one in made["comments"]] == ["assistant", "system"]
+    assert made is not None
+    assert [one["side"] for one in made["comments"]] == ["assistant", "system"]
