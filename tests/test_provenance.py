@@ -123,7 +123,7 @@ def test_a_record_that_only_unpromoted_models_of_a_round_learned(space: Workspac
 
 
 def test_a_damaged_copy_of_a_model_ends_nothing(tmp_path: Path) -> None:
-    space = Workspace(tmp_path)
+    space = Workspace(tmp_path, Config())
     for name in ("001-ppo-0123abcd", "other"):
         (folder := tmp_path / "promoted" / name).mkdir(parents=True)
         (folder / "manifest.json").write_text("{")

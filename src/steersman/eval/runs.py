@@ -309,7 +309,7 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
         return list(runs)
     unsure = {key for run in runs for key in _ambiguous(run)}
     by_words = max(
-        ([_by_words(run, keys) for run in runs] for keys in (frozenset(), unsure)),
+        ([_by_words(run, keys) for run in runs] for keys in (set[Key](), unsure)),
         key=lambda keyed: len(set.intersection(*map(set, keyed))),
     )
     if not set.intersection(*map(set, by_words)):
