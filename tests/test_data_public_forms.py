@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from steersman.data.clean import clean
+from steersman.data.formats import desk_messages, forums, session_pages
 from steersman.data.importing import parse_file
 from steersman.types import Conversation, Feedback, Message, Ranking
 
@@ -787,3 +788,33 @@ def test_columns_as_llama_factory_declares_them(
     said = one.messages[-1].text if isinstance(one, Conversation) else " ".join(getattr(one, "answers", ())) or one.kind
     assert said == expected
     assert found.changed["fields 'more', which dataset_info.json does not name, left out"] == 1
+
+
+def test_one_record_of_an_odd_form_leaves_the_others(tmp_path: Path) -> None:
+    good = {"question": "Why?", "answer": "So."}
+    odd = {"author": {"id": 1}, "title": "t", "notes": [{"user": 7, "body": "x"}]}
+    for name, rows in (("a", [good, odd]), ("b", [good, {"question": "Why 2?", "answer": float("nan")}])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+        assert len(parse_file(tmp_path / f"{name}.json", skip_bad=True).records) >= 1
+    info = {"mine": {"file_name": "c.json", "columns": ["q"]}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8-sig")
+    (tmp_path / "c.json").write_text(json.dumps([good]))
+    with pytest.raises(ValueError, match="expected columns and tags"):
+        parse_file(tmp_path / "c.json")
+    tags = {"role_tag": "role", "content_tag": "content"}
+    declared = {"mine": {"file_name": "c.json", "columns": {"messages": "m"}, "tags": tags}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(declared))
+    said = [{"role": "human", "content": "Why?"}, {"role": "gpt", "content": "So.", "weight": 0}]
+    said += [{"role": "human", "content": "And?"}, {"role": "gpt", "content": "Then."}]
+    (tmp_path / "c.json").write_text(json.dumps([{"m": said}]))
+    (one,) = parse_file(tmp_path / "c.json").records
+    assert isinstance(one, Conversation)
+    assert [m.learn for m in one.messages if m.role == "assistant"] == [False, True]
+    page = {"result": "success", "sessionInfo": {"memberId": 1, "servicerId": 2}, "messageList": [{"senderId": 1}]}
+    assert session_pages.as_ticket(page) is not None
+    log = {"msgid": 0, "action": "send", "time": 1, "user": "u", "sender": "customer", "text": "Hi", "id": "c"}
+    assert (desk_messages.usual(log) or {}).get("body") != ""
+    issue = {"created_on": "x", "author": {"id": 1}, "journals": [{"user": {"id": 2}, "notes": "So."}, {"notes": "y"}]}
+    made = forums.as_ticket(issue | {"description": "Why?"})
+    assert made is not None
+    assert [one["side"] for one in made["comments"]] == ["assistant", "system"]

@@ -11,6 +11,7 @@ from steersman.artifact.manifest import identity, read_manifest, write_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.config import Config
 from steersman.data.dataset import read_info, write_dataset
+from steersman.rounds import provenance
 from steersman.rounds.export import EDITS, export_rankings
 from steersman.rounds.forget import forget
 from steersman.rounds.provenance import Source, about, add_own, behind, holders, learned, rounds_of
@@ -119,3 +120,13 @@ def test_a_record_that_only_unpromoted_models_of_a_round_learned(space: Workspac
         assert after["records"] == [{"id": id_, "rule": rule, "by": "", "deleted": True}]
     assert identity(read_manifest(space.stage_dir("kto"))) == made
     assert forget(space, [said]).rounds == (1,)
+
+
+def test_a_damaged_copy_of_a_model_ends_nothing(tmp_path: Path) -> None:
+    space = Workspace(tmp_path, Config())
+    for name in ("001-ppo-0123abcd", "other"):
+        (folder := tmp_path / "promoted" / name).mkdir(parents=True)
+        (folder / "manifest.json").write_text("{")
+    assert provenance.holders(space, ["r1"]) == []
+    (damaged,) = provenance._kept(space)
+    assert "cannot be read" in provenance.behind(space, damaged)[0].unknown[0]

@@ -188,7 +188,7 @@ def _is_document(head: Sequence[Line], whole: bool) -> bool:
     texts = [text for text in texts if text]
     if not texts or texts[0][0] not in "[{":
         return False
-    first = _whole_value(texts[0])
+    first = _whole_value(texts[0]) or _loosely(texts[0])
     if first is not None:
         if isinstance(first, list):  # a list of records; lists of turns are written one per line
             return not first or (isinstance(first[0], Mapping) and not is_turns(first)) or is_said(first[0])
@@ -200,6 +200,15 @@ def _is_document(head: Sequence[Line], whole: bool) -> bool:
     except (ValueError, RecursionError):
         alone = sum(isinstance(_whole_value(text), list | dict) for text in texts[1:])
         return alone == 0 or (texts[0].startswith("[") and texts[0][-1] in "[,") or (not whole and texts[0][-1] in "[{")
+
+
+def _loosely(text: str) -> Any:
+    """A list whose values JSON does not have, or text cannot: its records are judged one by one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
 
 
 def _whole_value(text: str) -> Any:

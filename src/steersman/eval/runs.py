@@ -12,7 +12,7 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -307,15 +307,16 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
     """The runs with their prompts' words as ids where no id is in all of them, but words are."""
     if any(all(key in run.answers for run in runs) for key in runs[0].answers):
         return list(runs)
-    asked, by_words = max(
-        ((roles, [_by_words(run, roles) for run in runs]) for roles in (PEOPLE, (*PEOPLE, "system"))),
-        key=lambda keyed: len(set.intersection(*map(set, keyed[1]))),
+    unsure = {key for run in runs for key in _ambiguous(run)}
+    by_words = max(
+        ([_by_words(run, keys) for run in runs] for keys in (set[Key](), unsure)),
+        key=lambda keyed: len(set.intersection(*map(set, keyed))),
     )
     if not set.intersection(*map(set, by_words)):
         return list(runs)
     note("note: the runs have no id in common; prompts are matched by their words")
     for run, keyed in zip(runs, by_words, strict=True):
-        worded = sum(bool(_words(of[0].prompt, asked)) for of in run.answers.values())
+        worded = sum(bool(_words(of[0].prompt)) for of in run.answers.values())
         if less := worded - len(keyed):
             note(f"{run.name}: left out {less} further answers to a prompt that has one")
         if less := len(run.answers) - worded:
@@ -323,12 +324,22 @@ def aligned(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, answers=keyed) for run, keyed in zip(runs, by_words, strict=True)]
 
 
-def _by_words(run: Run, roles: Sequence[str]) -> dict[Key, tuple[Answered, ...]]:
-    """The answers by their prompts' words, of several to one prompt the first."""
+def _ambiguous(run: Run) -> set[Key]:
+    """What people say in several prompts, which the system's turn tells apart."""
+    found: dict[Key, set[str]] = {}
+    for (task, _), of in run.answers.items():
+        found.setdefault((task, _words(of[0].prompt)), set()).add(_words(of[0].prompt, (*PEOPLE, "system")))
+    return {key for key, told in found.items() if len(told) > 1}
+
+
+def _by_words(run: Run, unsure: Collection[Key]) -> dict[Key, tuple[Answered, ...]]:
+    """The answers by what people say in their prompts, with the system's turn where that is among `unsure`; of several
+    to one prompt the first."""
     out: dict[Key, tuple[Answered, ...]] = {}
     for (task, _), of in run.answers.items():
-        if words := _words(of[0].prompt, roles):
-            out.setdefault((task, words), of)
+        if words := _words(of[0].prompt):
+            whole = _words(of[0].prompt, (*PEOPLE, "system")) if (task, words) in unsure else words
+            out.setdefault((task, whole), of)
     return out
 
 

@@ -77,6 +77,11 @@ def _of_model(space: Workspace, entry: Entry) -> Source:
     if not (folder / MANIFEST_NAME).is_file():
         source.unknown.append(f"{entry['path']} is gone")
         return source
+    try:
+        read_manifest(folder)
+    except ValueError as error:
+        source.unknown.append(f"{entry['path']} cannot be read: {error}")
+        return source
     _follow(space, source, folder, source.round, set())
     return source
 
@@ -217,8 +222,15 @@ def holders(space: Workspace, records: Collection[str]) -> list[Entry]:
 
 def _kept(space: Workspace) -> list[Entry]:
     """Every model that was promoted once and lies there, the last made last; without identity and time."""
-    there = [path.parent for path in (space.root / "promoted").glob(f"*/{MANIFEST_NAME}")]
-    folders = sorted(there, key=lambda folder: read_manifest(folder).created)
+
+    def made(folder: Path) -> str:
+        try:
+            return read_manifest(folder).created
+        except ValueError:
+            return ""
+
+    there = (path.parent for path in (space.root / "promoted").glob(f"*/{MANIFEST_NAME}"))
+    folders = sorted((folder for folder in there if COPY.fullmatch(folder.name)), key=made)
     names = ((folder, COPY.fullmatch(folder.name)) for folder in folders)
     return [
         {"round": int(name["round"]), "stage": renamed(name["stage"]), "path": str(folder.relative_to(space.root))}
@@ -247,7 +259,8 @@ def _promoted(space: Workspace, round_: int, record: str) -> bool:
     path = round_folder(space, round_) / DECISION
     if path.is_file():
         return bool(read_object(path, "a decision").get("promoted"))
-    return any(entry["round"] == round_ for entry in holders(space, [record]))
+    current = {entry["path"] for entry in space.history()}
+    return any(entry["round"] == round_ and entry["path"] in current for entry in holders(space, [record]))
 
 
 def about(space: Workspace, id_: str) -> dict[str, Any]:

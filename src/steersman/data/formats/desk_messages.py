@@ -367,6 +367,7 @@ SURELY: dict[Callable[[Record], Said], Callable[[Record], bool]] = {
     _drift: lambda m: isinstance(m["author"], Mapping) and "bot" in m["author"],
     _happyfox: lambda m: isinstance(m["by"], Mapping),
     _wecom: lambda m: not str(m.get("action", "send")).isdigit(),  # else a table made of it, whose ids are others
+    _switched: lambda m: m["action"] == "switch" and "text" not in m,
     _zoho: lambda m: str(m["direction"]) in ("in", "out"),
     _olark: lambda m: str(m["kind"]).casefold() in ("messagetooperator", "messagetovisitor", "offlinemessage", "note"),
     _helpcrunch: lambda m: is_side(m["from"]),

@@ -54,15 +54,16 @@ def _tracked(record: Record) -> Record | None:
     """An issue of Redmine or GitLab: entries with their writers, which may be private, or a system's."""
     author = record.get("author")
     entries = _items(record.get("journals")) if "created_on" in record else _items(record.get("notes"))
-    if not isinstance(author, Mapping) or not all("user" in one or "system" in one for one in entries or ({},)):
+    if not isinstance(author, Mapping) or not any("user" in one or "system" in one for one in entries or ()):
         return None
     asked = author.get("id", author.get("name"))
     comments = []
     for entry in entries:
         user = entry.get("user", entry.get("author"))
-        incoming = _of(user, "id" if "id" in (user or ()) else "name") == asked
+        incoming = isinstance(user, Mapping) and user.get("id", user.get("name")) == asked
         private = any(entry.get(key) is True for key in ("private_notes", "internal", "confidential"))
-        side = "system" if entry.get("system") is True else "user" if incoming else "assistant"
+        told = entry.get("system") is True or not isinstance(user, Mapping)
+        side = "system" if told else "user" if incoming else "assistant"
         comments.append(
             {
                 "body": entry.get("notes") or entry.get("body") or "",

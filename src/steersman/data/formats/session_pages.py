@@ -21,7 +21,8 @@ TERMINALS = {"user": USER, "kf": ANSWER, "robot": BOT}
 
 def as_ticket(record: Record) -> Record | None:
     """The ticket in the usual form; None for records of other kinds."""
-    inner = parsed_json(record.get("data", record.get("result", record)))
+    result = parsed_json(record.get("result"))
+    inner = parsed_json(record.get("data", result if isinstance(result, Mapping) else record))
     if isinstance(inner, Mapping):
         inner = inner["data"] if isinstance(inner.get("data"), Mapping) else inner
         if (found := _session(inner) or _terminals(inner) or _portal(inner)) is not None:
