@@ -543,3 +543,19 @@ def test_who_wrote_is_no_guess_by_turns(tmp_path: Path) -> None:
         read(tmp_path, {"messages": sent})
     flags = [{"text": text, "from_customer": text == Q} for text in (Q, A, A)]
     assert said(read(tmp_path, {"messages": flags})) == [[("user", Q), ("assistant", f"{A}\n\n{A}")]]
+
+
+def test_mails_exported_without_their_thread_are_of_their_customer(tmp_path: Path) -> None:
+    mails: list[Any] = [
+        {"id": str(i), "createdAt": at(i), "archived": False, "properties": {"hs_timestamp": at(i), **told}}
+        for i, told in enumerate(
+            {"hs_email_direction": way, "hs_email_text": text, "hs_email_from_email": by, "hs_email_to_email": to}
+            for who in ("ann@x.example", "bob@x.example")
+            for way, text, by, to in (("INCOMING_EMAIL", Q, who, "us@x.example"), ("EMAIL", A, "us@x.example", who))
+        )
+    ]
+    assert [len(c.messages) for c in read(tmp_path, {"results": mails}).records] == [2, 2]
+    for mail in mails:
+        del mail["properties"]["hs_email_from_email"], mail["properties"]["hs_email_to_email"]
+    with pytest.raises(ValueError, match="one side alone"):
+        read(tmp_path, {"results": mails})

@@ -94,7 +94,9 @@ def _hubspot_mail(m: Record) -> Said:
     mail = m["properties"]
     side = {"INCOMING_EMAIL": USER, "EMAIL": ANSWER}.get(str(mail["hs_email_direction"]), SYSTEM)
     text = mail.get("hs_email_text") or mail.get("hs_email_html")
-    return side, text, mail.get("hs_timestamp"), mail.get("hs_email_thread_id")
+    customer = mail.get("hs_email_from_email" if side == USER else "hs_email_to_email")
+    # exported without its thread or addresses a mail stands alone
+    return side, text, mail.get("hs_timestamp"), mail.get("hs_email_thread_id") or customer or m.get("id")
 
 
 def _mail(m: Record) -> Said:
