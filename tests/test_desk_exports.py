@@ -559,3 +559,19 @@ def test_mails_exported_without_their_thread_are_of_their_customer(tmp_path: Pat
         del mail["properties"]["hs_email_from_email"], mail["properties"]["hs_email_to_email"]
     with pytest.raises(ValueError, match="one side alone"):
         read(tmp_path, {"results": mails})
+
+
+def test_notes_to_colleagues_answer_nobody(tmp_path: Path) -> None:
+    """Dixa's lie within `attributes`; of Chatra's chat of a customer and a note nothing is an answer."""
+    told = (("Inbound", False, Q), ("Outbound", True, "angry"), ("Outbound", False, A))
+    dixa = [
+        {"id": f"{i}", "attributes": {"direction": way, "isInternal": note, "content": {"value": text}}}
+        | {"conversation_id": "c", "created_at": at(i)}
+        for i, (way, note, text) in enumerate(told)
+    ]
+    found = read(tmp_path, dixa)
+    assert [[m.text for m in c.messages] for c in found.records if isinstance(c, Conversation)] == [[Q, A]]
+    assert found.changed[NOTES] == 1
+    alone = CHATRA | {"messages": CHATRA["messages"][:2]}
+    with pytest.raises(ValueError, match="ends with the user"):
+        read(tmp_path, alone)

@@ -230,12 +230,10 @@ def _kept(space: Workspace) -> list[Entry]:
             return ""
 
     there = (path.parent for path in (space.root / "promoted").glob(f"*/{MANIFEST_NAME}"))
-    folders = sorted((folder for folder in there if COPY.fullmatch(folder.name)), key=made)
-    names = ((folder, COPY.fullmatch(folder.name)) for folder in folders)
+    found = [(made(folder), folder, name) for folder in there if (name := COPY.fullmatch(folder.name))]
     return [
         {"round": int(name["round"]), "stage": renamed(name["stage"]), "path": str(folder.relative_to(space.root))}
-        for folder, name in names
-        if name
+        for _, folder, name in sorted(found, key=lambda one: one[0])
     ]
 
 

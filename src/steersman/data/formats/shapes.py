@@ -116,7 +116,8 @@ def named(record: Record) -> dict[str, Any]:
 
 def message(record: Record) -> Record | None:
     """{"side", "body", "created_at", "conversation_id"} of a message whose author or words lie deeper; else None."""
-    m = named(_opened(record))
+    opened = _opened(record)
+    m = named(opened)
     event = m.get("event")
     person: Record = next((m[k] for k in PEOPLE if isinstance(m.get(k), Mapping)), {})
     deeper = any(isinstance(m.get(k), Mapping | list) for k in WITHIN)
@@ -136,7 +137,8 @@ def message(record: Record) -> Record | None:
         return None
     text = next((t for k in (*DIRECT, *WITHIN) if (t := words(m.get(k), DEEPER))), "")
     said = "" if event and BUTTON.fullmatch(text) else text
-    return _placed(NOTE if is_internal(record) else side, said, m, LOGGED if isinstance(event, str) else GROUPS)
+    side = NOTE if is_internal(record) or is_internal(opened) else side
+    return _placed(side, said, m, LOGGED if isinstance(event, str) else GROUPS)
 
 
 def _opened(record: Record) -> Record:

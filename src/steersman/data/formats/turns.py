@@ -92,7 +92,7 @@ def turns_of(value: Any, field: str, fields: Fields) -> list[Message]:
         value = value["messages"]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{field}: expected a non-empty list of turns, got {shown(value)}")
-    told = told_by_role(value)
+    told = value if fields.speakers.keys() & {*NOTES} else told_by_role(value)
     value = [turn for turn in told if not (isinstance(turn, Mapping) and turn.get("role") == NOTES[0])] or told
     fields.note("internal notes left out of tickets", len(told) - len(value))
     if (texts := _speakerless(value)) is not None:
@@ -124,13 +124,13 @@ NOTES = ("note", "internal", "internal_note", "private_note", "private", "whispe
 
 
 def told_by_role(turns: list[Any]) -> list[Any]:
-    """Turns whose speaker stands in a field of another name, known by its values: in each a role, of both sides."""
+    """Turns whose speaker stands in a field of another name, known by its values: roles of both sides, or notes too."""
     if not all(isinstance(t, Mapping) and t.keys().isdisjoint(SPEAKER_KEYS) for t in turns):
         return turns
     for key in turns[0]:
         said = [str(t.get(key)).strip().casefold() for t in turns]
-        roles = {ROLES.get(name) for name in said if name not in NOTES}
-        if roles >= {"user", "assistant"} and roles <= {"user", "assistant", "system"}:
+        sides = {ROLES.get(name) for name in said if name not in NOTES} - {"system"}
+        if sides <= {"user", "assistant"} and len(sides) + any(name in NOTES for name in said) > 1:
             return [{**t, "role": NOTES[0] if name in NOTES else t[key]} for t, name in zip(turns, said, strict=True)]
     return turns
 
