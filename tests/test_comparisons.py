@@ -635,11 +635,12 @@ def test_what_stands_beside_an_answer_is_not_taken_for_it(tmp_path: Path, capsys
     assert len(matched(aligned([one, two]))[0]) == 2, "dialogues that end alike are two"
     assert "1 answers without the words of their prompt" in capsys.readouterr().err
     asked = [[{"role": "system", "content": how}, user, model] for how in ("Be brief.", "Be kind.")]
+    dated = [[{"role": "system", "content": f"Of {x}"}, {"role": "user", "content": "Which day?"}, model] for x in "cd"]
     one, two = (
-        read(str(write_jsonl(tmp_path / f"{x}.jsonl", [{"id": f"{x}{i}", "messages": t} for i, t in enumerate(asked)])))
-        for x in "cd"
+        read(str(write_jsonl(tmp_path / f"{x}.jsonl", [{"id": f"{x}{i}", "messages": t} for i, t in enumerate(told)])))
+        for x, told in (("c", [*asked, dated[0]]), ("d", [*asked, dated[1]]))
     )
-    assert len(matched(aligned([one, two]))[0]) == 2, "two that only the system's turn tells apart are two"
+    assert len(matched(aligned([one, two]))[0]) == 3, "the system's turn tells apart what people's words do not"
     row = {"id": "a", "messages": asked[0], "answer": "4", "correct": "42"}
     told = read(str(write_jsonl(tmp_path / "right.jsonl", [row]))).left_out
     assert [why.partition("' ")[0] for why in told] == ["fields 'answer", "fields 'correct"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,17 @@ def test_a_damaged_copy_of_a_model_ends_nothing(tmp_path: Path) -> None:
     assert provenance.holders(space, ["r1"]) == []
     (damaged,) = provenance._kept(space)
     assert "cannot be read" in provenance.behind(space, damaged)[0].unknown[0]
+
+
+def test_a_round_whose_only_learner_was_rolled_back_is_not_promoted(space: Workspace) -> None:
+    with Store.open(space.store) as store:
+        (ranking,) = store.rankings()
+    assert rounds_of(space, ranking.id)[0]["promoted"] is True
+    artifact(space, "grpo", {"data:other": "0"})
+    (space.root / "current.json").unlink()
+    shutil.rmtree(space.root / "promoted")
+    for stage in ("grpo", "ppo"):
+        space.promote(stage, 1)
+    space.rollback()
+    assert rounds_of(space, ranking.id)[0]["promoted"] is False
+    assert [entry["stage"] for entry in provenance.holders(space, [ranking.id])] == ["ppo"]
