@@ -162,6 +162,23 @@ def test_an_edit_that_could_not_be_sent_stays_in_its_editor(site: Site) -> None:
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
 
 
+def test_who_writes_before_the_chat_has_come_goes_on_at_its_end(site: Site) -> None:
+    page, held = site.open(), list[Any]()
+    site.ask(page, "first")
+    expect(button(page, "Good answer")).to_be_visible()
+    page.route("**/api/conversations/*", lambda route: held.append(route))
+    page.reload()
+    expect(page.locator(".loading")).to_be_visible()
+    site.ask(page, "second")
+    page.keyboard.press("Enter")
+    expect(page.locator("#composer")).to_have_value("second")
+    held.pop().continue_()
+    page.unroute("**/api/conversations/*")
+    expect(page.locator("article.mine")).to_have_text(["first", "second"])
+    until(page, lambda: len(site.messages()) == 4)
+    assert [m.parent_id for m in site.messages()] == [None, *(m.id for m in site.messages()[:3])]
+
+
 def test_two_tabs_do_not_fork_in_silence(site: Site) -> None:
     site.refusals = True
     first = site.open()

@@ -31,6 +31,8 @@ export class Chat {
   /** The answer being written: 'waiting' until the server says which message it is. */
   writing = $state<Id | 'waiting' | null>(null)
   loading = $state(false)
+  /** Settles when the conversation has come, or why it has not is known; until then nobody knows where a question belongs. */
+  come: Promise<void> = Promise.resolve()
   loadError = $state('')
   failure = $state<Failure | null>(null)
   settings = $state<ChatSettings>({})
@@ -60,7 +62,10 @@ export class Chat {
     kept.set(`draft.${this.id ?? ''}`, text)
   }
 
-  async load() {
+  load(): Promise<void> {
+    return (this.come = this.#load())
+  }
+  async #load() {
     if (this.id === null) return
     this.loading = !this.messages.length
     this.loadError = ''
