@@ -171,11 +171,11 @@ def test_nothing_is_kept_of_an_answer_that_new_weights_met(engine: Any) -> None:
 def test_who_reads_hears_of_the_end_before_the_answer_is_kept(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     heard, put = threading.Event(), engine.prefixes.put
     monkeypatch.setattr(engine.prefixes, "put", lambda *given: heard.wait(20) and put(*given))
-    answer = list(engine.stream(PROMPT, SHORT))
+    answer = list(engine.stream(PROMPT, SHORT))[-1]
     heard.set()
     with engine._driver.between_steps():
         assert len(engine.prefixes) == 1
-    assert list(engine.stream(PROMPT, SHORT)) == answer
+    assert list(engine.stream(PROMPT, SHORT))[-1] == answer
 
 
 def test_a_program_ends_in_the_midst_of_an_answer(tiny: Path) -> None:
