@@ -17,7 +17,7 @@ import torch
 
 from steersman.kernels import building
 from steersman.kernels.capabilities import Capabilities, capabilities, decide
-from steersman.store import sqlite
+from steersman.store import Store, sqlite
 from steersman.store.database import Database
 
 # tiny tensors: a second thread costs more than it brings, in this process and in those that tests start
@@ -161,6 +161,12 @@ def _file(folder: Path) -> str:
     if ON_A_SERVER:
         pytest.skip("only with SQLite: the same test's other half is the server's")
     return str(folder / "store.db")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.db") as opened:
+        yield opened
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -22,6 +22,8 @@ from steersman.data import mixing, near
 from steersman.data.cleaning import cleaners, passes, quality, tongues, unsafe
 from steersman.data.dataset import find, read_info, stream_records, write_dataset
 from steersman.messages import Conversation, Message
+from verbs import run
+from verbs import told as run_json
 
 runner = CliRunner()
 
@@ -69,16 +71,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_dataset(folder, "chats", "demonstrations", "train", DIALOGUES, "made", {})
     write_dataset(folder, "tests", "prompts", "test", [TEST], "made", {})
     return tmp_path / "w"
-
-
-def run(*args: str) -> Any:
-    return runner.invoke(build(), [*args])
-
-
-def run_json(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def test_every_record_is_accounted_for(root: Path) -> None:

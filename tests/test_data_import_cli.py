@@ -17,6 +17,7 @@ from steersman.cli.framework import build
 from steersman.data import dataset
 from steersman.data.split import split_key, split_records
 from steersman.types import Conversation, Message
+from verbs import told as run_json
 
 runner = CliRunner()
 
@@ -31,12 +32,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*args: str, stdin: str | None = None) -> Any:
     return runner.invoke(build(), [*args], input=stdin)
-
-
-def run_json(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def lines(*pairs: tuple[str, str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,14 +38,6 @@ from steersman.weights.folders import load_causal, use_packed_rows
 
 SIZES = Sizes(2, 64, 96, 384, False)
 TEXTS = [text * n for n, text in enumerate([*tiny.CORPUS, *reversed(tiny.CORPUS)], 1)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def config(**more: object) -> PretrainConfig:
