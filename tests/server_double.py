@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 
@@ -23,6 +23,7 @@ class FakeEngine:
     """Answers with `pieces`. With `endless` it repeats them until closed; `failure` is raised after the first piece."""
 
     pieces: tuple[str, ...] = ("Hello", ", ", "世界", "!\u2028\n")
+    ends: Literal["stop", "length"] = "stop"
     endless: bool = False
     failure: Exception | None = None
     turn: threading.Event | None = None
@@ -74,7 +75,7 @@ class FakeEngine:
 
     def _completion(self) -> Completion:
         n = len(self.pieces)
-        return Completion("".join(self.pieces), tuple(range(n)), (-0.5,) * n, "stop", self.policy_version)
+        return Completion("".join(self.pieces), tuple(range(n)), (-0.5,) * n, self.ends, self.policy_version)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         for prompt in prompts:

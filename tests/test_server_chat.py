@@ -19,6 +19,7 @@ from steersman.server import listening
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.store import Store
+from steersman.types import Message
 
 ANSWER = "Hello, 世界!\u2028\n"
 
@@ -186,6 +187,25 @@ def test_regenerate_gives_a_sibling_and_is_feedback(client: TestClient, store: S
     refused = client.post(f"/api/messages/{first['parent_id']}/regenerate")
     assert refused.status_code == 400
     assert "Only an answer" in refused.json()["error"]["message"]
+
+
+def test_a_cut_answer_is_gone_on_with_beside_it(client: TestClient, engine: FakeEngine, store: Store) -> None:
+    chat = new_chat(client)
+    engine.ends = "length"
+    cut = ask(client, chat, "Hi")[-1]["message"]
+    client.post(f"/api/messages/{cut['id']}/feedback", json={"kind": "dislike"})
+    engine.ends = "stop"
+    said = events(client.post(f"/api/messages/{cut['id']}/continue").text)
+    assert engine.seen[-1][0].messages[-1] == Message("assistant", (begun := ANSWER.rstrip()))
+    assert said[0]["answer"]["content"] == begun
+    whole = said[-1]["message"]
+    assert (whole["content"], whole["parent_id"]) == (begun + ANSWER, cut["parent_id"])
+    assert (whole["finish_reason"], whole["feedback"]["liked"]) == ("stop", None)
+    assert (store.message(whole["id"]).sampling or {})["continues"] == cut["id"]
+    assert [(f.kind, f.answer) for f in store.feedback()] == [("dislike", ANSWER)]
+    assert client.post(f"/api/messages/{whole['id']}/continue").status_code == 400  # it ended by itself
+    engine.policy_version = "r9"
+    assert client.post(f"/api/messages/{cut['id']}/continue").json()["error"]["code"] == "other_model"
 
 
 def test_feedback_is_stored(client: TestClient, store: Store) -> None:

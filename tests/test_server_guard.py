@@ -400,3 +400,16 @@ def test_values_are_counted_outside_of_strings_in_no_time(content: bytes, told: 
         refused = "values" in str(refusal)
     assert refused == told
     assert time.process_time() - begun < 0.4
+
+
+def test_large_bodies_share_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "HELD_LIMIT", 3_000_000)
+    room = body.Room()
+    with room.hold() as first, room.hold() as second, room.hold() as small:
+        first(1_500_000)
+        first(2_000_000)
+        small(body.BODY_LIMIT)
+        with pytest.raises(body.BodyRefused, match="too many large requests") as refused:
+            second(1_000_001)
+        assert (refused.value.status, room.taken) == (429, 2_000_000)
+    assert room.taken == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import json
 import math
@@ -256,6 +257,10 @@ def test_files_are_words(client: openai.OpenAI, engine: FakeEngine) -> None:
     file: Any = {"type": "file", "file": {"filename": "a.txt", "file_data": data}}
     client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [file]}])
     assert said(engine) == [("user", "<document>\na.txt\nHello\n</document>\n\n")]
+    file["file"]["file_data"] = base64.b64encode(b"word " * 600_000).decode()  # larger than bodies without files
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [file]}], timeout=20)
+    assert caught.value.code == "context_length_exceeded"
     file["file"]["file_data"] = "data:application/zip;base64,UEsDBA=="
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [file]}])

@@ -74,6 +74,21 @@ def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
     ]
 
 
+def test_a_cut_answer_is_continued_by_keyboard(site: Site) -> None:
+    site.engine.ends = "length"
+    page = site.open()
+    site.ask(page, "How long?")
+    expect(page.get_by_text("Reached the length limit")).to_be_visible()
+    before = site.messages()[1].content
+    site.engine.ends = "stop"
+    button(page, "Continue").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2/2")).to_be_visible()
+    expect(button(page, "Continue")).to_have_count(0)
+    assert site.messages()[2].content.startswith(before.rstrip())
+    assert len(site.messages()[2].content) > len(before)
+
+
 def test_turns_branches_and_the_composer(site: Site) -> None:
     page = site.open()
     composer = page.locator("#composer")

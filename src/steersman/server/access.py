@@ -92,6 +92,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/conversations/{id}/messages"): Need.CHAT,
     ("POST", "/api/messages/{id}/answer"): Need.CHAT,
     ("POST", "/api/messages/{id}/regenerate"): Need.CHAT,
+    ("POST", "/api/messages/{id}/continue"): Need.CHAT,
     ("GET", "/api/messages/{id}/stream"): Need.CHAT,
     ("POST", "/api/messages/{id}/stop"): Need.CHAT,
     ("POST", "/api/messages/{id}/feedback"): Need.CHAT,

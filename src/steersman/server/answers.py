@@ -159,17 +159,29 @@ class Answers:
         told: Mapping[str, Any],
         id_: str | None = None,
     ) -> Answer:
-        """Begin to answer a stored question. `told` is kept with the parameters: `left_out` turns of its dialogue are
-        not in the prompt; `blind`: nobody may know yet which model writes it."""
+        """Begin to answer a stored question; a prompt that ends with words of the assistant is gone on with, and the
+        answer holds them. `told` is kept with the parameters: `left_out` turns of its dialogue are not in the prompt;
+        `blind`: nobody may know yet which model writes it; `continues`: the answer whose words those are."""
         sampling = dataclasses.asdict(params) | dict(told)
         version, id_ = engine.policy_version, id_ or store.new_id()
+        begun = prompt.messages[-1].text if prompt.messages[-1].role == "assistant" else ""
         blank = ChatMessage(
-            id_, question.conversation_id, question.id, "assistant", "", version, None, sampling, None, question.created
+            id_,
+            question.conversation_id,
+            question.id,
+            "assistant",
+            begun,
+            version,
+            None,
+            sampling,
+            None,
+            question.created,
         )
         stored: list[ChatMessage] = []
 
         def keep(completion: Completion) -> None:
             if completion.text or completion.finish_reason != "cancelled":
+                completion = dataclasses.replace(completion, text=begun + completion.text)
                 with contextlib.suppress(NotFound):  # the chat was deleted, maybe with its owner
                     stored.append(self._store.add_answer(question.id, completion, sampling, id_))
 

@@ -6,6 +6,8 @@ Why so: decision 41 in docs/LOG.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
@@ -18,8 +20,19 @@ FILE_LIMIT = 10_000_000
 """Most bytes of a file whose words are asked for."""
 TEXTS_LIMIT = 4_000_000
 """Most bytes of texts to be embedded: a thousand passages, which is what clients send at once."""
-LARGER = {"/api/attachments": FILE_LIMIT * 4 // 3 + 1000, "/v1/embeddings": TEXTS_LIMIT}
+WITH_FILE = FILE_LIMIT * 4 // 3 + BODY_LIMIT
+"""Most bytes of a body that may hold a file: the largest one in base64, and words beside it."""
+LARGER = {
+    "/api/attachments": FILE_LIMIT * 4 // 3 + 1000,
+    "/v1/embeddings": TEXTS_LIMIT,
+    "/v1/chat/completions": WITH_FILE,
+    "/v1/responses": WITH_FILE,
+    "/v1/messages": WITH_FILE,
+    "/v1/messages/count_tokens": WITH_FILE,
+}
 """Path -> most bytes of its bodies, where they are more than others."""
+HELD_LIMIT = 256_000_000
+"""Most bytes that the bodies above BODY_LIMIT of all requests under way take together."""
 BODY_SECONDS = 20.0
 """Seconds within which the whole body must arrive."""
 
@@ -39,8 +52,36 @@ class BodyRefused(Exception):
         self.status = status
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
-    """The whole body. Raises BodyRefused."""
+class Room:
+    """What the bodies above BODY_LIMIT of all requests under way take. Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """A function to be told of a body's bytes so far, for as long as the request is under way. It raises
+        BodyRefused where they find no room."""
+        mine = 0
+
+        def grow(size: int) -> None:
+            nonlocal mine
+            if size <= BODY_LIMIT:
+                return
+            if self.taken - mine + size > HELD_LIMIT:
+                raise BodyRefused(429, "The server is reading too many large requests; try again")
+            self.taken, mine = self.taken - mine + size, size
+
+        try:
+            yield grow
+        finally:
+            self.taken -= mine
+
+
+async def read_body(
+    headers: Headers, receive: Receive, limit: int = BODY_LIMIT, grow: Callable[[int], None] = lambda _size: None
+) -> bytes:
+    """The whole body; `grow` is told of its bytes as they come. Raises BodyRefused."""
     if "content-length" in headers and "transfer-encoding" in headers:  # a proxy might take the other one
         raise BodyRefused(400, "The body's length is given twice; expected Content-Length or Transfer-Encoding")
     packed = headers.get("content-encoding", "identity").lower()
@@ -48,7 +89,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int = BODY_LIMIT)
         raise BodyRefused(415, f"The body is compressed ({packed[:20]}); expected it as it is")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(headers, receive, limit)
+            body = await _read(headers, receive, limit, grow)
     except TimeoutError:
         raise BodyRefused(408, f"The body did not come within {BODY_SECONDS:g} seconds") from None
     if body is None:
@@ -74,7 +115,7 @@ def _too_many(body: bytes) -> bool:
     return _values(b"".join(pieces[::2])) > VALUES_LIMIT
 
 
-async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
+async def _read(headers: Headers, receive: Receive, limit: int, grow: Callable[[int], None]) -> bytes | None:
     """The body; None where it is too large."""
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > _DRAIN * limit:
@@ -87,6 +128,7 @@ async def _read(headers: Headers, receive: Receive, limit: int) -> bytes | None:
         chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size <= limit:
+            grow(size)
             chunks.append(chunk)
     return b"".join(chunks) if size <= limit else None
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from steersman import __version__
 from steersman.server.audit import audit
-from steersman.server.chat_asking import asked, asked_again, began, stored
+from steersman.server.chat_asking import asked, asked_again, asked_on, began, stored
 from steersman.server.chat_duels import duel_json
 from steersman.server.chat_images import delete_chat
 from steersman.server.chat_schema import (
@@ -155,6 +155,20 @@ async def regenerate(ctx: Ctx, who: Who, id: str, at_end: AtEnd, body: Wanted | 
     ready = await asked_again(ctx, question, body is not None and body.shorten)
     await run_in_threadpool(functools.partial(ctx.store.add_feedback, id, "regenerate", user=who.id))
     return stream(began(ctx, ready, place, question).events())
+
+
+@router.post("/messages/{id}/continue", response_class=EventStream)
+async def go_on(ctx: Ctx, id: str, at_end: AtEnd, body: Wanted | None = None) -> EventStream:
+    """Go on with an answer that was cut off or stopped. The whole is an answer beside it: what people said of the
+    shorter one stays with that."""
+    place = at_end.enter_context(ctx.generations.reserve())
+    _settled(ctx, id)
+    cut = await _answer(ctx, id)
+    if cut.finish_reason not in (None, "length", "cancelled") or cut.parent_id is None or cut.blind:
+        raise ApiError(400, "Only an answer that was cut off or stopped can be continued")
+    question = await run_in_threadpool(ctx.store.message, cut.parent_id)
+    ready = await asked_on(ctx, question, cut, body is not None and body.shorten)
+    return stream(began(ctx, ready, place, question, continues=id).events())
 
 
 @router.get("/messages/{id}/stream", response_class=EventStream)

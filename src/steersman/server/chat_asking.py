@@ -47,11 +47,23 @@ async def asked(ctx: Context, id_: str, body: Question, model: Found | None = No
     return await _ready(ctx, chat, prompt, body.shorten, body.parent_id, model)
 
 
-async def asked_again(ctx: Context, question: ChatMessage, shorten: bool) -> Ready:
-    """A question that is stored."""
+async def asked_again(ctx: Context, question: ChatMessage, shorten: bool, begun: str = "") -> Ready:
+    """A question that is stored; `begun`: words with which its answer begins."""
     chat = await run_in_threadpool(ctx.store.conversation, question.conversation_id)
     prompt = await run_in_threadpool(ctx.store.dialogue, question.conversation_id, question.id)
+    if begun:
+        prompt = dataclasses.replace(prompt, messages=(*prompt.messages, Message("assistant", begun)))
     return await _ready(ctx, chat, prompt, shorten, question.parent_id, None)
+
+
+async def asked_on(ctx: Context, question: ChatMessage, cut: ChatMessage, shorten: bool) -> Ready:
+    """A question whose answer `cut` ended before its end, to be gone on with. ApiError 409 where another model would
+    write the rest: nobody could say whose the whole is."""
+    # templates drop white space at the end: the model writes it again
+    ready = await asked_again(ctx, question, shorten or cut.left_out > 0, cut.content.rstrip())
+    if ready.model.engine.policy_version != cut.policy_version:
+        raise ApiError(409, "Another model answers by now; ask for another answer", code="other_model")
+    return ready
 
 
 async def stored(ctx: Context, id_: str, body: Question) -> ChatMessage:
@@ -64,10 +76,17 @@ async def stored(ctx: Context, id_: str, body: Question) -> ChatMessage:
 
 
 def began(
-    ctx: Context, ready: Ready, place: Place, question: ChatMessage, *, id_: str | None = None, blind: bool = False
+    ctx: Context,
+    ready: Ready,
+    place: Place,
+    question: ChatMessage,
+    *,
+    id_: str | None = None,
+    blind: bool = False,
+    continues: str = "",
 ) -> Answer:
     params = params_of(ctx, ready.chat.settings, ready.fitted.room, ready.model.adapter)
-    told: dict[str, Any] = {"left_out": ready.fitted.left_out, "blind": blind}
+    told: dict[str, Any] = {"left_out": ready.fitted.left_out, "blind": blind, "continues": continues}
     told |= {"route": ready.route.to_json()} if ready.route else {}
     return ctx.answers.begin(
         ready.model.engine,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steersman.server import logs
-from steersman.server.body import BODY_LIMIT, LARGER, BodyRefused, read_body, replay
+from steersman.server.body import BODY_LIMIT, LARGER, BodyRefused, Room, read_body, replay
 from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import HEADER, Door
@@ -46,6 +46,8 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+_CLOSED = {"Connection": "close"}
+_LATER = {429: {"Retry-After": "2"}}
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -100,12 +102,16 @@ class Guard:
         name can be made to point here."""
         self.app, self._allowed, self._key, self._limit = app, frozenset(allowed_hosts), key, body_limit
         self._door, self._beyond, self._rate, self._origins = door, reach.beyond, reach.rate, reach.origins
-        self._buckets = buckets or Buckets()
+        self._buckets, self._room = buckets or Buckets(), Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with self._room.hold() as grow:
+            await self._guarded(scope, receive, send, grow)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send, grow: Callable[[int], None]) -> None:
         headers = Headers(scope=scope)
         scope = {**scope, "path": _plain(scope["path"]), SCOPE: EVERYBODY}
         shared = self._shared(scope["path"], headers.get("origin"))
@@ -131,10 +137,10 @@ class Guard:
             answer = self._too_often(scope) or answer
         if answer is None:
             try:
-                body = await read_body(headers, receive, max(self._limit, LARGER.get(scope["path"], 0)))
+                body = await read_body(headers, receive, max(self._limit, LARGER.get(scope["path"], 0)), grow)
             except BodyRefused as refused:
                 # the rest of the body is not read, so the connection cannot be reused
-                answer = error_response(refused.status, str(refused), headers={"Connection": "close"})
+                answer = error_response(refused.status, str(refused), headers=_CLOSED | _LATER.get(refused.status, {}))
             else:
                 answer = self._key.answer(scope, headers, body) if self._key else None
         if answer is not None:

@@ -294,6 +294,9 @@ export const api = {
     stream('POST', message(question, 'answer'), { shorten }, signal),
   regenerate: (answer: Id, shorten: boolean, signal: AbortSignal) =>
     stream('POST', message(answer, 'regenerate'), { shorten }, signal),
+  /** The whole of an answer that was cut off, as another one beside it. */
+  goOn: (answer: Id, shorten: boolean, signal: AbortSignal) =>
+    stream('POST', message(answer, 'continue'), { shorten }, signal),
   /** The rest of an answer that is being written, or its end. */
   readAlong: (answer: Id, signal: AbortSignal) => stream('GET', message(answer, 'stream'), undefined, signal),
   stop: (answer: Id) => json<{ message: Message | null }>('POST', message(answer, 'stop')),

@@ -262,6 +262,11 @@ export class Chat {
     this.#ask((signal) => api.regenerate(answer.id, shorten, signal), (shorten) => this.regenerate(answer, shorten))
   }
 
+  /** `answer`, which was cut off or stopped, with its rest: beside it, since what was said of it is of its words. */
+  goOn(answer: Message, shorten = false) {
+    this.#ask((signal) => api.goOn(answer.id, shorten, signal), (shorten) => this.goOn(answer, shorten))
+  }
+
   /** An answer to a question that has none. */
   answer(question: Message, shorten = false) {
     this.#ask((signal) => api.answer(question.id, shorten, signal), (shorten) => this.answer(question, shorten))
