@@ -19,9 +19,10 @@ import train_data as data
 from harness import machine, machine_line, own_peak_mib
 from steersman.config import SftConfig, replaced
 from steersman.families.outputs import response_logprobs
+from steersman.machine import keep_freed_memory
 from steersman.text.template import Template
 from steersman.train import sft
-from steersman.train.update import Updater, keep_freed_memory
+from steersman.train.update import Updater
 from steersman.weights.folders import load_causal, load_tokenizer, use_packed_rows
 from steersman.weights.lora import set_trainable
 from steersman.weights.resolve import resolve

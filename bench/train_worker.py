@@ -25,6 +25,7 @@ from steersman.config import ModelConfig, PpoConfig, SftConfig, replaced
 from steersman.engine.loaded import engine_of
 from steersman.engine.serving import Serving
 from steersman.families.outputs import branch_scores, init_score_head, response_logprobs, train_last_layers
+from steersman.machine import keep_freed_memory
 from steersman.rl.losses import kwise_loss
 from steersman.text.template import Template
 from steersman.train import ppo_update, reward, scores, sft
@@ -32,7 +33,7 @@ from steersman.train.actors import Actors
 from steersman.train.iteration import Iteration
 from steersman.train.minibatches import pack
 from steersman.train.ppo_state import State
-from steersman.train.update import Updater, keep_freed_memory
+from steersman.train.update import Updater
 from steersman.types import Ranking, SamplingParams
 from steersman.weights.folders import load_causal, load_scalar, load_tokenizer, use_packed_rows
 from train_data import Spec

@@ -163,8 +163,19 @@ def test_nothing_is_kept_of_an_answer_that_new_weights_met(engine: Any) -> None:
         if number:
             engine.load_weights(weights(), "new")
         list(stream)
-        assert len(engine.prefixes) == 1 - number
+        with engine._driver.between_steps():  # what has ended is kept by then
+            assert len(engine.prefixes) == 1 - number
     assert running == [1]
+
+
+def test_who_reads_hears_of_the_end_before_the_answer_is_kept(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, put = threading.Event(), engine.prefixes.put
+    monkeypatch.setattr(engine.prefixes, "put", lambda *given: heard.wait(20) and put(*given))
+    answer = list(engine.stream(PROMPT, SHORT))[-1]
+    heard.set()
+    with engine._driver.between_steps():
+        assert len(engine.prefixes) == 1
+    assert list(engine.stream(PROMPT, SHORT))[-1] == answer
 
 
 def test_a_program_ends_in_the_midst_of_an_answer(tiny: Path) -> None:

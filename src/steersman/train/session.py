@@ -39,11 +39,12 @@ from steersman.config import (
     to_dict,
 )
 from steersman.families.outputs import shard, use_checkpointing
+from steersman.machine import keep_freed_memory
 from steersman.progress import Metric, Progress, progress
 from steersman.train.budget import check_memory, lengths_of
 from steersman.train.log import MetricsLog
 from steersman.train.schedule import Schedule
-from steersman.train.update import Rule, Updater, keep_freed_memory
+from steersman.train.update import Rule, Updater
 from steersman.weights.folders import pick_device, save_model, use_packed_rows
 from steersman.weights.lora import merged, quantized, set_trainable
 

@@ -1,16 +1,8 @@
-"""One optimizer step: float32 master weights under bfloat16 compute, accumulation, clipping, AdamW, Muon on request.
-
-Also what a step needs of the machine: `keep_freed_memory`, because on a CPU page faults of freshly mapped
-buffers cost a third of the time.
-
-Why so: decision 9 in docs/LOG.md.
-"""
+"""One optimizer step: float32 master weights under bfloat16 compute, accumulation, clipping, AdamW, Muon on request."""
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,20 +14,6 @@ from steersman.compute.gradients import is_summed, sum_in_float32, sum_of
 from steersman.distributed import parallel
 from steersman.kernels import ops
 from steersman.train import muon
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep large freed buffers instead of handing them back to the kernel at every step."""
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_max, arena_max = -1, -4, -8
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(arena_max, 1)
-    except (OSError, AttributeError):  # another libc: only slower
-        return
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

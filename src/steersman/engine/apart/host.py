@@ -19,6 +19,7 @@ from typing import Any
 from steersman.engine.apart.shelf import Shelf
 from steersman.engine.apart.wire import ABILITIES, FACTS, About, Outbox, Wanted, portable
 from steersman.engine.protocol import Engine, party
+from steersman.machine import keep_freed_memory
 from steersman.types import Completion
 
 CALLS = 4
@@ -186,6 +187,7 @@ def load(wanted: Wanted) -> Engine:
 def main() -> None:
     import signal
 
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it decides
     told = json.loads(sys.stdin.readline())
     with Listener(told["address"], backlog=128, authkey=bytes.fromhex(told["key"])) as listener:

@@ -55,6 +55,7 @@ class Shelf:
             with self._lock:
                 known = self._engines.get(wanted.key)
             if known is None:
+                machine.return_freed_memory()
                 self._make_room(needed(wanted), wanted)
                 known = Shelved(self._load(wanted), 0)
             with self._lock:
@@ -88,7 +89,7 @@ class Shelf:
                     known.holders.discard(holder)
                     if not known.holders:
                         del self._engines[name]
-        gc.collect()
+        _collect()
 
     def loaded(self) -> Iterable[str]:
         """Keys of the engines, the least recently used first."""
@@ -105,4 +106,9 @@ class Shelf:
                         f"{self._free() >> 20} are free, and every loaded model is in use"
                     )
                 del self._engines[min(idle, key=lambda key: self._engines[key].used)]
-            gc.collect()
+            _collect()
+
+
+def _collect() -> None:
+    gc.collect()
+    machine.return_freed_memory()

@@ -98,10 +98,11 @@ class Driver:
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:
-        """Inside, no step runs, and the scheduler has received all queued requests."""
+        """Inside, no step runs, what has ended is settled, and the scheduler has received all queued requests."""
         with self._turn():
             try:
                 self._take_in()
+                self.scheduler.settle()
                 yield
             finally:
                 release_cores()

@@ -97,7 +97,7 @@ class Scheduler:
         heapq.heapify(self._waiting)
         if self.partial is not None and self.partial.request.done:
             self.partial = None
-        self._free()
+        self.settle()
 
     def clear(self) -> None:
         """Drop all running and waiting sequences and the cache, after a step failed midway."""
@@ -111,6 +111,7 @@ class Scheduler:
         return begun or adapter in waiting or any(a.params.adapter == adapter for a in self.active)
 
     def step(self) -> None:
+        self.settle()
         if self.partial is None:
             self._begin()
         if self.partial is not None:
@@ -120,7 +121,7 @@ class Scheduler:
             self._grow()
             self._use_adapter(self.active[0])
             self._advance(self.active)
-            self._free()
+            self._free(keeping=False)  # whoever reads those hears of their end before they are copied
 
     # admission
 
@@ -151,8 +152,9 @@ class Scheduler:
                 break
             group.append((self._pop(hit), hit))
         if group:
-            # a lender comes before those who borrow from it, which begin later: decision 30
-            self._prefill(*zip(*sorted(group, key=lambda entry: entry[1].length), strict=True))
+            # a lender comes before those who borrow from it, which begin later: decision 30; lengths that agree side
+            # by side share calls of attention
+            self._prefill(*zip(*sorted(group, key=lambda e: (e[1].length, len(e[0].prompt))), strict=True))
 
     def _budget(self) -> int:
         """Most tokens to prefill in this step. Who reads along waits for a chunk at most, but where many more readers
@@ -259,7 +261,7 @@ class Scheduler:
             answer.version = answer.version or self.version
         self.active.extend(answers)
         self._extend(answers, logits)
-        self._free()
+        self.settle()
 
     # a step
 
@@ -352,19 +354,21 @@ class Scheduler:
             except Exception as error:
                 answer.fail(error)
 
-    def _free(self) -> None:
+    def settle(self) -> None:
         """Drop finished sequences, keeping the cache where a next turn may continue."""
-        slot = 0
-        while slot < len(self.active):
-            answer = self.active[slot]
-            if not answer.finished:
-                slot += 1
-                continue
-            if answer.keep and answer.ids:
+        self._free(keeping=True)
+
+    def _free(self, keeping: bool) -> None:
+        """Drop finished sequences; without `keeping`, only those whose cache no next turn needs."""
+        cache = self.decoder.cache
+        for slot, answer in enumerate(self.active):
+            if keeping and answer.finished and answer.keep and answer.ids:
                 tokens = (*answer.prompt, *answer.ids[:-1])
-                kind = answer.params.adapter, bool(self.decoder.cache.turns[slot])
-                self.prefixes.put(tokens, kind, self.decoder.cache.token_bytes, partial(self.decoder.cache.read, slot))
-            self._leave(slot)
+                kind = answer.params.adapter, bool(cache.turns[slot])
+                self.prefixes.put(tokens, kind, cache.token_bytes, partial(cache.read, slot))
+        for slot in reversed(range(len(self.active))):
+            if self.active[slot].finished and (keeping or not self.active[slot].keep):
+                self._leave(slot)
 
     def _leave(self, slot: int) -> None:
         """Take a sequence out and close the gap: the last one moves into it, and a partial prompt after it."""
