@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from steersman.cli.framework import STAGES as PANEL
-from steersman.cli.framework import USER_ERROR, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import (
+    USER_ERROR,
+    JsonOption,
+    Reads,
+    SetOption,
+    WorkspaceOption,
+    add,
+    emit,
+    open_workspace,
+    say,
+)
 from steersman.progress import metric_text
 from steersman.rounds import jobs
 from steersman.rounds.jobs import Job
@@ -33,32 +43,32 @@ def start(
     emit(as_json, job.to_json(), f"{_line(job)}\nwatch it: steersman jobs watch {job.record.number}")
 
 
-def list_jobs(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def list_jobs(call: Reads) -> None:
     """List the workspace's jobs and what became of them."""
-    found = jobs.jobs(open_workspace(workspace))
+    found = jobs.jobs(call.open())
     text = "\n".join(map(_line, found)) or "no jobs yet: steersman jobs start STAGE"
-    emit(as_json, {"jobs": [job.to_json() for job in found]}, text)
+    call.emit({"jobs": [job.to_json() for job in found]}, text)
 
 
-def watch(number: NumberArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def watch(call: Reads, number: NumberArgument) -> None:
     """Follow a job until it ends; Ctrl-C ends the watching, not the job."""
-    space = open_workspace(workspace)
+    space = call.open()
     said = ""
     while (job := jobs.job(space, number)).alive:
         if (line := job.progress["line"]) != said:
             say(line)
             said = line
         time.sleep(POLL_SECONDS)
-    emit(as_json, job.to_json(), _line(job))
+    call.emit(job.to_json(), _line(job))
     if job.state != "done":
         sys.stdout.flush()
         raise typer.Exit(USER_ERROR)
 
 
-def cancel(number: NumberArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def cancel(call: Reads, number: NumberArgument) -> None:
     """Ask a job to stop; it saves what it can go on from first."""
-    job = jobs.cancel(open_workspace(workspace), number)
-    emit(as_json, job.to_json(), _line(job))
+    job = jobs.cancel(call.open(), number)
+    call.emit(job.to_json(), _line(job))
 
 
 def _line(job: Job) -> str:

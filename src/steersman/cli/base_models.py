@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.corpus import WeightsOption, read_weights, shards_of
-from steersman.cli.framework import (
-    MODELS,
-    FreshOption,
-    JsonOption,
-    SetOption,
-    WaitOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import MODELS, Makes, add, open_workspace, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.cli.tokenizers import load_tokenizer
 from steersman.config.pretraining import ENCODERS
@@ -51,6 +40,7 @@ RopeOption = Annotated[
 
 
 def pretrain(
+    call: Makes,
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The model's name; default: the corpus's.")] = "",
     depth: Annotated[int, typer.Option("--depth", min=0, help="The dial: layers; all else follows from it.")] = 0,
@@ -68,11 +58,6 @@ def pretrain(
         bool, typer.Option("--plan", help="Print what would be done, its memory and time, and end.")
     ] = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Train a base model on a corpus, from nothing or from another model, into models/NAME.
 
@@ -88,7 +73,8 @@ def pretrain(
     if base and (depth or params or kind):
         raise ValueError("--from: the model keeps its size and kind; leave out --depth, --params and --kind")
     space = open_workspace(
-        workspace, [*(settings or ()), *_settings(depth, params, tokens=tokens, context=context, rope=rope, kind=kind)]
+        call.workspace,
+        [*(call.settings or ()), *_settings(depth, params, tokens=tokens, context=context, rope=rope, kind=kind)],
     )
     found = corpus_of(space, corpus)
     start = resolved(space.named(base)) if base else None
@@ -101,14 +87,14 @@ def pretrain(
     check_name(wanted.name, "--into")
     made = pretrained.planned(space.config.pretrain, wanted, space.config.model)
     if plan:
-        emit(as_json, {"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
+        call.emit({"recipe": made.recipe.to_json(), "lines": made.lines}, "\n".join(made.lines))
         return
     for line in made.lines:
         say(line)
     outcome = pretrained.make(space, wanted, made)
     page = pretrained.draw(space, outcome.folder, made.lines)
     data = {"model": str(outcome.folder), "made": outcome.made, "metrics": dict(outcome.metrics)}
-    emit(as_json, data, _text(outcome, page.name))
+    call.emit(data, _text(outcome, page.name))
 
 
 def _settings(depth: int, params: str, kind: str, **more: str | int) -> list[str]:

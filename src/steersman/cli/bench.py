@@ -12,18 +12,7 @@ from steersman import config as configs
 from steersman import config_file, plugins
 from steersman.artifact.files import file_sha256, hash_json
 from steersman.artifact.workspace import Workspace, renamed
-from steersman.cli.framework import (
-    MODELS,
-    FreshOption,
-    JsonOption,
-    SetOption,
-    WaitOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import MODELS, Makes, Reads, add, open_workspace, say
 from steersman.progress import activity
 from steersman.rounds import registry
 from steersman.rounds.inputs import artifact_hash, base_model, model_hash, need, resolved
@@ -36,6 +25,7 @@ REGRESSIONS = Path("regressions") / "feedback.jsonl"
 
 
 def bench(
+    call: Makes,
     tasks: Annotated[
         list[str],
         typer.Argument(
@@ -59,19 +49,14 @@ def bench(
     endpoint_key: Annotated[
         str, typer.Option("--endpoint-key", envvar=KEY_VARIABLE, help="The key that endpoints want.")
     ] = "",
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Ask models suites of questions that code scores, each result with its interval, and compare the models.
 
     A form of file is known by its fields: C-Eval, CMMLU, MMLU, GSM8K, CMath, TruthfulQA, pCLUE, ARC and relatives,
     IFEval, XSTest, or a regression suite of your own (docs/EVALUATION.md).
     """
-    space = found_space(workspace, settings or [])
-    config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
+    space = found_space(call.workspace, call.settings or [])
+    config = space.config if space else config_file.with_overrides(configs.Config(), call.settings or [])
     root = space.root if space else Path.cwd()
     plugins.admit_named([t for t in tasks if not plugins.is_file(t)], root)
     from steersman.eval.suites import benching
@@ -86,7 +71,7 @@ def bench(
     inputs |= {f"{t} {f.name}": file_sha256(f) for t in tasks if plugins.is_file(t) for f in files_of(t, root)}
     manner = Manner(max_tokens, temperature, config.eval.batch_prompts, config.project.seed)
     result = benching.run(suites, [m for m, _ in named], output, manner, inputs, config.eval.bootstrap)
-    emit(as_json, {**result, "output": str(output)}, f"{text(result)}\n{output / benching.RESULT}")
+    call.emit({**result, "output": str(output)}, f"{text(result)}\n{output / benching.RESULT}")
 
 
 def found_space(workspace: Path | None, settings: Sequence[str]) -> Workspace | None:
@@ -137,11 +122,10 @@ def models_of(
 
 
 def regressions(
+    call: Reads,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="The suite; default: regressions/feedback.jsonl.")
     ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Put the answers that people disliked into a regression suite: a later model must not give them more often.
 
@@ -151,7 +135,7 @@ def regressions(
     from steersman.eval.suites.regressions import add as add_lines
     from steersman.rounds.export import open_store
 
-    space = open_workspace(workspace)
+    space = call.open()
     path = to or space.root / REGRESSIONS
     with open_store(space) as store:
         disliked = [f for f in store.feedback({"dislike"}) if f.answer.strip()]
@@ -171,7 +155,7 @@ def regressions(
     known = named in [name.partition(",")[0] for name in space.config.eval.tasks]
     if not known:
         say(f'ask it in every report: eval.tasks = ["{named}"] in steersman.toml')
-    emit(as_json, result, f"{path}: {new} new of {len(items)} disliked answers")
+    call.emit(result, f"{path}: {new} new of {len(items)} disliked answers")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace
+from steersman.cli.framework import MODELS, Reads, add
 
 if TYPE_CHECKING:
     from steersman.rounds.canary import Standing
@@ -35,11 +35,10 @@ def canary_text(found: Standing) -> str:
 
 
 def canary_start(
+    call: Reads,
     choice: Annotated[str, typer.Argument(metavar="ROUND[/STAGE]", help="The candidate; its furthest stage if none.")],
     share: Annotated[float, typer.Option("--share", help="Share of new chats, at most 0.9.")] = 0.1,
     force: Annotated[bool, typer.Option("--force", help="Start it whatever its report says.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Send a share of new chats to a round's model; a running server loads it within seconds.
 
@@ -48,47 +47,46 @@ def canary_start(
     """
     from steersman.rounds.canary import read_choice, start
 
-    begun = start(open_workspace(workspace), *read_choice(choice), share, force)
+    begun = start(call.open(), *read_choice(choice), share, force)
     text = f"{begun.version} answers {100 * share:g} % of new chats, {begun.served} the others (steersman serve)"
-    emit(as_json, {"version": begun.version, "served": begun.served, "share": share, "started": begun.started}, text)
+    call.emit({"version": begun.version, "served": begun.served, "share": share, "started": begun.started}, text)
 
 
-def canary_status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def canary_status(call: Reads) -> None:
     """Votes on the candidate and the served model, the interval of the difference, and what was decided."""
     from steersman.rounds.canary import canaries, look
     from steersman.store import Store
 
-    space, found = open_workspace(workspace), None
+    space, found = call.open(), None
     if canaries(space):
         with Store.open(space.store) as store:  # where nobody has chatted yet there is none
             found = look(space, store)
     if found is None:
-        emit(as_json, {"canary": None, "now": None}, "no canary yet: steersman canary start ROUND")
+        call.emit({"canary": None, "now": None}, "no canary yet: steersman canary start ROUND")
     else:
-        emit(as_json, found.to_json(), canary_text(found))
+        call.emit(found.to_json(), canary_text(found))
 
 
-def canary_stop(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def canary_stop(call: Reads) -> None:
     """End the canary: new answers are the served model's in every chat."""
     from steersman.rounds.canary import end
 
-    ended = end(open_workspace(workspace), "stopped")
-    emit(as_json, {"version": ended.version, "ended": ended.ended}, f"{ended.version} is no candidate any more")
+    ended = end(call.open(), "stopped")
+    call.emit({"version": ended.version, "ended": ended.ended}, f"{ended.version} is no candidate any more")
 
 
 def canary_promote(
+    call: Reads,
     force: Annotated[bool, typer.Option("--force", help="Promote it whatever votes and report say.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Promote the candidate that votes call better; a running server serves it within seconds."""
     from steersman.rounds.canary import promote
     from steersman.rounds.export import open_store
 
-    space = open_workspace(workspace)
+    space = call.open()
     with open_store(space) as store:
         made = promote(space, store, force)
-    emit(as_json, made.to_json(), f"{made.entry['path']} is now the current model")
+    call.emit(made.to_json(), f"{made.entry['path']} is now the current model")
 
 
 def register(app: typer.Typer) -> None:

@@ -27,17 +27,7 @@ from steersman.cli.clean_options import (
     SimilarOption,
     StepsOption,
 )
-from steersman.cli.framework import (
-    DATA,
-    JsonOption,
-    SetOption,
-    WorkspaceOption,
-    add,
-    emit,
-    free_file,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import DATA, Reads, Works, add, free_file, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.data import dataset
@@ -58,6 +48,7 @@ def listed(text: str) -> list[str]:
 
 
 def data_clean(
+    call: Works,
     name: NameArgument,
     steps: StepsOption = "",
     into: IntoOption = "",
@@ -73,9 +64,6 @@ def data_clean(
     embed: EmbedOption = "",
     similar: SimilarOption = 0.85,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Clean a data set into a new one; every record dropped, changed or flagged is accounted for.
 
@@ -86,7 +74,7 @@ def data_clean(
     from steersman.data.cleaning import cleaners, passes
     from steersman.data.pii import KINDS
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     info = info_of(space, name)
     into = into or f"{name}-clean"
     dataset.check_name(into, "--into")
@@ -111,7 +99,7 @@ def data_clean(
         "dataset": done.info.to_json() if done.info else None,
         "report": str(page) if page else None,
     }
-    emit(as_json, found, "\n".join(summary(done, into, page, key)))
+    call.emit(found, "\n".join(summary(done, into, page, key)))
 
 
 def check_needed(steps: Sequence[str], wishes: Wishes, key: Path | None, embed: str) -> None:
@@ -200,12 +188,11 @@ def summary(done: Cleaned, into: str, page: Path | None, key: Path | None) -> li
 
 
 def data_unmask(
+    call: Reads,
     name: NameArgument,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The key given to `data clean`.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file of --output.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Write a masked data set with what its masks hide, for who has the key.
 
@@ -215,7 +202,7 @@ def data_unmask(
     from steersman.data.pii import masking, vault
     from steersman.rounds.export import write_lines
 
-    space = open_workspace(workspace)
+    space = call.open()
     info = info_of(space, name)
     path = vault.vault_path(info.path)
     if not path.is_file():
@@ -232,18 +219,12 @@ def data_unmask(
 
     to = free_file(output, replace) if output else space.root / "exports" / f"{name}.unmasked.jsonl"
     count = write_lines(to, lines())
-    emit(as_json, {"path": str(to), "count": count}, f"{to}: {count} records, unmasked")
+    call.emit({"path": str(to), "count": count}, f"{to}: {count} records, unmasked")
 
 
-def data_report(
-    name: NameArgument,
-    language: LanguageOption = "",
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def data_report(call: Works, name: NameArgument, language: LanguageOption = "") -> None:
     """A page on a data set: lengths, languages, personal data, flags, and what cleaning did; with pictures."""
-    space = open_workspace(workspace, settings)
+    space = call.open()
     info = info_of(space, name)
     described, page = _described(space, info, checked_language(language))
     lines = [
@@ -258,7 +239,7 @@ def data_report(
         f"  (languages and personal data: of {described['looked']} records looked at)",
         f"  report: {page}",
     ]
-    emit(as_json, {"dataset": info.to_json(), "described": described, "report": str(page)}, "\n".join(lines))
+    call.emit({"dataset": info.to_json(), "described": described, "report": str(page)}, "\n".join(lines))
 
 
 def _page(space: Workspace, info: DatasetInfo) -> Path:

@@ -13,7 +13,7 @@ from steersman.cli import cold_groups, cold_models
 from steersman.cli import cold_options as options
 from steersman.cli import import_options as given
 from steersman.cli.data import LEAST, default_name, parse_columns, parse_split, write_splits
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import DATA, Works, add, say
 from steersman.data.clean import Known, by_reason, cleaned
 from steersman.data.formats import Parsed
 from steersman.data.reading import Reading
@@ -34,6 +34,7 @@ OldSources = Annotated[
 
 
 def legacy(
+    call: Works,
     sources: OldSources,
     kind: options.DialoguesOption = "demonstrations",
     keep: options.KeepOption = None,
@@ -49,9 +50,6 @@ def legacy(
     skip_bad: given.SkipBadOption = False,
     max_records: given.MostOption = 0,
     replace: given.ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make dialogues of what old systems hold: tickets, chats, mails, pages of questions.
 
@@ -63,7 +61,7 @@ def legacy(
 
     if kind not in ("demonstrations", "prompts"):
         raise ValueError(f"--kind {kind}: expected demonstrations or prompts")
-    space, shares = open_workspace(workspace, settings), parse_split(split)
+    space, shares = call.open(), parse_split(split)
     limits = {n: getattr(space.config.data, n) for n in ("max_line_mb", "max_unpacked_mb", "session_hours")}
     reading = Reading(encoding=encoding, speakers=speakers, sheet=sheet, tell=say, prompts=kind == "prompts", **limits)
     how: dict[str, Any] = {"format": format or None, "skip_bad": skip_bad, "max_records": max_records}
@@ -92,7 +90,7 @@ def legacy(
         infos = write_splits(space, (name or default_name(sources[0]), kind), (plan, records), origin, config)
         data["datasets"] = [info.to_json() for info in infos]
         lines += ["", *(f"{info.name}: {info.count} {info.kind} ({info.split})" for info in infos)]
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _shown(records: Sequence[Parsed], lines: list[str]) -> list[Any]:

@@ -12,7 +12,7 @@ import typer
 from steersman.artifact.workspace import Workspace
 from steersman.cli import cold_options as options
 from steersman.cli.cold_sources import held_out, prompts_of
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import DATA, Works, add, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.data import dataset
 from steersman.data.clean import clean
@@ -26,6 +26,7 @@ SHOWN = 12
 
 
 def similar(
+    call: Works,
     seeds: options.SeedsArgument,
     logs: options.LogsOption = None,
     by: options.ByOption = "chars",
@@ -37,9 +38,6 @@ def similar(
     name: options.SheetName = "similar",
     dry_run: options.DryOption = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Find prompts of the logs that resemble some seeds, in groups; write a sheet in which people answer one of each.
 
@@ -48,7 +46,7 @@ def similar(
     from steersman.cold import proposals
     from steersman.cold.similar import similar as find
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     texts = [p.last_user for p in prompts_of(space, seeds)]
     answers: dict[str, str] = {}
     prompts = prompts_of(space, logs or _training(space), answers)
@@ -68,7 +66,7 @@ def similar(
         data["sheet"] = str(sheet)
         lines.append(f"{sheet}: write answers, yes in 'approve', yes in 'spread' to answer the whole group; then:")
         lines.append(f"  steersman cold approve {name}")
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _training(space: Workspace) -> list[str]:
@@ -115,19 +113,17 @@ def _short(prompt: Conversation) -> str:
 
 
 def approve(
+    call: Works,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The sheet's name in proposals/.")],
     sheet: Annotated[Path | None, typer.Option("--sheet", help="The filled-in sheet, if it lies elsewhere.")] = None,
     by: options.DeciderOption = "",
     dry_run: options.DryOption = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make data of the lines of a sheet that people approved: with an answer demonstrations, without one prompts."""
     from steersman.cold import proposals
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     records, usual = proposals.paths(space.root, name)
     path = sheet or usual
     for file in (records, path):
@@ -143,7 +139,7 @@ def approve(
         say(f"note: nothing is approved yet; write yes in the column 'approve' of {path}")
     counts = {k: getattr(found, k) for k in ("lines", "approved", "rejected", "open", "corrected", "spread")}
     data = counts | {"dropped": dropped, "datasets": [info.to_json() for info in written]}
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _kept(

@@ -10,7 +10,7 @@ import typer
 from steersman.artifact.workspace import Workspace
 from steersman.cli import cold_options as options
 from steersman.cli.cold_sources import asked_of, held_out, not_held, prompts_of
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import DATA, Works, add, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.data import dataset
 from steersman.data.clean import clean
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def custom(
+    call: Works,
     seeds: options.SeedsArgument,
     count: options.CountOption = 50,
     task: options.TaskOption = "",
@@ -38,15 +39,12 @@ def custom(
     name: options.SheetName = "custom",
     dry_run: options.DryOption = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Let a model write prompts like some seeds (self-instruct); people approve them in a sheet before they count."""
     from steersman.cold import proposals
     from steersman.cold.self_instruct import invented
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     texts = [p.last_user for p in prompts_of(space, seeds)]
     asked = asked_of(space, url, model, key, SamplingParams(max_tokens=max_tokens, temperature=temperature))
     known = [p.last_user for p in held_out(space)]
@@ -59,7 +57,7 @@ def custom(
         data["sheet"] = str(sheet)
         lines.append(f"{sheet}: correct questions and answers, write yes or no in 'approve'; then:")
         lines.append(f"  steersman cold approve {name}")
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _proposals(found: Invented, asked: Asked, name: str, drafts: bool) -> list[Proposal]:
@@ -75,6 +73,7 @@ def _proposals(found: Invented, asked: Asked, name: str, drafts: bool) -> list[P
 
 
 def distill(
+    call: Works,
     prompts: options.PromptsArgument,
     number: options.AnswersOption = 1,
     system: options.SystemOption = "",
@@ -88,9 +87,6 @@ def distill(
     name: options.NameOption = "distilled",
     dry_run: options.DryOption = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Take a stronger model's answers as demonstrations, or several to each prompt as candidates to rank.
 
@@ -98,7 +94,7 @@ def distill(
     """
     from steersman.cold.teacher import taught
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     every = prompts_of(space, prompts)
     kept, apart = not_held(space, every)
     wanted = kept[: most or None]
@@ -116,7 +112,7 @@ def distill(
     else:
         more, told = _taught(space, found, asked, name, replace)
         data, lines = data | more, lines + told
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _taught(
@@ -145,6 +141,7 @@ def _shown(records: Sequence[Conversation]) -> list[str]:
 
 
 def augment(
+    call: Works,
     sources: options.DataArgument,
     how: options.HowOption = None,
     times: options.TimesOption = 1,
@@ -158,9 +155,6 @@ def augment(
     name: options.NameOption = "",
     dry_run: options.DryOption = False,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make variants of training data: typing errors, noise, paraphrases, translations between Chinese and English.
 
@@ -168,7 +162,7 @@ def augment(
     """
     from steersman.cold.augment import BY_MODEL, augmented
 
-    space, methods = open_workspace(workspace, settings), how or ["typing"]
+    space, methods = call.open(), how or ["typing"]
     kind, every = _training(space, sources)
     kept, apart = not_held(space, every)
     params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed)
@@ -192,7 +186,7 @@ def augment(
         info = dataset.write_dataset(space.data, stem, kind, "train", records, source, about, **origin)
         data["dataset"] = info.to_json()
         lines.append(f"{info.name}: {info.count} {info.kind} ({info.split})")
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _training(space: Workspace, names: Sequence[str]) -> tuple[str, list[Conversation]]:

@@ -15,7 +15,7 @@ import typer
 from steersman.artifact.workspace import Workspace
 from steersman.cli import clean_options as cleans
 from steersman.cli.cleaning import check_needed, listed
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import DATA, Reads, Works, add, say
 from steersman.cli.import_options import EncodingOption, ReplaceOption
 from steersman.progress import activity, progress
 
@@ -42,6 +42,7 @@ WeightsOption = Annotated[
 
 
 def corpus_build(
+    call: Works,
     sources: Annotated[
         list[str],
         typer.Argument(metavar="[NAME=]PATH...", help="Files or folders: text, Markdown, HTML, JSON lines, parquet."),
@@ -69,9 +70,6 @@ def corpus_build(
     ] = 0.01,
     encoding: EncodingOption = "auto",
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Read raw text, clean it and keep it by source; with --tokenizer make shards of tokens too.
 
@@ -83,7 +81,7 @@ def corpus_build(
     from steersman.data.cleaning import cleaners
     from steersman.data.pii import KINDS
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     dataset.check_name(into, "--into")
     wishes = cleaners.Wishes(
         tuple(listed(languages)), min_chars, max_chars, near, tuple(listed(mask)) or KINDS, drop_unsafe
@@ -100,7 +98,7 @@ def corpus_build(
     made = _built(space, into, what, replace)
     shards = shards_of(space, made, tokenizer)[2] if tokenizer else None
     _page(space, made)
-    emit(as_json, {"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
+    call.emit({"corpus": made.name, **made.about, "shards": shards}, "\n".join(_lines(made)))
 
 
 def _reading(space: Workspace, encoding: str) -> Reading:
@@ -144,36 +142,30 @@ def _built(space: Workspace, into: str, what: Gathering, replace: bool) -> Corpu
         return folder.build(space, into, what, inputs, shown.update, replace)
 
 
-def corpus_tokenize(
-    name: Name,
-    tokenizer: TokenizerOption,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def corpus_tokenize(call: Reads, name: Name, tokenizer: TokenizerOption) -> None:
     """Make shards of tokens of a corpus; goes on after a stop, and does nothing where they are there."""
     from steersman.corpus.folder import corpus_of
 
-    space = open_workspace(workspace)
+    space = call.open()
     corpus = corpus_of(space, name)
     shards = shards_of(space, corpus, tokenizer)[2]
     _page(space, corpus)
-    emit(as_json, {"corpus": name, "shards": shards}, "\n".join(_lines(corpus)))
+    call.emit({"corpus": name, "shards": shards}, "\n".join(_lines(corpus)))
 
 
 def corpus_show(
+    call: Reads,
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A corpus's name; none: all of them.")] = "",
     tokens: Annotated[int, typer.Option("--tokens", min=0, help="How a training run of so many would mix it.")] = 0,
     weights: WeightsOption = None,
     smoothing: Annotated[float, typer.Option("--smoothing", help="1: shares as the text has; 0: all alike.")] = 1.0,
     max_epochs: Annotated[float, typer.Option("--max-epochs", help="How often a source is read at most.")] = 4.0,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Say what a corpus holds, what was left out, and with --tokens how a run would mix its sources."""
     from steersman.corpus.folder import corpora, corpus_of, tokens_of
     from steersman.corpus.mixture import Mixture
 
-    space = open_workspace(workspace)
+    space = call.open()
     found = [corpus_of(space, name)] if name else corpora(space)
     if not found:
         raise ValueError("no corpus yet; make one with: steersman corpus build PATH...")
@@ -189,7 +181,7 @@ def corpus_show(
             data["mixtures"][f"{corpus.name}/{which}"] = {"shares": shares, "epochs": epochs}
             lines += [f"{tokens} tokens of {corpus.name} by {which}:"]
             lines += [f"  {s}: {share:.1%}, read {epochs[s]:.2f} times" for s, share in shares.items()]
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _origins(sources: Sequence[str], field: str) -> list[Origin]:

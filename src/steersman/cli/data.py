@@ -14,16 +14,7 @@ import typer
 from steersman import plugin_calls, plugins
 from steersman.artifact.files import atomic_write, file_sha256, hash_json
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import (
-    DATA,
-    JsonOption,
-    SetOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import DATA, Reads, Works, add, say
 from steersman.cli.import_options import (
     AsOption,
     EncodingOption,
@@ -113,6 +104,7 @@ def default_name(source: Path) -> str:
 
 
 def data_import(
+    call: Works,
     sources: SourcesArgument,
     kind: KindOption = "",
     importer: AsOption = "",
@@ -130,17 +122,14 @@ def data_import(
     trim_last_user: TrimOption = False,
     max_records: MostOption = 0,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Import demonstrations, prompts, rankings or texts into the workspace's data folder."""
     asked = given(locals())
     from steersman.data import importing
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     if sources == ["shop"]:
-        emit(as_json, *_shown(_import_shop(space, replace, asked), None))
+        call.emit(*_shown(_import_shop(space, replace, asked), None))
         return
     check_kind(kind)
     shares, paths = parse_split(split), [Path(source) for source in sources]
@@ -171,7 +160,7 @@ def data_import(
         infos = write_splits(space, (stem, found.kind), parts, about, how | _read_so(found, reading, objective))
         keep_rejected(space.data / f"{stem}.rejected.jsonl", found.rejected)
     warn_of_overlap(space, infos)
-    emit(as_json, *_shown(infos, summary))
+    call.emit(*_shown(infos, summary))
 
 
 def _cleaned(found: importing.Imported, objective: str, label: str) -> tuple[Shelf[Parsed], Summary]:
@@ -329,11 +318,11 @@ def languages(info: DatasetInfo) -> str:
     return ", ".join(f"{language} {n}" for language, n in sorted(info.languages.items(), key=lambda item: -item[1]))
 
 
-def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def data_list(call: Reads) -> None:
     """List the workspace's data sets."""
     from rich.table import Table
 
-    space = open_workspace(workspace)
+    space = call.open()
     infos = dataset.datasets(space)
     by = dataset.superseded(infos)
     table = Table("name", "kind", "split", "for", "records", "languages", "made from", box=None, padding=(0, 2, 0, 0))
@@ -343,7 +332,7 @@ def data_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) ->
         table.add_row(i.name, i.kind, i.split, use, str(i.count), languages(i), source)
     what = "shop" if space.config.project.domain == "shop" else "FILE"
     empty = f"no data yet; import some with: steersman data import {what}"
-    emit(as_json, {"datasets": [info.to_json() for info in infos], "superseded": by}, table if infos else empty)
+    call.emit({"datasets": [info.to_json() for info in infos], "superseded": by}, table if infos else empty)
 
 
 def register(app: typer.Typer) -> None:

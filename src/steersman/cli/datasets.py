@@ -12,7 +12,7 @@ import typer
 
 from steersman.artifact.media import images_in
 from steersman.cli.data import languages
-from steersman.cli.framework import JsonOption, SetOption, WorkspaceOption, emit, free_file, open_workspace
+from steersman.cli.framework import Reads, Works, free_file
 from steersman.cli.kept_images import drop_images
 from steersman.data import dataset
 from steersman.data.written import values_of
@@ -21,17 +21,16 @@ from steersman.rounds.data_sets import dropped_of, info_of, users_of
 
 
 def data_show(
+    call: Reads,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Records to show.")] = 3,
     containing: Annotated[str, typer.Option("--containing", help="Only records with these words.")] = "",
     dropped: Annotated[
         bool, typer.Option("--dropped", help="What cleaning dropped to make this set, and why.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show the first records of a data set, those with some words, or those that cleaning dropped."""
-    space = open_workspace(workspace)
+    space = call.open()
     info = info_of(space, name)
     whys = dict(dropped_of(info)) if dropped else {}
     of = info_of(space, info.config["cleaned"]["from"]) if dropped else info
@@ -50,7 +49,7 @@ def data_show(
     if not containing and (more := (len(whys) if dropped else info.count) - len(found)) > 0:
         lines += ["", f"... {more} more"]
     shown = [record | ({"dropped": whys[number]} if dropped else {}) for number, record in found]
-    emit(as_json, {"dataset": info.to_json(), "records": shown}, "\n".join(lines))
+    call.emit({"dataset": info.to_json(), "records": shown}, "\n".join(lines))
 
 
 def _readable(record: Mapping[str, Any]) -> list[str]:
@@ -67,27 +66,27 @@ def _readable(record: Mapping[str, Any]) -> list[str]:
 
 
 def data_remove(
+    call: Reads,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Delete a data set from the workspace. Models that were made from it stay."""
-    space = open_workspace(workspace)
+    space = call.open()
     info = info_of(space, name)
     used = users_of(space, name)
     note = f"; made from it: {', '.join(used)}, which then cannot be made again" if used else ""
     if not yes:
-        if as_json or not sys.stdin.isatty():
+        if call.as_json or not sys.stdin.isatty():
             raise ValueError(f"{name}: expected --yes to delete {info.count} {info.kind}{note}")
         typer.confirm(f"Delete {name} ({info.count} {info.kind}){note}?", abort=True, err=True)
     images = list(images_in(info.path)) if info.path.is_file() else []
     dataset.remove_dataset(info)
     drop_images(space, images)
-    emit(as_json, {"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
+    call.emit({"removed": name, "count": info.count, "used_by": used}, f"removed {name}{note}")
 
 
 def data_export(
+    call: Works,
     what: Annotated[
         str,
         typer.Argument(metavar="WHAT", help="rankings, comparisons, feedback, demonstrations or a data set's name."),
@@ -95,9 +94,6 @@ def data_export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; '-' is stdout.")] = None,
     round_: Annotated[int, typer.Option("--round", min=0, help="Rankings of this round; 0 means the latest.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the file of --output.")] = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Write what people said, or a data set, as JSON lines.
 
@@ -106,13 +102,13 @@ def data_export(
     """
     from steersman.rounds import export as exporting
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     to_stdout = str(output) == "-"
     if round_ and what not in ("rankings", "comparisons"):
         raise ValueError(f"--round {round_}: expected rankings or comparisons to export; {what} are of all rounds")
     if round_:
         space.check_round(round_)
-    if to_stdout and as_json:
+    if to_stdout and call.as_json:
         raise ValueError("--json: expected --output to be a file, stdout cannot hold both")
     if to_stdout:
         for line in exporting.export_lines(space, what, round_ or space.round):
@@ -122,8 +118,8 @@ def data_export(
         manifest, folder = exporting.export_rankings(space, round_ or space.round)
         data = {"what": what, "path": str(folder), "count": manifest.metrics["rankings"], "metrics": manifest.metrics}
         text = f"{folder}: {manifest.metrics['rankings']} rankings, {manifest.metrics['simulated']} of them simulated"
-        emit(as_json, data, text)
+        call.emit(data, text)
         return
     path = free_file(output, replace) if output else space.root / "exports" / f"{what}.jsonl"
     count = exporting.write_lines(path, exporting.export_lines(space, what, round_ or space.round))
-    emit(as_json, {"what": what, "path": str(path), "count": count}, f"{path}: {count} records")
+    call.emit({"what": what, "path": str(path), "count": count}, f"{path}: {count} records")

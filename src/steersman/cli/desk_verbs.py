@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman.cli.framework import PEOPLE, Works, add
 
 if TYPE_CHECKING:
     from steersman.rounds.between_people import Measured
@@ -31,15 +31,13 @@ def _names(given: str) -> tuple[str, ...]:
 
 
 def desk_import(
+    call: Works,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSON lines, or CSV: one task a line.")],
     kind: KindOption = "",
     assign: AssignOption = "",
     overlap: Annotated[
         int, typer.Option("--overlap", min=0, help="Labelers of each task; 0: as rank.overlap says.")
     ] = 0,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Add tasks to the desk: prompts to write dialogues for, answers to edit, flag, vote on or rank.
 
@@ -49,7 +47,7 @@ def desk_import(
     from steersman.rounds.desk_import import Defaults, import_rows, read_rows
     from steersman.store import Store
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     given = Defaults(kind, _names(assign), overlap, space.round)
     rows = [row for path in files for row in read_rows(path)]
     with Store.open(space.store, space.config.rank.objective) as store:
@@ -58,10 +56,11 @@ def desk_import(
     text = f"new tasks: {said}; {found.known} were there already"
     if found.ignored:
         text += f"; fields without a use: {', '.join(f'{name} ({n})' for name, n in found.ignored.items())}"
-    emit(as_json, found.to_json(), text)
+    call.emit(found.to_json(), text)
 
 
 def desk_assign(
+    call: Works,
     to: Annotated[str, typer.Argument(metavar="NAMES", help="People, with commas between; 'all' for everybody.")],
     kind: KindOption = "",
     tasks: Annotated[list[str] | None, typer.Option("--task", help="This task's id; may be repeated.")] = None,
@@ -69,15 +68,12 @@ def desk_assign(
         str, typer.Option("--of", metavar="NAME", help="What waits for this person, who need not exist any more.")
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 0,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Give tasks to some people alone, or back to all: those named, a kind's that nobody has labeled, or somebody's."""
     from steersman.rounds.desk_import import people
     from steersman.rounds.export import open_store
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     if not tasks and not kind and not of:
         raise ValueError("desk assign: expected --task ID, --of NAME, or --kind with what is to be assigned")
     if of and (tasks or kind or limit):
@@ -85,14 +81,14 @@ def desk_assign(
     with open_store(space) as store:
         if of:
             done = store.desk.hand_over(_waited_for(store, of), () if to == "all" else people(store, _names(to)))
-            emit(as_json, {"assigned": done, "to": to, "of": of}, f"{done} tasks of {of} are for {to}")
+            call.emit({"assigned": done, "to": to, "of": of}, f"{done} tasks of {of} are for {to}")
             return
         ids = list(tasks or [])
         if kind:
             found = store.desk.overview(kind, limit=10**6)
             ids += [one.id for one in found if not one.labels and not one.closed and not one.gold]
         done = store.desk.assign(ids[: limit or None], () if to == "all" else people(store, _names(to)))
-    emit(as_json, {"assigned": done, "to": to}, f"{done} tasks are for {to}")
+    call.emit({"assigned": done, "to": to}, f"{done} tasks are for {to}")
 
 
 def _waited_for(store: Store, name: str) -> str:
@@ -105,7 +101,7 @@ def _waited_for(store: Store, name: str) -> str:
     return found
 
 
-def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+def desk_score(call: Works) -> None:
     """Let the last reward model say of which answers it is unsure: those come first at the desk.
 
     Of tasks that nobody has ranked. Run it again after `steersman reward` or `steersman sample`.
@@ -113,7 +109,7 @@ def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as
     from steersman.rounds.export import open_store
     from steersman.rounds.unsure import score_tasks
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     with open_store(space) as store:
         found = score_tasks(space, store, space.round)
     text = f"{found['scored']} tasks scored by the {found['by']} ({found['models']} models)"
@@ -122,20 +118,20 @@ def desk_score(workspace: WorkspaceOption = None, settings: SetOption = None, as
         text += f"; the least sure come first: they disagree by {most:.3f} to {least:.3f} nats an order of two answers"
     if found["ranked"]:
         text += f"; {found['ranked']} that somebody has ranked keep their place"
-    emit(as_json, found, text)
+    call.emit(found, text)
 
 
-def desk_status(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+def desk_status(call: Works) -> None:
     """Show what is done, who agrees with whom, and each labeler's speed, accuracy and drift."""
     from steersman.rounds.desk_team import team
     from steersman.rounds.export import open_store
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     with open_store(space) as store:
         found, progress = team(store), store.desk.progress(space.config.rank.overlap)
         names = store.accounts.names()
     data = found.to_json() | {"progress": progress}
-    emit(as_json, data, status_text(found, progress, names))
+    call.emit(data, status_text(found, progress, names))
 
 
 def status_text(found: Team, progress: dict[str, dict[str, int]], names: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, say
+from steersman.cli.framework import DATA, JsonOption, SetOption, Works, add, emit, say
 from steersman.cli.import_options import EncodingOption
 from steersman.progress import activity
 
@@ -27,6 +27,7 @@ ModelOption = Annotated[
 
 
 def index_build(
+    call: Works,
     sources: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", help="Files or folders: text, Markdown, HTML, JSON lines, tables, an FAQ."),
@@ -45,9 +46,6 @@ def index_build(
         str, typer.Option("--passage-prefix", help="What it wants before passages; default: as its files say.")
     ] = "",
     encoding: EncodingOption = "auto",
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Cut documents into passages and make an index of them; the same command goes on after a stop.
 
@@ -64,8 +62,8 @@ def index_build(
         raise ValueError(f"--output {output}: is part of {inside[0]}; expected a folder that is not read itself")
     if overlap > size / 2:
         raise ValueError(f"--overlap: expected at most half of --size ({size / 2:g}), got {overlap:g}")
-    space = found_space(workspace, settings or [])
-    config = space.config if space else with_overrides(Config(), settings or [])
+    space = found_space(call.workspace, call.settings or [])
+    config = space.config if space else with_overrides(Config(), call.settings or [])
     limits = {n: getattr(config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
     reading, left_out = Reading(encoding=encoding, tell=say, **limits), LeftOut()
     vectors = None
@@ -78,7 +76,7 @@ def index_build(
     if repeated := told["repeated_ids"]:
         lines.append(f"caution: {repeated} documents have the id of another: a search counts them as one document")
     lines += [f"left out {n}: {why}" for why, n in left_out.dropped.items()]
-    emit(as_json, {"index": str(output), **told, **left_out.to_json()}, "\n".join(lines))
+    call.emit({"index": str(output), **told, **left_out.to_json()}, "\n".join(lines))
 
 
 def _passages(

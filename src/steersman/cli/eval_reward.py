@@ -15,7 +15,7 @@ from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.workspace import Workspace
 from steersman.cli.data import parse_columns
-from steersman.cli.framework import MODELS, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import MODELS, Works, add, open_workspace, say
 from steersman.cli.import_options import (
     EncodingOption,
     FormatOption,
@@ -34,6 +34,7 @@ LONG = ("skip", "cut", "error")
 
 
 def eval_reward(
+    call: Works,
     files: Annotated[
         list[Path],
         typer.Argument(metavar="FILE...", help="Pairs (prompt, chosen, rejected) or rankings, as data import reads."),
@@ -53,9 +54,6 @@ def eval_reward(
     encoding: EncodingOption = "auto",
     skip_bad: SkipBadOption = False,
     max_records: MostOption = 0,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Score labelled pairs or rankings with a reward model: accuracy beside length, calibration, by subset or source.
 
@@ -63,7 +61,7 @@ def eval_reward(
     """
     if long not in LONG:
         raise ValueError(f"--long {long}: expected one of {', '.join(LONG)}")
-    config, folder = _model(model, workspace, settings or [])
+    config, folder = _model(model, call.workspace, call.settings or [])
     from steersman.data import labelled
 
     limits = {n: getattr(config.data, n) for n in ("max_line_mb", "max_unpacked_mb")}
@@ -90,7 +88,7 @@ def eval_reward(
     language = "zh" if config.project.language == "zh" else "en"
     if report:
         agreement_page.draw(report, result, language)
-    emit(as_json, result, agreement_page.text(result, language))
+    call.emit(result, agreement_page.text(result, language))
 
 
 def _model(model: str, workspace: Path | None, settings: list[str]) -> tuple[configs.Config, Path]:

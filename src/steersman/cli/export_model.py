@@ -10,10 +10,11 @@ import typer
 from steersman import locks
 from steersman.cli.bench import found_space
 from steersman.cli.cleaning import listed
-from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, say
+from steersman.cli.framework import MODELS, Reads, add, say
 
 
 def export(
+    call: Reads,
     model: Annotated[
         str, typer.Argument(metavar="[MODEL]", help="sft, 2/ppo, a folder or a name; default: the promoted model.")
     ] = "",
@@ -34,8 +35,6 @@ def export(
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="A pushed model is for all; default: private.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier export in that folder.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """A model for vLLM and transformers (a folder), llama.cpp and Ollama (GGUF and Modelfile), with a model card.
 
@@ -50,7 +49,7 @@ def export(
     kinds = _kinds(gguf, adapter, safetensors)
     for target in push or ():
         token_for(target_of(target)[0])
-    space = found_space(workspace, ())
+    space = found_space(call.workspace, ())
     found = publishing.chosen(space, model)
     called = name or found.name
     check_name(called)
@@ -65,9 +64,7 @@ def export(
     sent = [send(folder, target, public) for target in push or ()]
     lines = [f"{folder}: {sum(about['files'].values()) / 1e6:.1f} MB"]
     lines += [f"  {file}: {size / 1e6:.1f} MB" for file, size in about["files"].items() if size > 1e5]
-    emit(
-        as_json, {"folder": str(folder), **about, "pushed": sent}, "\n".join([*lines, *(f"sent: {at}" for at in sent)])
-    )
+    call.emit({"folder": str(folder), **about, "pushed": sent}, "\n".join([*lines, *(f"sent: {at}" for at in sent)]))
 
 
 def _kinds(gguf: str, adapter: bool, safetensors: bool) -> tuple[str, ...]:

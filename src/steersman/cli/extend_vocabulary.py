@@ -11,7 +11,7 @@ import typer
 from steersman import locks
 from steersman.artifact.workspace import Workspace
 from steersman.cli.corpus import WeightsOption, read_weights
-from steersman.cli.framework import JsonOption, SetOption, WorkspaceOption, emit, open_workspace, say
+from steersman.cli.framework import Works, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.progress import activity
 
@@ -24,6 +24,7 @@ SHOWN = 12
 
 
 def tokenizer_extend(
+    call: Works,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of the workspace, a folder, or any base.")],
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The new model's name.")],
@@ -40,9 +41,6 @@ def tokenizer_extend(
     characters: Annotated[int, typer.Option("--characters", min=1, help="Read of all sources, at most.")] = 20_000_000,
     weights: WeightsOption = None,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Teach a model's tokenizer a language that it writes in many pieces: into models/NAME, to be trained on.
 
@@ -57,7 +55,7 @@ def tokenizer_extend(
 
     if start not in STARTS:
         raise ValueError(f"--start: expected one of {', '.join(STARTS)}, got {start}")
-    space = open_workspace(workspace, settings)
+    space = call.open()
     check_name(into, "--into")
     found, base = corpus_of(space, corpus), resolved(space.named(model))
     folder = space.root / "models" / into
@@ -79,7 +77,7 @@ def tokenizer_extend(
         *measured["lines"],
         f"to train it: steersman pretrain {corpus} --from {into} --into {into}-trained",
     ]
-    emit(as_json, {"model": str(folder), **facts, "measured": measured["found"]}, "\n".join(lines))
+    call.emit({"model": str(folder), **facts, "measured": measured["found"]}, "\n".join(lines))
 
 
 def _learned(

@@ -2,16 +2,18 @@
 
 A verb is a plain function that a module's `register(app)` hands to `add`:
 
-    def sft(workspace: WorkspaceOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    def sft(call: Works, steps: Annotated[int, typer.Option("--steps")] = 0) -> None:
         '''Fine-tune the base model on demonstrations.'''
         from steersman.train import sft as stage  # heavy imports inside the verb
-        space = open_workspace(workspace, settings)
-        emit(as_json, {"loss": 1.9}, "loss 1.9")
+        space = call.open()
+        call.emit({"loss": 1.9}, "loss 1.9")
 
     def register(app: typer.Typer) -> None:
         add(app, sft, panel=STAGES, examples=["steersman sft", "steersman sft --set sft.epochs=1"])
 
-It raises ValueError or OSError for what the user can correct; `add` turns that into one line and exit code 2.
+A first parameter `call` stands for the options that many verbs share, of which its class says which; they come after
+the verb's own. A verb raises ValueError or OSError for what the user can correct; `add` turns that into one line and
+exit code 2.
 
 Why so: decision 1 in docs/LOG.md.
 """
@@ -19,29 +21,28 @@ Why so: decision 1 in docs/LOG.md.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import gc
 import importlib
 import importlib.util
+import inspect
 import os
 import shlex
-import shutil
-import sqlite3
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 import typer.core
 
-from steersman import __version__, chosen, installed, locks, progress, stopping, terminal
+from steersman import __version__, chosen, locks, progress, stopping, terminal
 from steersman.artifact import unfinished
 from steersman.artifact.workspace import Workspace
+from steersman.cli.explained import explain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -59,8 +60,6 @@ MODULES = (
 """Files of this package that register verbs, in the order of `steersman --help`."""
 USAGE: Any = typer.BadParameter.__base__
 """What typer raises for options and arguments that do not fit; it does not export the name."""
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -88,6 +87,57 @@ WaitOption = Annotated[
 def open_workspace(workspace: Path | None, settings: Sequence[str] | None = None) -> Workspace:
     """The workspace of the common options, overrides applied. Raises ValueError where there is none."""
     return Workspace.open(workspace, tuple(settings or ()), tell=say)
+
+
+class Call:
+    """The values of options that many verbs share."""
+
+    OPTIONS: ClassVar[dict[str, tuple[Any, Any]]] = {
+        "workspace": (WorkspaceOption, None),
+        "settings": (SetOption, None),
+        "as_json": (JsonOption, False),
+        "fresh": (FreshOption, False),
+        "wait": (WaitOption, False),
+    }
+    """The parameter of each option, as typer reads it, and its default."""
+    TAKES: ClassVar[Sequence[str]] = ()
+    """Which of them the verbs of a class have."""
+
+    def __init__(self, *, workspace: Path | None = None, settings: list[str] | None = None, **flags: bool) -> None:
+        self.workspace, self.settings = workspace, settings
+        self.as_json, self.fresh, self.wait = (flags.get(name, False) for name in ("as_json", "fresh", "wait"))
+
+    def open(self) -> Workspace:
+        """As `open_workspace`."""
+        return open_workspace(self.workspace, self.settings)
+
+    def emit(self, data: Mapping[str, Any], text: RenderableType) -> None:
+        """As the function `emit`."""
+        emit(self.as_json, data, text)
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        options = ((name, *cls.OPTIONS[name]) for name in cls.TAKES)
+        return [inspect.Parameter(name, keyword, default=value, annotation=kind) for name, kind, value in options]
+
+
+class Reads(Call):
+    """Of a verb that looks at a workspace, or changes what settings do not matter for."""
+
+    TAKES = ("workspace", "as_json")
+
+
+class Works(Call):
+    """Of a verb for which settings matter."""
+
+    TAKES = ("workspace", "settings", "as_json")
+
+
+class Makes(Call):
+    """Of a verb that makes an artifact, which another command may hold or an unfinished run have begun."""
+
+    TAKES = ("workspace", "settings", "as_json", "fresh", "wait")
 
 
 def emit(as_json: bool, data: Mapping[str, Any], text: RenderableType) -> None:
@@ -139,67 +189,6 @@ def say(text: str) -> None:
     progress.note(text)
 
 
-def explain(error: BaseException) -> str | None:
-    """One line for an error that the user can put right; None for everything else, which is a bug of ours."""
-    cause = getattr(error, "orig", None)  # SQLAlchemy wraps the driver's error
-    text = " ".join(str(error).split())
-    for reason in _behind(error):
-        said = " ".join(str(reason).split())
-        full = isinstance(reason, OSError) and reason.errno in FULL_DISK
-        if full or "No space left on device" in said or "database or disk is full" in said:
-            return _full_disk(getattr(reason, "filename", None), said)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(m in text for m in NO_MEMORY)):
-        return f"out of memory{f' ({text[:200]})' if text else ''}; `steersman plan` says what fits and what to set"
-    if isinstance(error, RecursionError):
-        return "something among the files that were read is nested too deeply; expected a few levels"
-    if isinstance(cause, sqlite3.Error):
-        return f"store.db: {cause}; expected a database that this version can read and write"
-    if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{error.filename}: no such file or folder"
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename}: permission denied; expected a place that you may read and write"
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        return f"{error.filename or 'the disk'}: the disk is read-only; expected one that can be written to"
-    if (isinstance(error, OSError) and error.errno == errno.EFBIG) or "File too large" in text:
-        where = getattr(error, "filename", None) or "a file"
-        return (
-            f"{where}: too large for this disk (FAT32: 4 GiB) or this shell (ulimit -f); expected a place without such"
-        )
-    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        # such a part of a text is a byte of a file's name or of an argument that Python could not read
-        return (
-            f"{ascii(error.object)[:200]}: a name in another encoding than {sys.getfilesystemencoding()}, that of this "
-            "system; expected one that it can read: set LC_ALL=C.UTF-8 or PYTHONUTF8=1, or rename the file"
-        )
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'the system'}: {error.strerror}"
-    # FloatingPointError is how a stage says that training diverged
-    told = isinstance(error, ValueError | OSError | FloatingPointError)
-    return text or type(error).__name__ if told else installed.lacking(error)
-
-
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes and contexts: libraries wrap the disk's errors in their own."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _full_disk(where: str | None, text: str) -> str:
-    """A message with the path, the bytes needed and the bytes free there, as far as known."""
-    known = ""
-    if where:
-        place = Path(where).absolute()
-        while not place.exists():
-            place = place.parent
-        needed = text[text.index("needs ") :].partition(")")[0] + ", " if "needs " in text else ""
-        known = f" ({needed}{shutil.disk_usage(place).free >> 20} MiB are free there)"
-    return (
-        f"{where or 'the disk'}: no space left; nothing half-written was kept{known}. Free some space and run the same "
-        "command again"
-    )
-
-
 def fail(error: BaseException, as_json: bool) -> int:
     """Say what went wrong (of several processes, the first that fails does); returns the exit code."""
     if isinstance(error, stopping.Stop):
@@ -227,7 +216,12 @@ def fail(error: BaseException, as_json: bool) -> int:
 
 
 def guard(verb: Callable[..., None], name: str, slow: bool) -> Callable[..., None]:
-    """`verb` with the one error handler around it; sets what its options --json, --fresh and --wait ask for."""
+    """`verb` with the one error handler around it; sets what its options --json, --fresh and --wait ask for.
+
+    A parameter `call` is replaced by the options that its class names.
+    """
+    own = list(inspect.signature(verb, eval_str=True).parameters.values())
+    kind = own.pop(0).annotation if own and own[0].name == "call" else None
 
     @functools.wraps(verb)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -236,6 +230,8 @@ def guard(verb: Callable[..., None], name: str, slow: bool) -> Callable[..., Non
             with _options(kwargs), progress.heartbeat(name):
                 if slow and "LOCAL_RANK" not in os.environ:
                     say(f"{name}: starting")
+                if kind is not None:
+                    kwargs["call"] = kind(**{name: kwargs.pop(name) for name in kind.TAKES})
                 verb(*args, **kwargs)
             sys.stdout.flush()
         except (typer.Exit, typer.Abort, typer.BadParameter):
@@ -247,6 +243,10 @@ def guard(verb: Callable[..., None], name: str, slow: bool) -> Callable[..., Non
         except (Exception, KeyboardInterrupt) as error:
             raise typer.Exit(fail(error, as_json)) from None
 
+    if kind is not None:
+        parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *kind.parameters()]
+        guarded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        guarded.__annotations__ = {p.name: p.annotation for p in parameters}
     return guarded
 
 

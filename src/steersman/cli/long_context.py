@@ -12,7 +12,7 @@ from steersman import config as configs
 from steersman import config_file
 from steersman.artifact.files import file_sha256
 from steersman.cli.bench import found_space
-from steersman.cli.framework import MODELS, FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, add, emit
+from steersman.cli.framework import MODELS, Makes, add
 from steersman.rounds.inputs import base_model, model_hash, resolved
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ SHORTEST = 256
 
 
 def context(
+    call: Makes,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -49,19 +50,14 @@ def context(
     windows: Annotated[
         int, typer.Option("--windows", min=0, help="Windows of text, for perplexity by position; 0: none.")
     ] = 4,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Find needles at ten depths of texts of several lengths, and measure perplexity by position.
 
     In Chinese and English, as far as the texts are; context.html in the folder shows both as pictures. Interrupted, the
     same command goes on.
     """
-    space = found_space(workspace, settings or [])
-    config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
+    space = found_space(call.workspace, call.settings or [])
+    config = space.config if space else config_file.with_overrides(configs.Config(), call.settings or [])
     from steersman.corpus.documents import files_of
     from steersman.eval import context_measure, context_texts
     from steersman.eval.context_verdict import text as said
@@ -81,7 +77,7 @@ def context(
             inputs[f"text {file}"] = file_sha256(file)
     result = context_measure.run(asked, texts, manner, config.model, output, inputs)
     where = output / context_measure.PAGE
-    emit(as_json, {**result, "output": str(output)}, f"{said(result)}\n{where}")
+    call.emit({**result, "output": str(output)}, f"{said(result)}\n{where}")
 
 
 def _asked(given: str, space: Workspace | None) -> Asked:

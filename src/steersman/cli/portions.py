@@ -9,7 +9,7 @@ import typer
 
 from steersman.artifact.files import hash_json
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import DATA, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import DATA, Works, add, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.data import dataset
 from steersman.data.dataset import DatasetInfo
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def data_mix(
+    call: Works,
     sources: Annotated[list[str], typer.Argument(metavar="NAME[:WEIGHT]...", help="Data sets, with weights (1).")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The mixture's name.")],
     count: Annotated[int, typer.Option("--count", min=0, help="Records in all; 0: as many as the weights allow.")] = 0,
@@ -34,9 +35,6 @@ def data_mix(
     most: Annotated[int, typer.Option("--most-each", min=0, help="A cap for every set without one of its own.")] = 0,
     seed: Annotated[int | None, typer.Option("--seed", help="Default: project.seed.")] = None,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Mix data sets by weight, with caps; the same seed gives the same mixture.
 
@@ -46,7 +44,7 @@ def data_mix(
     from steersman.cli.data import warn_of_overlap
     from steersman.data import mixing
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     seed = space.config.project.seed if seed is None else seed
     caps = dict(_cap(text) for text in cap or ())
     if len(caps) < len(cap or ()):
@@ -79,7 +77,7 @@ def data_mix(
         )  # fmt: skip
     warn_of_overlap(space, [info])
     lines = [f"{info.name}: {info.count} {info.kind}", *_told(parts, counts)]
-    emit(as_json, {"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
+    call.emit({"dataset": info.to_json(), "taken": taken}, "\n".join(lines))
 
 
 def _mixed(parts: Sequence[Part], counts: Sequence[int]) -> dict[str, Any]:
@@ -130,6 +128,7 @@ def _setting(text: str, where: str, by: str) -> tuple[str, float]:
 
 
 def data_split(
+    call: Works,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")],
     shares: Annotated[
         str, typer.Option("--shares", help="auto (90, 5 and 5 %), or shares of train,validation,test.")
@@ -138,9 +137,6 @@ def data_split(
         float, typer.Option("--near", help="Share in common that makes two questions near repeats.")
     ] = 0.75,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Split a data set so that dialogues and near-repeated questions stay together.
 
@@ -151,7 +147,7 @@ def data_split(
 
     if not 0.5 <= near <= 1:
         raise ValueError(f"--near {near:g}: expected a share from 0.5 to 1")
-    space = open_workspace(workspace, settings)
+    space = call.open()
     info, fractions = info_of(space, name), parse_split(shares)
     if len(fractions) < 2:
         raise ValueError(f"--shares {shares}: expected auto, or three shares that add up to 1 (0.9,0.05,0.05)")
@@ -181,7 +177,7 @@ def data_split(
         "joined": of.joined,
         "near_training": of.near,
     }
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
 def _written(

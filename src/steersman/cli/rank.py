@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.framework import PEOPLE, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import PEOPLE, Works, add, emit, say
 from steersman.cli.ranking_input import HELP, Said, parse
 from steersman.progress import quiet
 from steersman.rounds.judging import SIMULATED, fill_store, samples_file, simulate
@@ -129,6 +129,7 @@ def show_agreement(space: Workspace, as_json: bool) -> None:
 
 
 def rank(
+    call: Works,
     labeler: Annotated[str, typer.Option("--labeler", help="Your name; rankings are kept under it.")] = "",
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Let the domain's rule judge rank; it is called simulated.")
@@ -139,9 +140,6 @@ def rank(
         bool,
         typer.Option("--agreement", help="Show who agrees with whom and how much each labeler counts."),
     ] = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Rank the sampled answers, blind and in random order.
 
@@ -151,11 +149,11 @@ def rank(
 
     from steersman.store import Store
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     if agreement:
         if labeler or simulated or limit or round_:
             raise ValueError("--agreement: expected no other option of ranking; it is of all that was said")
-        show_agreement(space, as_json)
+        show_agreement(space, call.as_json)
         return
     if round_:
         space.check_round(round_)
@@ -178,7 +176,7 @@ def rank(
             result = {"ranked": simulate(space, store, number, limit), "skipped": 0}
         else:
             quiet()
-            result = dict(interview(store, number, labeler, Console(stderr=as_json), limit))
+            result = dict(interview(store, number, labeler, Console(stderr=call.as_json), limit))
         result |= {"round": number, "labeler": SIMULATED if simulated else labeler, "simulated": simulated}
         result["progress"] = store.ranking_progress(number)
     left = result["progress"]
@@ -186,7 +184,7 @@ def rank(
     text = (
         f"of {left['tasks']} prompts, people ranked {left['ranked']} and the rule judge {left['simulated']} (simulated)"
     )
-    emit(as_json, result, f"{said}; {text}")
+    call.emit(result, f"{said}; {text}")
 
 
 def register(app: typer.Typer) -> None:

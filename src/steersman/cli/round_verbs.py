@@ -11,6 +11,7 @@ from steersman.cli.framework import (
     STAGES,
     FreshOption,
     JsonOption,
+    Reads,
     SetOption,
     WaitOption,
     WorkspaceOption,
@@ -67,15 +68,14 @@ def round_(
 
 
 def lineage(
+    call: Reads,
     id_: Annotated[str, typer.Argument(metavar="ID", help="An answer, a feedback record or a ranking, by its id.")],
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what an answer's model learned from, or which rounds learned a record; people by id only."""
     from steersman.rounds import provenance
 
-    found = provenance.about(open_workspace(workspace), id_)
-    emit(as_json, found, _told(found))
+    found = provenance.about(call.open(), id_)
+    call.emit(found, _told(found))
 
 
 def _told(found: dict[str, Any]) -> str:

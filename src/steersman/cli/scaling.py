@@ -11,18 +11,7 @@ import typer
 
 from steersman.cli.base_models import EpochsOption, SmoothingOption, TokenizerOption, only_tokenizer
 from steersman.cli.corpus import WeightsOption, read_weights, shards_of
-from steersman.cli.framework import (
-    MODELS,
-    FreshOption,
-    JsonOption,
-    SetOption,
-    WaitOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import MODELS, Makes, add, say
 
 if TYPE_CHECKING:
     from steersman.artifact.workspace import Workspace
@@ -30,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def scaling(
+    call: Makes,
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     depths: Annotated[str, typer.Option("--depths", help="Models that are trained, at least four sizes.")] = "1,2,3,4",
     predict: Annotated[str, typer.Option("--predict", help="Depths whose loss is predicted.")] = "6",
@@ -40,11 +30,6 @@ def scaling(
     smoothing: SmoothingOption = 1.0,
     epochs: EpochsOption = 4.0,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be trained, and end.")] = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Train small models by the dial of `pretrain`, fit a law to their held-out loss, and predict larger ones.
 
@@ -60,7 +45,7 @@ def scaling(
     small, large = _depths(depths, "--depths", FEWEST), _depths(predict, "--predict", 1)
     if both := sorted({*small} & {*large}):
         raise ValueError(f"--predict: {both[0]} is among --depths too; expected depths that the law is not fitted to")
-    space = open_workspace(workspace, settings)
+    space = call.open()
     if space.config.pretrain.tokens:
         raise ValueError(
             "pretrain.tokens: expected empty, tokens follow from size here (pretrain.tokens_per_parameter)"
@@ -79,12 +64,12 @@ def scaling(
     if plan:
         lines = {depth: plans[depth][2].lines for depth in (small if not check else plans)}
         text = "\n".join(f"depth {depth}: {line}" for depth, some in lines.items() for line in some)
-        emit(as_json, {"plans": lines}, text)
+        call.emit({"plans": lines}, text)
         return
     made = {depth: _made(*plans[depth]) for depth in (*small, *(large if check else ()))}
     data, law = _fitted(plans, made, small)
     page = _drawn(space, space.root / "models" / f"{into or corpus}-scaling.html", data, law)
-    emit(as_json, {**data, "page": str(page)}, _text(data, law, page))
+    call.emit({**data, "page": str(page)}, _text(data, law, page))
 
 
 def _drawn(space: Workspace, page: Path, data: dict[str, Any], law: Any) -> Path:

@@ -13,18 +13,7 @@ import typer
 from steersman import config as configs
 from steersman import config_file, config_rewrite, installed
 from steersman.artifact.workspace import CONFIG_NAME, Workspace
-from steersman.cli.framework import (
-    STAGES,
-    FreshOption,
-    JsonOption,
-    SetOption,
-    WaitOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import STAGES, Makes, add, say
 from steersman.cli.processes import launched
 from steersman.progress import metric_text
 from steersman.rounds import registry, stage_settings
@@ -38,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def search(
+    call: Makes,
     stage: Annotated[
         str, typer.Argument(metavar="STAGE", help="A stage that holds something out, such as sft or ppo.")
     ],
@@ -63,11 +53,6 @@ def search(
     ] = 8,
     name: Annotated[str, typer.Option("--name", help="A name, for a second search of the stage in this round.")] = "",
     apply: Annotated[bool, typer.Option("--apply", help="Write the best settings into steersman.toml.")] = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Search a stage's settings with Optuna; bad trials end early, and a search that was stopped goes on.
 
@@ -75,9 +60,9 @@ def search(
     they are, where they lie within what is searched. Models of trials are not kept.
     """
     study = _study()
-    space = open_workspace(workspace, settings).pin()
+    space = call.open().pin()
     entry, searched = searchable(stage)
-    if unread := entry.unread(settings or ()):
+    if unread := entry.unread(call.settings or ()):
         say(unread)
     objective = objective or next(iter(searched.objectives))
     for option, value, allowed in (("objective", objective, searched.objectives), ("pruner", pruner, study.PRUNERS)):
@@ -95,7 +80,7 @@ def search(
         )
     if apply:
         stage_settings.write(space, entry.section, result["best"]["params"])
-    emit(as_json, *_told(space, entry, result, folder, apply))
+    call.emit(*_told(space, entry, result, folder, apply))
 
 
 def _study() -> ModuleType:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.framework import PROJECT, JsonOption, SetOption, WorkspaceOption, add, emit, open_workspace
+from steersman.cli.framework import PROJECT, Works, add
 from steersman.rounds.overview import collect
 
 if TYPE_CHECKING:
@@ -84,21 +84,18 @@ def _dataset_text(infos: list[dict[str, Any]]) -> str:
 
 
 def status(
-    round_: Annotated[int, typer.Option("--round", min=0, help="Show this round; 0 means the latest.")] = 0,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    call: Works, round_: Annotated[int, typer.Option("--round", min=0, help="Show this round; 0 means the latest.")] = 0
 ) -> None:
     """Show what exists, what it was made from, what is stale, and the next command.
 
     Stale means that an input has changed or data has been added since (for DPO and KTO: what people said in chats);
     'other settings' that the configuration has.
     """
-    space = open_workspace(workspace, settings)
+    space = call.open()
     if round_:
         space.check_round(round_)
     data = collect(space, round_ or space.round)
-    emit(as_json, data, data["next"] if as_json else render(data))
+    call.emit(data, data["next"] if call.as_json else render(data))
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import PEOPLE, Reads, add, say
 
 
 def _of_rows(rows: dict[str, int]) -> str:
@@ -15,9 +15,8 @@ def _of_rows(rows: dict[str, int]) -> str:
 
 
 def backup(
+    call: Reads,
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: backups/store-TIME.db.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Write everything that people said to one SQLite file, while servers go on writing.
 
@@ -25,19 +24,18 @@ def backup(
     """
     from steersman.store import upkeep
 
-    space = open_workspace(workspace)
+    space = call.open()
     file = target or upkeep.new_backup(space.root)
     rows = upkeep.backup(space.store, file)
-    emit(as_json, {"file": str(file), "rows": rows}, f"{file}: {_of_rows(rows)}")
+    call.emit({"file": str(file), "rows": rows}, f"{file}: {_of_rows(rows)}")
 
 
 def restore(
+    call: Reads,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `steersman store backup` wrote.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Let what the store holds go; it is backed up first.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Fill the store with what a backup holds: all of it or, on an error, nothing.
 
@@ -45,17 +43,15 @@ def restore(
     """
     from steersman.store import upkeep
 
-    space = open_workspace(workspace)
+    space = call.open()
     rows, kept = upkeep.restore(space.store, file, upkeep.new_backup(space.root) if replace else None)
     if kept:
         say(f"what the store held before: {kept}")
-    emit(as_json, {"rows": rows, "before": str(kept) if kept else None}, f"{space.store_shown}: {_of_rows(rows)}")
+    call.emit({"rows": rows, "before": str(kept) if kept else None}, f"{space.store_shown}: {_of_rows(rows)}")
 
 
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try it, and take it back.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    call: Reads, dry_run: Annotated[bool, typer.Option("--dry-run", help="Try it, and take it back.")] = False
 ) -> None:
     """Bring the store's schema to this version's, with a backup made before.
 
@@ -63,7 +59,7 @@ def migrate(
     """
     from steersman.store import upkeep
 
-    space = open_workspace(workspace)
+    space = call.open()
     made = upkeep.migrate(space.store, space.root, keep=not dry_run)
     data: dict[str, Any] = {"from": made.before, "to": made.after, "steps": [step.version for step in made.steps]}
     data |= {"dry_run": dry_run, "backup": str(made.backup) if made.backup else None}
@@ -75,17 +71,17 @@ def migrate(
     else:
         lines.append(f"{space.store_shown}: schema {made.before or 'none'} is {made.after} now")
         lines += [f"as it was before: {made.backup}"] if made.backup else []
-    emit(as_json, data, "\n".join(lines))
+    call.emit(data, "\n".join(lines))
 
 
-def check(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def check(call: Reads) -> None:
     """Look whether the database is whole and fits together; exit code 1 if not."""
     from steersman.store import upkeep
 
-    space = open_workspace(workspace)
+    space = call.open()
     found = upkeep.check(space.store)
     text = "\n".join([f"{_of_rows(found.rows)}; {found.bytes / 1e6:.1f} MB, schema {found.schema}", *found.problems])
-    emit(as_json, found.to_json(), f"{space.store_shown}: {text}")
+    call.emit(found.to_json(), f"{space.store_shown}: {text}")
     if found.problems:
         raise typer.Exit(1)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.bench import KEY_VARIABLE, found_space, models_of
-from steersman.cli.framework import FreshOption, JsonOption, SetOption, WaitOption, WorkspaceOption, emit, say
+from steersman.cli.framework import Makes, say
 from steersman.cli.page_language import LanguageOption, checked_language
 from steersman.progress import activity
 
@@ -26,6 +26,7 @@ RESULT, PAGE = "tasks.json", "tasks.html"
 
 
 def tasks_eval(
+    call: Makes,
     sets: Annotated[
         list[str], typer.Argument(metavar="SET...", help="Names of steersman tasks build (their test split), or files.")
     ],
@@ -50,11 +51,6 @@ def tasks_eval(
         str, typer.Option("--endpoint-key", envvar=KEY_VARIABLE, help="The key that endpoints want.")
     ] = "",
     language: LanguageOption = "",
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Score models on sets of tasks, with intervals, beside the best of the baselines: the most frequent answer of
     training, a copy, the first sentence.
@@ -67,8 +63,8 @@ def tasks_eval(
     from steersman.eval.suites import benching, forms
     from steersman.eval.suites.asking import Manner
 
-    space = found_space(workspace, settings or [])
-    config = space.config if space else config_file.with_overrides(configs.Config(), settings or [])
+    space = found_space(call.workspace, call.settings or [])
+    config = space.config if space else config_file.with_overrides(configs.Config(), call.settings or [])
     numbers = _numbers(shots)
     options = f"by={by},norm={norm},style={style},cot={int(cot)}" + (f",n={count}" if count else "")
     asked = [
@@ -83,7 +79,7 @@ def tasks_eval(
     benching.run(suites, [m for m, _ in named], output, manner, inputs, config.eval.bootstrap)
     found = _found(suites, asked, output / benching.ITEMS, config)
     spoken = checked_language(language) or config.project.language
-    emit(as_json, *_kept(output, found, spoken, {"options": options, **{k: v[:16] for k, v in inputs.items()}}))
+    call.emit(*_kept(output, found, spoken, {"options": options, **{k: v[:16] for k, v in inputs.items()}}))
 
 
 def _kept(output: Path, found: Sequence[Beside], language: str, facts: Mapping[str, str]) -> tuple[dict[str, Any], str]:

@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli.framework import (
-    DATA,
-    JsonOption,
-    SetOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-    say,
-)
+from steersman.cli.framework import DATA, Reads, Works, add, say
 from steersman.cli.import_options import EncodingOption, ReplaceOption, SplitOption
 from steersman.data.task_kinds import LANGUAGES, Kind, kind_of, kinds, with_labels
 
@@ -56,9 +47,9 @@ LanguageOption = Annotated[str, typer.Option("--language", help="Of the prompts:
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Default: project.seed.")]
 
 
-def tasks_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def tasks_list(call: Reads) -> None:
     """Kinds of tasks, with what a record needs; those of the workspace's tasks/*.toml too."""
-    found = kinds(_folder(workspace))
+    found = kinds(_folder(call.workspace))
     lines = []
     for kind in found.values():
         labels = "the data's" if kind.labels == "data" else f"each record's {kind.labels}"
@@ -68,7 +59,7 @@ def tasks_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -
         lines.append(f"{kind.name}: {kind.title['en']} ({kind.title['zh']})")
         lines.append(f"  fields {', '.join(kind.fields)}; {kind.metric}; prompts {prompts}")
         lines += [f"  labels {labels}"] if kind.closed else []
-    emit(as_json, {"kinds": [_told(kind) for kind in found.values()]}, "\n".join(lines))
+    call.emit({"kinds": [_told(kind) for kind in found.values()]}, "\n".join(lines))
 
 
 def _told(kind: Kind) -> dict[str, Any]:
@@ -83,6 +74,7 @@ def _folder(workspace: Path | None) -> Path | None:
 
 
 def tasks_preview(
+    call: Reads,
     kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of steersman tasks list.")],
     source: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Records; without: the prompts alone.")
@@ -94,14 +86,12 @@ def tasks_preview(
     lists: ListOption = None,
     language: LanguageOption = "auto",
     characters: LongOption = 1000,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Show every prompt of a kind, with the first records of a file in them."""
-    chosen = with_labels(kind_of(kind, kinds(_folder(workspace))), _pairs(labels, "--label"))
+    chosen = with_labels(kind_of(kind, kinds(_folder(call.workspace))), _pairs(labels, "--label"))
     if source is None:
         every = [text for code, of in chosen.templates.items() for text in (f"[{code}]", *of)]
-        emit(as_json, {"kind": _told(chosen)}, "\n\n".join([*every, f"answer: {chosen.target}"]))
+        call.emit({"kind": _told(chosen)}, "\n\n".join([*every, f"answer: {chosen.target}"]))
         return
     taking = _taking(fields, where, lists, characters)
     _check_language(language, chosen)
@@ -112,10 +102,11 @@ def tasks_preview(
     names = list(dict.fromkeys(c.id.rpartition(f"-{c.meta['task']['template']}")[0] for c in shown))[:count]
     few = [c for c in shown if c.id.rpartition(f"-{c.meta['task']['template']}")[0] in names]
     lines = [f"{c.id}\n{c.messages[0].text}\n=> {c.messages[1].text}\n" for c in few]
-    emit(as_json, {"records": [c.to_json() for c in few]}, "\n".join(lines + _said(counts)))
+    call.emit({"records": [c.to_json() for c in few]}, "\n".join(lines + _said(counts)))
 
 
 def tasks_build(
+    call: Works,
     sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Any file or archive of records.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The set's name; splits get -train and so on.")],
     kind: KindArgument = "",
@@ -133,9 +124,6 @@ def tasks_build(
     seed: SeedOption = None,
     encoding: EncodingOption = "auto",
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Make demonstrations of a kind of task from records: several prompts each, split so that no text is in two.
 
@@ -147,7 +135,7 @@ def tasks_build(
     from steersman.cli.data import LEAST, parse_split, write_each
     from steersman.data.dataset import check_name
 
-    space = open_workspace(workspace, settings)
+    space = call.open()
     check_name(into, "--into")
     chosen = with_labels(kind_of(kind, kinds(space.root / FOLDER)), _pairs(labels, "--label")) if kind else None
     taking = _taking(fields, where, lists, characters)
@@ -174,7 +162,7 @@ def tasks_build(
         "left_out": dict(counts.left_out),
         "changed": dict(counts.changed),
     }
-    emit(as_json, data, "\n".join(lines + _said(counts)))
+    call.emit(data, "\n".join(lines + _said(counts)))
 
 
 def _balanced(balance: bool, kind: Kind | None) -> bool:

@@ -15,7 +15,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.cli.cleaning import listed
 from steersman.cli.corpus import WeightsOption, read_weights
 from steersman.cli.extend_vocabulary import tokenizer_extend
-from steersman.cli.framework import MODELS, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import MODELS, Reads, add, emit, say
 from steersman.cli.import_options import ReplaceOption
 from steersman.progress import activity
 
@@ -31,6 +31,7 @@ LOOKED = 300
 
 
 def tokenizer_train(
+    call: Reads,
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus of `steersman corpus build`.")],
     into: Annotated[str, typer.Option("--into", metavar="NAME", help="The tokenizer's name.")] = "",
     vocabulary: Annotated[int, typer.Option("--vocabulary", help="Entries, special tokens too.")] = 32_768,
@@ -46,8 +47,6 @@ def tokenizer_train(
     ] = "",
     weights: WeightsOption = None,
     replace: ReplaceOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Train a tokenizer on a corpus's training texts, and measure it on those held out.
 
@@ -59,7 +58,7 @@ def tokenizer_train(
     from steersman.corpus.folder import corpus_of, whole_folder
     from steersman.data import dataset
 
-    space = open_workspace(workspace)
+    space = call.open()
     found = corpus_of(space, corpus)
     name = into or corpus
     dataset.check_name(name, "--into")
@@ -69,7 +68,7 @@ def tokenizer_train(
     about: dict[str, Any] = {"corpus": found.about["identity"], "characters": parts}
     about["wanted"] = dataclasses.asdict(wanted) | {"special": list(wanted.special)}
     if folder.exists() and not replace:
-        _is_there(folder, about, as_json)
+        _is_there(folder, about, call.as_json)
         return
     others = _beside(space, beside)
     with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
@@ -84,7 +83,7 @@ def tokenizer_train(
         made.save_pretrained(str(partial))
         write_json(partial / TRAINING, about | {"measured": measured})
     lines = [f"{folder}: {len(made)} entries", *table(measured)]
-    emit(as_json, {"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
+    call.emit({"tokenizer": str(folder), "entries": len(made), **about, "measured": measured}, "\n".join(lines))
 
 
 def _is_there(folder: Path, about: Mapping[str, Any], as_json: bool) -> None:
@@ -103,6 +102,7 @@ def _is_there(folder: Path, about: Mapping[str, Any], as_json: bool) -> None:
 
 
 def tokenizer_eval(
+    call: Reads,
     tokenizers: Annotated[
         list[str], typer.Argument(metavar="TOKENIZER...", help="Names of the workspace, folders, or models.")
     ],
@@ -110,13 +110,11 @@ def tokenizer_eval(
     files: Annotated[
         list[Path] | None, typer.Option("--file", metavar="FILE", help="Texts of a file; may be repeated.")
     ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Bytes per token of tokenizers on the same texts, by source and language, with intervals over documents."""
     from steersman.corpus.folder import corpora, corpus_of
 
-    space = open_workspace(workspace)
+    space = call.open()
     named = {}
     for text in tokenizers:
         name, _, loaded = load_tokenizer(space, text)
@@ -129,7 +127,7 @@ def tokenizer_eval(
         raise ValueError(f"expected --corpus NAME or --file FILE: texts to measure on{which}")
     chosen = corpus_of(space, corpus or known[0]) if corpus or not files else None
     measured = measured_on(space, named, chosen, files or ())
-    emit(as_json, {"measured": measured}, "\n".join(table(measured)))
+    call.emit({"measured": measured}, "\n".join(table(measured)))
 
 
 def load_tokenizer(space: Workspace, named: str) -> tuple[str, Path, PreTrainedTokenizerBase]:

@@ -10,17 +10,7 @@ import typer
 
 from steersman.artifact.files import write_json
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import (
-    STAGES,
-    FreshOption,
-    JsonOption,
-    SetOption,
-    WaitOption,
-    WorkspaceOption,
-    add,
-    emit,
-    open_workspace,
-)
+from steersman.cli.framework import STAGES, Makes, add
 from steersman.cli.processes import launched
 from steersman.rounds import registry
 
@@ -29,6 +19,7 @@ MOST = 1000
 
 
 def trial(
+    call: Makes,
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="1-10", help="Seeds: a range, or several as 1-5,8,13.")
     ] = "1-5",
@@ -42,11 +33,6 @@ def trial(
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep the models of finished seeds too; default: what is small.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-    fresh: FreshOption = False,
-    wait: WaitOption = False,
 ) -> None:
     """Run the loop over several seeds, and say what holds whatever the seed: gain, spread, interval.
 
@@ -57,14 +43,14 @@ def trial(
     if launched():
         raise ValueError("trial: runs in one process; expected it to be started without torchrun")
     wanted = read_seeds(seeds)
-    space = open_workspace(workspace, settings).pin()
+    space = call.open().pin()
     folder, other = (_folder(space, option, of) for option, of in (("--name", name), ("--against", against)))
     if against and not other.is_dir():
         raise ValueError(f"--against {against}: {other} is not there; expected the name of a trial of this round")
     from steersman.rounds.repeated import Trial
 
     found = Trial(space, folder, simulated, keep_models)
-    emit(as_json, *_told(found, found.run(wanted), other if against else None, against))
+    call.emit(*_told(found, found.run(wanted), other if against else None, against))
 
 
 def read_seeds(text: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import PEOPLE, JsonOption, WorkspaceOption, add, emit, open_workspace, say
+from steersman.cli.framework import PEOPLE, Reads, add, say
 
 if TYPE_CHECKING:
     from steersman.config import Config
@@ -68,28 +68,25 @@ def _json(user: User) -> dict[str, Any]:
     return {**told, "disabled": user.disabled, "joined": user.joined, "created": user.created}
 
 
-def users_add(
-    name: NameChoice, role: RoleChoice = "chatter", workspace: WorkspaceOption = None, as_json: JsonOption = False
-) -> None:
+def users_add(call: Reads, name: NameChoice, role: RoleChoice = "chatter") -> None:
     """Add a person; prints the link by which they choose a password."""
     from steersman.store.roles import to_role
 
-    space = open_workspace(workspace)
+    space = call.open()
     with _store(space) as store:
         user = store.accounts.add(name, to_role(role))
         store.audit.add("", "user added", user.id, role=role)
         hours = space.config.accounts.invitation_hours
         token = store.accounts.invite(user.role, by="", user_id=user.id, hours=hours)
-    emit(as_json, {**_json(user), "link": _link(space, token)}, f"{user.name}, {role}: {_invited(space, token)}")
+    call.emit({**_json(user), "link": _link(space, token)}, f"{user.name}, {role}: {_invited(space, token)}")
 
 
-def users_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def users_list(call: Reads) -> None:
     """Everybody, with roles."""
-    with _store(open_workspace(workspace)) as store:
+    with _store(call.open()) as store:
         users = store.accounts.users()
     lines = [f"{user.name:24} {user.role.word:8} {_state(user)}".rstrip() for user in users]
-    emit(
-        as_json,
+    call.emit(
         {"users": [_json(user) for user in users]},
         "\n".join(lines) or "nobody: steersman users add NAME --role admin",
     )
@@ -99,40 +96,34 @@ def _state(user: User) -> str:
     return "disabled" if user.disabled else "" if user.joined else "invited"
 
 
-def users_role(
-    name: NameChoice, role: RoleChoice, workspace: WorkspaceOption = None, as_json: JsonOption = False
-) -> None:
+def users_role(call: Reads, name: NameChoice, role: RoleChoice) -> None:
     """Give somebody another role."""
     from steersman.store.roles import to_role
 
-    with _store(open_workspace(workspace)) as store:
+    with _store(call.open()) as store:
         before = store.accounts.named(name)
         user = store.accounts.set_role(before.id, to_role(role))
         store.audit.add("", "role changed", user.id, before=before.role.word, after=role)
-    emit(as_json, _json(user), f"{user.name}: {before.role.word} -> {role}")
+    call.emit(_json(user), f"{user.name}: {before.role.word} -> {role}")
 
 
 def users_disable(
-    name: NameChoice,
-    enable: Annotated[bool, typer.Option("--enable", help="Let them in again.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    call: Reads, name: NameChoice, enable: Annotated[bool, typer.Option("--enable", help="Let them in again.")] = False
 ) -> None:
     """Let somebody in no more: sessions end, keys are refused. What they did stays."""
-    with _store(open_workspace(workspace)) as store:
+    with _store(call.open()) as store:
         user = store.accounts.set_disabled(store.accounts.named(name).id, not enable)
         store.audit.add("", "user enabled" if enable else "user disabled", user.id)
-    emit(as_json, _json(user), f"{user.name}: {'enabled' if enable else 'disabled'}")
+    call.emit(_json(user), f"{user.name}: {'enabled' if enable else 'disabled'}")
 
 
 def users_reset(
+    call: Reads,
     name: NameChoice,
     keys: Annotated[bool, typer.Option("--keys", help="Revoke the API keys too.")] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """End somebody's password and sessions; prints the link by which they choose another. API keys go on working."""
-    space = open_workspace(workspace)
+    space = call.open()
     with _store(space) as store:
         user = store.accounts.named(name)
         revoked = store.credentials.usable(user.id, revoke=True) if keys else 0
@@ -142,28 +133,27 @@ def users_reset(
     told = f"{user.name}: {_invited(space, token)}" + (f"\n{revoked} API keys were revoked" if revoked else "")
     told += f"\nAPI keys that go on working: {left}; --keys revokes them too" if left else ""
     counts = {"keys_revoked": revoked, "keys_left": left}
-    emit(as_json, {**_json(user), "link": _link(space, token), **counts}, told)
+    call.emit({**_json(user), "link": _link(space, token), **counts}, told)
 
 
-def users_invite(role: RoleChoice = "chatter", workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def users_invite(call: Reads, role: RoleChoice = "chatter") -> None:
     """Print a link for whoever has it, who chooses a name too."""
     from steersman.store.roles import to_role
 
-    space = open_workspace(workspace)
+    space = call.open()
     with _store(space) as store:
         token = store.accounts.invite(to_role(role), by="", hours=space.config.accounts.invitation_hours)
         store.audit.add("", "invited", role=role)
-    emit(as_json, {"role": role, "link": _link(space, token)}, f"{role}: {_invited(space, token)}")
+    call.emit({"role": role, "link": _link(space, token)}, f"{role}: {_invited(space, token)}")
 
 
 def users_keys(
+    call: Reads,
     name: NameChoice,
     revoke: Annotated[str, typer.Option("--revoke", metavar="PREFIX", help="Revoke the key that begins so.")] = "",
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Somebody's API keys, and --revoke; people make keys themselves, on the page."""
-    with _store(open_workspace(workspace)) as store:
+    with _store(call.open()) as store:
         user = store.accounts.named(name)
         if revoke:
             found = [key for key in store.credentials.keys(user.id) if key.prefix == revoke]
@@ -173,17 +163,16 @@ def users_keys(
             store.audit.add("", "key revoked", revoke, of=user.id)
         keys = store.credentials.keys(user.id)
     lines = [f"{key.prefix}...  {' '.join(key.scopes):24} used {key.used or 'never'}  {key.name}" for key in keys]
-    emit(as_json, {"keys": [dataclasses.asdict(key) for key in keys]}, "\n".join(lines) or f"{user.name} has no keys")
+    call.emit({"keys": [dataclasses.asdict(key) for key in keys]}, "\n".join(lines) or f"{user.name} has no keys")
 
 
 def users_export(
+    call: Reads,
     name: NameChoice,
     target: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: exports/NAME.zip.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Write everything that somebody owns to a ZIP: chats, feedback, labels, keys' names, log entries, images."""
-    space = open_workspace(workspace)
+    space = call.open()
     with _store(space) as store:
         user = store.accounts.named(name)
         plain = re.sub(r"[^\w-]+", "_", user.name)
@@ -194,16 +183,15 @@ def users_export(
         held = store.owned.export(user.id, file, space.root)
         store.audit.add("", "exported", user.id)
     told = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in held.items())
-    emit(as_json, {"file": str(file), "held": held}, f"{file}: {told or 'nothing'}")
+    call.emit({"file": str(file), "held": held}, f"{file}: {told or 'nothing'}")
 
 
 def users_delete(
+    call: Reads,
     name: NameChoice,
     yes: Annotated[
         bool, typer.Option("--yes", help="Delete it for good, and with it feedback that no round has learned.")
     ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Delete somebody with all that they own; without --yes say what that is.
 
@@ -211,7 +199,7 @@ def users_delete(
     """
     from steersman.rounds import leaving
 
-    space = open_workspace(workspace)
+    space = call.open()
     with _store(space) as store:
         user = store.accounts.named(name)
         found = leaving.look(space, store, user.id)
@@ -220,7 +208,7 @@ def users_delete(
             raise ValueError(f"{user.name} has {has}; expected --yes, if that is to go for good")
         found = leaving.leave(space, store, user.id, anyway=True)
         store.audit.add("", "user deleted", "", **found.noted())
-    emit(as_json, {"name": user.name, **found.to_json()}, f"{user.name} is deleted: {found.text()}")
+    call.emit({"name": user.name, **found.to_json()}, f"{user.name} is deleted: {found.text()}")
 
 
 def register(app: typer.Typer) -> None:

@@ -30,14 +30,8 @@ if TYPE_CHECKING:
 FILE = "corpus.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 ALONE = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tiktoken.model",
-    "tekken.json",
-    "vocab.txt",
-    "qwen.tiktoken",
-    "hy.tiktoken",
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "tekken.json", "vocab.txt"),
+    *("qwen.tiktoken", "hy.tiktoken"),
 )
 """What decides where there is no tokenizer.json."""
 

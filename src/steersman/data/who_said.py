@@ -44,34 +44,13 @@ _CHAT = (
     *("channelid", "channelurl", "talker", "talkername", "chat", "channel", "room", "roomid", "群聊"),
 )
 _TO = (
-    "to",
-    "tolist",
-    "toid",
-    "touser",
-    "tousername",
-    "toaccount",
-    "receiver",
-    "receiverid",
-    "recipient",
-    "recipientid",
-    "接收人",
-    "接收方",
+    *("to", "tolist", "toid", "touser", "tousername", "toaccount", "receiver", "receiverid", "recipient"),
+    *("recipientid", "接收人", "接收方"),
 )
 NAMES = (*(tuple(names.split()) for names in (_WHO, _WHEN, _WHAT)), _CHAT)
 PEOPLE = (
-    "displayname",
-    "name",
-    "username",
-    "nickname",
-    "login",
-    "user",
-    "application",
-    "bot",
-    "email",
-    "id",
-    "user_id",
-    "uid",
-    "role",
+    *("displayname", "name", "username", "nickname", "login", "user", "application", "bot", "email", "id", "user_id"),
+    *("uid", "role"),
 )
 """Fields of an object that stands for a person, the likelier first."""
 HAN = re.compile("[\u4e00-\u9fff]")

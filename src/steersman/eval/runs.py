@@ -28,16 +28,7 @@ from steersman.progress import note
 
 PROMPTS = ("messages", "prompt", "instruction", "question", "input", "query", "chat_history")
 IDS = (
-    "id",
-    "prompt_id",
-    "question_id",
-    "key",
-    "idx",
-    "custom_id",
-    "task_id",
-    "uid",
-    "session_id",
-    "sample_id",
+    *("id", "prompt_id", "question_id", "key", "idx", "custom_id", "task_id", "uid", "session_id", "sample_id"),
     "index",
 )
 NAMES = ("model", "generator", "model_id")

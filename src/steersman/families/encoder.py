@@ -23,17 +23,8 @@ from steersman.families.shape import Shape
 TESTED = {"bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"}
 """Model types whose numbers tests compare with transformers' heads and losses."""
 SHIFTED = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "luke",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
+    *("camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"),
+    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
 """Model types whose positions begin behind the padding's."""
 OWN_POOLINGS: dict[str, dict[str, str]] = {"eurobert": {"cls": "bos"}, "modernbert": {}}

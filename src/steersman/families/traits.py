@@ -17,26 +17,8 @@ from steersman.compute.attention import NAME
 from steersman.compute.layers import is_known, turns_by_length
 
 PACKED = {
-    "apertus",
-    "cohere2",
-    "ernie4_5",
-    "exaone4",
-    "gemma2",
-    "glm",
-    "glm4",
-    "glm4_moe",
-    "gpt_oss",
-    "granite",
-    "granitemoe",
-    "ministral",
-    "ministral3",
-    "mixtral",
-    "olmo2",
-    "olmo3",
-    "olmoe",
-    "phi3",
-    "qwen3_moe",
-    "seed_oss",
+    *("apertus", "cohere2", "ernie4_5", "exaone4", "gemma2", "glm", "glm4", "glm4_moe", "gpt_oss", "granite"),
+    *("granitemoe", "ministral", "ministral3", "mixtral", "olmo2", "olmo3", "olmoe", "phi3", "qwen3_moe", "seed_oss"),
     "smollm3",
 }
 

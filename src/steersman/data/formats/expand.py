@@ -146,12 +146,7 @@ def _tree_turn(node: Mapping[str, Any]) -> dict[str, str]:
 
 IDS = ("message_id", "tweet_id", "comment_id", "post_id", "msg_id", "id", "消息id")
 PARENTS = (
-    "in_response_to_tweet_id",
-    "in_reply_to",
-    "in_response_to",
-    "in_reply_to_id",
-    "reply_to_id",
-    "reply_to",
+    *("in_response_to_tweet_id", "in_reply_to", "in_response_to", "in_reply_to_id", "reply_to_id", "reply_to"),
     "回复id",
 )
 SAID = ("text", "body", "content", "message", "内容")

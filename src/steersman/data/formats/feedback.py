@@ -12,19 +12,7 @@ GOOD = ("true", "good", "positive", "pos", "like", "liked", "up", "thumbs_up", "
 MORE_GOOD = ("chosen", "accepted", "safe", "1", "+1", "👍", "好", "赞", "喜欢", "满意", "正确", "helpful", "desired")
 BAD = ("false", "bad", "negative", "neg", "dislike", "disliked", "down", "thumbs_down", "thumbsdown", "undesirable")
 MORE_BAD = (
-    "downvote",
-    "no",
-    "rejected",
-    "unsafe",
-    "0",
-    "-1",
-    "👎",
-    "坏",
-    "差",
-    "踩",
-    "不喜欢",
-    "不满意",
-    "错误",
+    *("downvote", "no", "rejected", "unsafe", "0", "-1", "👎", "坏", "差", "踩", "不喜欢", "不满意", "错误"),
     "unhelpful",
 )
 LIKED = {**dict.fromkeys((*GOOD, *MORE_GOOD), True), **dict.fromkeys((*BAD, *MORE_BAD, "undesired"), False)}

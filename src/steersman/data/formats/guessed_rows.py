@@ -34,19 +34,8 @@ RENDERED = re.compile(
 """Pattern of columns of a message's words, where none is called so alone."""
 TIMES = (
     *("date_created", "created_at", "createdat", "created", "create_date", "create_time", "createtime", "createdtime"),
-    *(
-        "sent_at",
-        "send_time",
-        "sendtime",
-        "received_at",
-        "date",
-        "timestamp",
-        "time",
-        "发送时间",
-        "时间",
-        "zeit",
-        "datum",
-    ),
+    *("sent_at", "send_time", "sendtime", "received_at", "date", "timestamp", "time", "发送时间", "时间", "zeit"),
+    "datum",
 )
 KNOWN = frozenset(
     name for role in ("question", "answer", "answers", "history", "messages", "scores") for name in NAMES[role]

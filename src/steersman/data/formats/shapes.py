@@ -42,19 +42,8 @@ TIMES = tuple(_TIMES.split())
 DIRECT = ("text", "body", "content", "message", "msg", "html")
 WITHIN = ("payload", "content", "message", "body", "data", "messagedata")
 DEEPER = (
-    "text",
-    "body",
-    "message",
-    "content",
-    "msg",
-    "bodies",
-    "payload",
-    "parts",
-    "query",
-    "label",
-    "slate",
-    "children",
-    "value",
+    *("text", "body", "message", "content", "msg", "bodies", "payload", "parts", "query", "label", "slate"),
+    *("children", "value"),
 )
 ASKED = (
     *("inputtranscript", "text", "query", "utterance", "transcript", "message", "input", "queryinput", "queryresult"),
@@ -90,14 +79,8 @@ KIND = re.compile(
 NOTICES = frozenset(
     (
         *("notification", "system", "activity", "event", "auto_reply", "auto-reply", "auto reply", "automatic reply"),
-        *(
-            "autoresponder",
-            "auto_comment",
-            "system message",
-            "automatische antwort",
-            "systemnachricht",
-            "systemmeldung",
-        ),
+        *("autoresponder", "auto_comment", "system message", "automatische antwort", "systemnachricht"),
+        "systemmeldung",
         *("自动回复", "系统消息", "系统通知", "系统", "撤回", "撤回消息", "消息撤回", "红包", "转账"),
     )
 )

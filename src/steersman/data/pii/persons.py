@@ -19,18 +19,7 @@ from steersman.data.pii import firm_words, towns
 from steersman.data.pii.finding import CUED, FORMED, HAN, LIKELY, LONG, Span
 
 FIRST_OF = (
-    "en_US",
-    "en_GB",
-    "en_IN",
-    "de_DE",
-    "de_AT",
-    "de_CH",
-    "fr_FR",
-    "es_ES",
-    "it_IT",
-    "tr_TR",
-    "pl_PL",
-    "nl_NL",
+    *("en_US", "en_GB", "en_IN", "de_DE", "de_AT", "de_CH", "fr_FR", "es_ES", "it_IT", "tr_TR", "pl_PL", "nl_NL"),
     "hr_HR",
 )
 LAST_OF = ("en_US", "en_GB", "en_IN", "de_DE", "de_AT", "de_CH", "fr_FR", "es_ES", "it_IT", "tr_TR", "hr_HR")
