@@ -51,7 +51,7 @@ def lacking(value: Any, mapping: Mapping[str, str]) -> str:
     roles = (
         role for role in ("conversation", "message") if not any(plain(f) in there for f in mapping[role].split(","))
     )
-    named = " and ".join(f"{mapping[role]} (--map {role}=)" for role in roles)
+    named = ", ".join(f"{mapping[role]} (--map {role}=)" for role in roles)
     return f"record: no message of these columns: it has no {named}"
 
 
