@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from typer.testing import CliRunner
 
 from steersman import plugins
 from steersman.artifact.workspace import Workspace
-from steersman.cli import framework
 from steersman.config import Config, ModelConfig
 from steersman.eval.suites import benching
 from steersman.eval.suites.asking import Answers, Folder, Manner, ask, fitting
@@ -24,14 +22,9 @@ from steersman.eval.tasks import suite_of
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 from tiny import make_model, write_jsonl
+from verbs import told as invoke
 
 FLOAT = ModelConfig(dtype="float32", device="cpu")
-
-
-def invoke(*args: str) -> Any:
-    result = CliRunner().invoke(framework.build(), [*args, "--json"])
-    assert result.exit_code == 0, (result.stdout, result.stderr)
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def questions(n: int = 12) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from imported import said as turns
 from steersman.data.importing import Imported, parse_file
 from steersman.data.message_pages import chat_in
-from steersman.types import Conversation
 
 ASKED, ANSWER, AGAIN, LAST = "Is the lab open?", "Yes, from 8.\nNo appointment needed.", "And parking?", "It is free."
 SAID = (("Ann Lee", ASKED), ("Me", ANSWER), ("Ann Lee", AGAIN), ("Me", LAST))
@@ -25,10 +25,6 @@ def read(folder: Path, name: str, text: str, speakers: str = "*,Me", **options: 
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return parse_file(path, options.pop("kind", None), speakers=speakers, **options)
-
-
-def turns(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.text) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 def page(messages: list[str], head: str = "") -> str:

@@ -15,14 +15,11 @@ from typer.testing import CliRunner
 
 from steersman import progress as progress_module
 from steersman.cli import framework
-from steersman.cli.framework import JsonOption, add, build, emit
+from steersman.cli.framework import JsonOption, add, emit
 from steersman.progress import duration, metric_text, note, plain, progress
+from verbs import run
 
 runner = CliRunner()
-
-
-def run(*args: str, **options: Any) -> Any:
-    return runner.invoke(build(), [*args], **options)
 
 
 def steersman(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:

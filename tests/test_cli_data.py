@@ -9,35 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
 from steersman.cli.data import default_name, parse_split
-from steersman.cli.framework import build
 from steersman.data.dataset import load_conversations, load_rankings
 from steersman.store import Store
 from steersman.types import Candidates, Completion, Conversation, Message
-
-runner = CliRunner()
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    assert run("init", "w").exit_code == 0
-    monkeypatch.chdir(tmp_path / "w")
-    return tmp_path / "w"
-
-
-def run(*args: str) -> Any:
-    return runner.invoke(build(), [*args])
-
-
-def run_json(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
+from verbs import run
+from verbs import told as run_json
 
 
 def dialogue(question: str, answer: str | None = "A") -> dict[str, Any]:

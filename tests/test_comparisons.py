@@ -30,14 +30,9 @@ from steersman.stats import wilson
 from steersman.store import Store
 from steersman.types import Completion, Conversation, Message
 from tiny import write_jsonl
+from verbs import told as run
 
 EVAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "eval"
-
-
-def run(*args: str, code: int = 0) -> Any:
-    result = CliRunner().invoke(framework.build(), [*args, "--json"])
-    assert result.exit_code == code, (result.stdout, result.stderr)
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def test_holm_is_that_of_statsmodels() -> None:

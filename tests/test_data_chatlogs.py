@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.data.importing import Imported, parse_file
-from steersman.types import Conversation
 
 Dialogue = list[tuple[str, str]]
 ASKED: Dialogue = [("user", "Is it open?\nAnd tomorrow?"), ("assistant", "Yes.\nTill ten: every day.")]
@@ -24,10 +24,6 @@ def read(
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return parse_file(path, speakers=speakers, encoding="auto", **options)
-
-
-def said(found: Imported) -> list[Dialogue]:
-    return [[(m.role, m.content) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 FORMS = {

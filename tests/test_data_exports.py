@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.data.formats.exports import body_of
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation, Ranking
@@ -34,10 +35,6 @@ def read(folder: Path, *records: Any, name: str = "file.json", **options: Any) -
     else:
         path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
     return parse_file(path, **options)
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.content) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 def node(name: str, parent: str | None, role: str, text: str, recipient: str = "all") -> dict[str, Any]:

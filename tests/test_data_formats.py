@@ -10,16 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import turns as said
 from steersman.data.formats import detect, from_steersman, parse, to_line
 from steersman.data.importing import parse_file
 from steersman.types import Conversation, Message, Ranking
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "data"
-
-
-def said(record: Any) -> list[tuple[str, str]]:
-    assert isinstance(record, Conversation)
-    return [(m.role, m.content) for m in record.messages]
 
 
 DIALOGUE = [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "Bye!")]

@@ -10,6 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
+from imported import said
 from steersman.data.importing import Imported, parse_file
 from steersman.types import Conversation
 
@@ -41,11 +42,6 @@ def read(path: Path, content: bytes, **options: Any) -> tuple[Imported, list[str
     path.write_bytes(content)
     notes: list[str] = []
     return parse_file(path, encoding="auto", tell=notes.append, **options), notes
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    assert all(isinstance(record, Conversation) for record in found.records)
-    return [[(m.role, m.text) for m in record.messages] for record in found.records]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "xlsx"])

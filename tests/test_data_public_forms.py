@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imported import turns as said
 from steersman.data.clean import clean
 from steersman.data.formats import desk_messages, forums, session_pages
 from steersman.data.importing import parse_file
@@ -23,11 +24,6 @@ def put(folder: Path, *records: Any) -> Path:
     path = folder / "file.jsonl"
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
     return path
-
-
-def said(record: Any) -> list[tuple[str, str]]:
-    assert isinstance(record, Conversation)
-    return [(m.role, m.content) for m in record.messages]
 
 
 def turns(*pairs: tuple[str, str], who: str = "role", what: str = "content", **names: str) -> list[Record]:

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from steersman.cli.framework import build
+from imported import turns as said
 from steersman.data.clean import clean
 from steersman.data.dataset import load_conversations, load_judged, load_rankings
 from steersman.data.importing import parse_file
 from steersman.types import Conversation, Feedback, Message, Ranking
+from verbs import done as run
 
 CASES = Path(__file__).parent.parent.parent / "shared" / "data" / "cases"
-runner = CliRunner()
 
 
 def put(folder: Path, *records: Any, name: str = "file.jsonl") -> Path:
@@ -27,22 +26,11 @@ def put(folder: Path, *records: Any, name: str = "file.jsonl") -> Path:
     return path
 
 
-def said(record: Any) -> list[tuple[str, str]]:
-    assert isinstance(record, Conversation)
-    return [(m.role, m.content) for m in record.messages]
-
-
 def case(name: str) -> Path:
     path = CASES / name
     if not path.is_file():
         pytest.skip(f"{name} is not here: real data lies in ../shared/data, outside the repository")
     return path
-
-
-def run(*args: str, code: int = 0) -> Any:
-    result = runner.invoke(build(), [*args])
-    assert result.exit_code == code, result.stderr
-    return result
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.data.importing import Imported, parse_file
-from steersman.types import Conversation, Feedback
+from steersman.types import Feedback
 
 Q, A, Q2, A2 = "Where is my parcel?", "It left on Monday.", "And the second one?", "That left on Tuesday."
 FOUR = [("user", Q), ("assistant", A), ("user", Q2), ("assistant", A2)]
@@ -20,11 +21,6 @@ def read(tmp_path: Path, name: str, text: str | bytes, **options: Any) -> Import
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return parse_file(path, **options)
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    assert all(isinstance(record, Conversation) for record in found.records)
-    return [[(m.role, m.text) for m in record.messages] for record in found.records]
 
 
 def turns(who: str, what: str, user: Any = "user", assistant: Any = "agent") -> list[dict[str, Any]]:

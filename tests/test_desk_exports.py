@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.cold.legacy import stripped
 from steersman.data.formats.markup import text_of
 from steersman.data.importing import Imported, parse_file
@@ -444,10 +445,6 @@ def read(folder: Path, value: Any, name: str = "", **options: Any) -> Imported:
     path = folder / (name or ("file.csv" if isinstance(value, str) else "file.json"))
     path.write_bytes(text.encode("gb18030" if path.suffix == ".csv" else "utf-8-sig"))
     return parse_file(path, "demonstrations", reading=Reading(encoding="auto", session_hours=6, **options))
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.text) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -14,24 +14,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
 from steersman.artifact.files import file_sha256, write_json
 from steersman.artifact.manifest import identity, read_manifest, verify, write_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import build
 from steersman.config import Config, to_dict
 from steersman.eval import kept
 from steersman.rounds import registry
 from steersman.store import Store
+from verbs import done as invoke
 
-runner = CliRunner()
 SIZES = {
     "model.dtype": "float32",
     "model.device": "cpu",
@@ -74,21 +70,6 @@ def sets(**changes: Any) -> list[str]:
     """--set options for SIZES with changes (section__key=value)."""
     values = SIZES | {key.replace("__", "."): value for key, value in changes.items()}
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small lose more by handing work to a second thread than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def invoke(*args: str, code: int = 0, **options: Any) -> Any:
-    result = runner.invoke(build(), [*args], **options)
-    assert result.exit_code == code, f"{args}: exit code {result.exit_code}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def inside(root: Path, *args: str, code: int = 0, **options: Any) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.data.formats import exports
 from steersman.data.formats.markup import plain_text
-from steersman.data.importing import Imported, parse_file
-from steersman.types import Conversation
+from steersman.data.importing import parse_file
 
 Q, A = "Where is my parcel 1234?", "It left on Monday."
 NOTES, OTHERS, EMPTY = (
@@ -24,10 +24,6 @@ NOTES, OTHERS, EMPTY = (
 
 def at(minute: int) -> str:
     return f"2024-01-02T09:{minute:02d}:00Z"
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.text) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 def post(who: int, text: str, kind: int = 1, **more: Any) -> dict[str, Any]:

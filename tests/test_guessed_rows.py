@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.data.formats.guessed_rows import GUESSED, guess
 from steersman.data.importing import Imported, parse_file
 from steersman.data.reading import Reading
@@ -48,10 +49,6 @@ def read(tmp_path: Path, value: Any, speakers: str = "") -> Imported:
     lines = "".join(f"{json.dumps(line)}\n" for line in value) if isinstance(value, tuple) else json.dumps(value)
     path.write_text(value if isinstance(value, str) else lines, encoding="utf-8")
     return parse_file(path, reading=Reading(speakers=speakers, tell=lambda line: None))
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.text) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 def guessed(found: Imported) -> str:

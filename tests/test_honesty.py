@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
 import tiny as t
 from steersman.artifact.manifest import read_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import build
 from steersman.train.cautions import cautions
+from verbs import done as invoke
 
-runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]
 QUESTIONS = [f"Where is the parcel number {i} that I sent to my aunt in Bergen last week?" for i in range(12)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def invoke(*args: str | Path, code: int = 0) -> Any:
-    result = runner.invoke(build(), [str(arg) for arg in args])
-    assert result.exit_code == code, f"{args}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def chats(path: Path, questions: list[str]) -> Path:

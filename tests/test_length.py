@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
 import tiny as t
 from steersman.artifact.manifest import read_manifest
-from steersman.cli.framework import build
 from steersman.text.length import cut_prompt, fit_prompts, fit_rankings
 from steersman.text.template import Template
 from steersman.train.sft import to_trees
 from steersman.types import Conversation, Message, Ranking
 from steersman.weights.folders import load_tokenizer, read_config
+from verbs import done as invoke
 
-runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]
 ENDLESS = "Where is the parcel, and why does nobody answer? 包裹在哪里？" * 400
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -92,12 +79,6 @@ def test_rankings(template: Template, context: int) -> None:
     cut = fit_rankings(template, ranked, context, "cut")
     assert cut.counts() == {"skipped_long": 1, "cut_long": 1}, "an answer is never cut"
     assert [r.id for r in cut.records] == ["prompt", "good"]
-
-
-def invoke(*args: str | Path) -> Any:
-    result = runner.invoke(build(), [str(arg) for arg in args])
-    assert result.exit_code == 0, f"{args}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def test_every_stage_goes_on_and_says_so(tiny: Path, tmp_path: Path) -> None:

@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from typer.testing import CliRunner
 
 import tiny as t
-from steersman.cli.framework import build
 from steersman.weights.folders import load_causal, load_tokenizer, save_model
+from verbs import done as invoke
 
-runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]
 FAST = ["-s", "sft.lr=3e-3", "-s", "sft.epochs=8", "-s", "sft.batch_tokens=256"]
-
-
-def invoke(*args: str | Path, code: int = 0) -> Any:
-    result = runner.invoke(build(), [str(arg) for arg in args])
-    assert result.exit_code == code, f"{args}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def base(tiny: Path, folder: Path, template: str | None = None, eos: str = "<|endoftext|>") -> Path:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from imported import said
 from steersman.cli.data import parse_columns
 from steersman.data.importing import Imported, parse_file
 from steersman.data.reading import Reading
-from steersman.types import Conversation
 
 Q, A = "Wo bleibt mein Paket 1234?", "Es ging am Montag ab."
 GATHERED = "messages of a row each gathered into dialogues"
@@ -23,10 +23,6 @@ def read(tmp_path: Path, value: Any, speakers: str = "", columns: str = "", **ho
     path.write_text(value if table else json.dumps(value), encoding="utf-8")
     mapping = parse_columns([columns] if columns else None)
     return parse_file(path, mapping=mapping, reading=Reading(speakers=speakers, tell=lambda line: None), **how)
-
-
-def said(found: Imported) -> list[list[tuple[str, str]]]:
-    return [[(m.role, m.text) for m in r.messages] for r in found.records if isinstance(r, Conversation)]
 
 
 def odoo(at: int, author: Any, body: str, **more: Any) -> dict[str, Any]:

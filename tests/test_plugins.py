@@ -28,6 +28,7 @@ from steersman.rl.rules import scorer
 from steersman.server.app import create_app
 from steersman.store import Store
 from steersman.train.scoring import check_rewards
+from verbs import told as invoke
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [
@@ -43,12 +44,6 @@ SIZES = [
     *("eval.bootstrap=50", "ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.minibatches=2", "ppo.max_tokens=3"),
     *("eval.max_tokens=2", "ppo.eval_prompts=2", "ppo.eval_every=1", "ppo.kl_ceiling=1e9"),
 ]
-
-
-def invoke(*args: str, code: int = 0) -> Any:
-    result = CliRunner().invoke(framework.build(), [*args, "--json"])
-    assert result.exit_code == code, (result.stdout, result.stderr)
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def examples(language: str) -> dict[str, str]:

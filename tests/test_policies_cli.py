@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 import tiny as t
 from steersman.artifact.manifest import read_manifest, verify, write_manifest
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import build
 from steersman.eval.run import best_answers, best_of_kl
 from steersman.store import Store
 from steersman.types import Completion
+from verbs import done as invoke
 
-runner = CliRunner()
 SIZES = {
     "project.domain": "none",
     "model.dtype": "float32",
@@ -46,12 +44,6 @@ SIZES = {
     "eval.best_of": 3,
 }
 POLICIES = ("grpo", "rloo", "dpo", "kto")
-
-
-def invoke(*args: str, code: int = 0) -> Any:
-    result = runner.invoke(build(), [*args])
-    assert result.exit_code == code, f"{args}\n{result.stdout}\n{result.stderr}"
-    return result
 
 
 def inside(root: Path, *args: str) -> Any:

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 import tiny as t
 from steersman.artifact.files import write_json
 from steersman.artifact.manifest import identity, read_manifest, verify, write_manifest
 from steersman.artifact.stage_folder import StageFolder
 from steersman.artifact.workspace import CURRENT, Workspace
-from steersman.cli.framework import build
 from steersman.config import to_dict
 from steersman.config_file import from_dict
 from steersman.data.dataset import write_dataset
@@ -31,15 +29,9 @@ from steersman.rounds.registry import Stage, Task
 from steersman.rounds.verb_options import DATA
 from steersman.stopping import Stop
 from steersman.types import Conversation, Message
+from verbs import done as invoke
 
 SOURCES = Path(registry.__file__).parents[1]
-runner = CliRunner()
-
-
-def invoke(*args: str, code: int = 0) -> Any:
-    result = runner.invoke(build(), list(args), env={"COLUMNS": "200"})
-    assert result.exit_code == code, result.output
-    return result
 
 
 def inside(root: Path, *args: str) -> Any:

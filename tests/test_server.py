@@ -27,12 +27,6 @@ from steersman.store import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
-        yield opened
-
-
-@pytest.fixture
 def report(tmp_path: Path) -> Path:
     return tmp_path / "report.html"
 

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,14 +19,9 @@ from steersman.server import listening
 from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.store import Store
+from waiting import until as wait_for
 
 ANSWER = "Hello, 世界!\u2028\n"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -53,13 +47,6 @@ def ask(client: httpx.Client, chat: str, content: str, parent: str | None = None
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
     return events(response.text)
-
-
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def feedback(

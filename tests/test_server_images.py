@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,6 @@ class TextAlone(FakeEngine):
 
     def count_tokens(self, prompt: Prompt) -> int:
         return self.prompts.count(prompt)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as opened:
-        yield opened
 
 
 def client_of(engine: Any, store: Store, root: Path | None, system: str = "") -> TestClient:

@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -37,12 +36,6 @@ CALLING = ("Let me", " see.\n<tool", '_call>{"name": "weather", "arguments": {"c
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "store.db") as store:
-        yield store
 
 
 @pytest.fixture

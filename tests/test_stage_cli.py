@@ -9,33 +9,21 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from typer.testing import CliRunner
 
 import tiny as t
 from steersman.artifact.stage_folder import partial_of
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import build
 from steersman.config import Config, components
 from steersman.engine.load import load_engine
 from steersman.rounds import registry
+from verbs import run as invoke
 
-runner = CliRunner()
 CPU = ["-s", "model.device=cpu", "-s", "model.dtype=float32"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small lose more by handing work to a second thread than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def record(user: str, answer: str | None = None, id: str = "") -> dict[str, Any]:
@@ -58,10 +46,6 @@ def rankings(tmp_path: Path) -> Path:
     prompts = [t.conversation(f"Where is it, {i}?").to_json() for i in range(4)]
     lines = [{"id": f"r{i}", "prompt": p, "answers": answers, "ranks": [1, 2, 3]} for i, p in enumerate(prompts)]
     return t.write_jsonl(tmp_path / "rankings.jsonl", lines)
-
-
-def invoke(*args: str) -> Any:
-    return runner.invoke(build(), [*args])
 
 
 def refused(*args: str) -> str:

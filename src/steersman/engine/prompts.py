@@ -113,3 +113,26 @@ class Prompts:
         piece = self._bytes.of(token)
         text: str = piece.decode("utf-8", "backslashreplace")
         return text or str(self._tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
+class Prompted:
+    """What an engine says of prompts and tokens by its `Prompts` alone."""
+
+    _prompts: Prompts
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        return self._prompts.count(prompt)
+
+    def call_form(self) -> CallForm | None:
+        """See `WritesCalls`."""
+        return self._prompts.call_form
+
+    def stops_thinking(self) -> bool:
+        """See `StopsThinking`."""
+        return self._prompts.unthinking is not None
+
+    def token_text(self, token: int) -> str:
+        return self._prompts.token_text(token)
+
+    def token_bytes(self, token: int, first: bool = False) -> bytes:
+        return self._prompts.token_bytes(token, first)

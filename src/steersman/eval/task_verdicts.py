@@ -18,10 +18,11 @@ import numpy as np
 
 from steersman.eval.many import holm, sign_flip_p
 from steersman.eval.suites.answer_metrics import item_counts, macro_f1
+from steersman.eval.suites.benching import mean_of
 from steersman.eval.suites.suite import Item, Suite
 from steersman.eval.suites.task_forms import task_of
 from steersman.eval.tasks import paired, word_of
-from steersman.stats import Interval, bootstrap_mean, proportion_interval
+from steersman.stats import Interval
 
 BASELINES = ("common", "copy", "lead", "chance")
 LEVEL = 0.95
@@ -79,9 +80,9 @@ def beside(
         next(iter(metrics)) if len(metrics) == 1 else "",
         name[1],
         name[2],
-        _mean(scores, resamples, seed),
+        mean_of(scores, resamples, seed),
         chosen,
-        _mean(bar, resamples, seed),
+        mean_of(bar, resamples, seed),
         difference,
         sign_flip_p([a - b for a, b in zip(scores, bar, strict=True)]) if bars else 1.0,
         word_of(difference) if bars else "no evidence",
@@ -93,12 +94,6 @@ def together(found: Sequence[Beside]) -> list[str]:
     """The word of each comparison, held to all of them."""
     adjusted = holm([one.p for one in found])
     return [one.word if p < 1 - LEVEL else "no evidence" for one, p in zip(found, adjusted, strict=True)]
-
-
-def _mean(scores: Sequence[float], resamples: int, seed: int) -> Interval:
-    if all(s in (0.0, 1.0) for s in scores):
-        return proportion_interval(scores, None, resamples, seed)
-    return bootstrap_mean(scores, None, resamples, seed, expanded=True)
 
 
 def _bar(items: Sequence[Item], baseline: str) -> list[float]:

@@ -364,11 +364,8 @@ class Feedback(Source):
         return find(space, "feedback", "train") if self.labelled else []
 
 
-@dataclass(frozen=True)
-class Functions(Source):
-    """Users' functions that the settings name, by (group, name): an artifact depends on their code."""
-
-    of: Callable[[Config], list[tuple[str, str]]]
+class Named(Source):
+    """What the settings alone name; its hashes are in `_found`."""
 
     def of_round(self, space: Workspace) -> Found:
         return self._found(space.config, space.root)
@@ -378,6 +375,16 @@ class Functions(Source):
 
     def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
         return [f"{name} is new" for name in self._found(space.config, space.root).hashes if name not in recorded]
+
+    @abstractmethod
+    def _found(self, config: Config, root: Path | None) -> Found: ...
+
+
+@dataclass(frozen=True)
+class Functions(Named):
+    """Users' functions that the settings name, by (group, name): an artifact depends on their code."""
+
+    of: Callable[[Config], list[tuple[str, str]]]
 
     def _found(self, config: Config, root: Path | None) -> Found:
         named = {function_input(group, name): digest(name, group, root) for group, name in self.of(config)}

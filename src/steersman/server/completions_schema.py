@@ -22,6 +22,7 @@ from steersman.server.openai_schema import (
     refuse_unknown,
     sampling_of,
 )
+from steersman.server.request_parts import closed
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.types import SamplingParams
 
@@ -39,13 +40,11 @@ Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
 
 
 def _close(schema: dict[str, Any]) -> None:
-    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in SPEED}
+    closed(SPEED, _NEUTRAL)(schema)
     as_many = {"properties": {"best_of": {"enum": [1, None]}}}
     several = [{"properties": {name: {"const": k} for name in ("n", "best_of")}} for k in range(2, MOST_ANSWERS + 1)]
     schema["properties"]["best_of"] = {}
     schema["anyOf"] = [as_many, *(one | {"required": ["n"]} for one in several)]
-    schema["additionalProperties"] = False
 
 
 class CompletionRequest(BaseModel):

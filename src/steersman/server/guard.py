@@ -25,7 +25,7 @@ from steersman.server.buckets import Buckets, address_of
 from steersman.server.connection import HEAD_LIMIT
 from steersman.server.door import HEADER, Door
 from steersman.server.errors import INTERNAL, error_response, outage
-from steersman.server.key import HEALTH, Key
+from steersman.server.key import HEALTH, Key, is_api
 from steersman.server.people import EVERYBODY, SCOPE
 from steersman.server.quotas import visitor
 from steersman.server.reach import HERE, Reach, is_loopback
@@ -217,15 +217,11 @@ def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "no route")
 
 
-def _is_api(path: str) -> bool:
-    return path.split("/", 2)[1:2] in (["v1"], ["api"])
-
-
 def _plain(path: str) -> str:
     """A path without a slash at its end, an API's also without doubled ones, which result from base URLs that end in a
     slash."""
     plain = re.sub(r"//+", "/", path)
-    return (plain if _is_api(plain) else path).rstrip("/") or "/"
+    return (plain if is_api(plain) else path).rstrip("/") or "/"
 
 
 def _preflight(scope: Scope, headers: Headers, shared: bool) -> Response | None:

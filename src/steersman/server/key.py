@@ -47,11 +47,11 @@ class Key:
         if method == "POST" and path == "/login":
             form = parse_qs(body.decode("utf-8", "replace"))
             return self._enter(scope, form.get("key", [""])[0], form.get("next", ["/"])[0])
-        if method == "GET" and b"key=" in scope["query_string"] and not _is_api(path):
+        if method == "GET" and b"key=" in scope["query_string"] and not is_api(path):
             query = parse_qsl(scope["query_string"].decode("latin-1"))
             rest = urlencode([pair for pair in query if pair[0] != "key"])
             return self._enter(scope, dict(query).get("key", ""), f"{path}?{rest}" if rest else path)
-        if "authorization" in headers or ("x-api-key" in headers and _is_api(path)):
+        if "authorization" in headers or ("x-api-key" in headers and is_api(path)):
             right = hmac.compare_digest(given_key(headers).encode("latin-1"), self._key)
         else:
             right = self._has_cookie(headers) and _own_origin(headers)
@@ -87,7 +87,7 @@ def given_key(headers: Headers) -> str:
     return headers.get("x-api-key", "").strip() if not scheme else ""
 
 
-def _is_api(path: str) -> bool:
+def is_api(path: str) -> bool:
     return path.split("/", 2)[1:2] in (["v1"], ["api"])
 
 
@@ -98,7 +98,7 @@ def _own_origin(headers: Headers) -> bool:
 
 
 def _refusal(scope: Scope, path: str, why: str, place: str = "") -> Response:
-    if _is_api(path):
+    if is_api(path):
         message = "Incorrect API key, or none: expected 'Authorization: Bearer KEY' with the key of serve --key"
         return error_response(401, message, headers={"WWW-Authenticate": "Bearer"})
     text = why or "This server asks for the key that it was started with."

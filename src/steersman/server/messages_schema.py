@@ -14,19 +14,22 @@ from steersman.server.asked import Asked
 from steersman.server.errors import ApiError
 from steersman.server.file_parts import document, file_said
 from steersman.server.openai_schema import MOST_STOPS, refuse_unknown, spread
-from steersman.server.request_parts import PART_MARKS, ImagePart, ImageUrl, Loose, to_said, told_names, unknown_in
+from steersman.server.request_parts import (
+    PART_MARKS,
+    ImagePart,
+    ImageUrl,
+    Loose,
+    closed,
+    to_said,
+    told_names,
+    unknown_in,
+)
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import MOST, Name, Tools, to_tools, tool_json
 from steersman.types import Conversation, Message, SamplingParams
 
 _IGNORED = ("metadata", "service_tier", "cache_control", "betas", "inference_geo")
 _NEUTRAL: dict[str, tuple[Any, ...]] = {"mcp_servers": ([],), "container": ()}
-
-
-def _close(schema: dict[str, Any]) -> None:
-    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
-    schema["additionalProperties"] = False
 
 
 class _Block(Loose):
@@ -201,7 +204,7 @@ class OutputConfig(BaseModel):
 
 
 class CountRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+    model_config = ConfigDict(extra="allow", json_schema_extra=closed(_IGNORED, _NEUTRAL))
 
     model: Text
     messages: Annotated[list[Turn], Field(min_length=1, fail_fast=True)]
@@ -221,7 +224,7 @@ class CountRequest(BaseModel):
 
 
 class MessagesRequest(CountRequest):
-    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+    model_config = ConfigDict(extra="allow", json_schema_extra=closed(_IGNORED, _NEUTRAL))
 
     max_tokens: Annotated[StrictInt, Field(ge=1), WHOLE]
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None

@@ -18,7 +18,7 @@ from steersman.server.held import SAME, Held, HeldTo
 from steersman.server.instead import instead
 from steersman.server.neutral import ELSEWHERE, ENDS, NEUTRAL, SPEED, no_field, refuse_other_end
 from steersman.server.old_functions import OldChoice, OldFunctions, old_tools
-from steersman.server.request_parts import told_names
+from steersman.server.request_parts import closed, told_names
 from steersman.server.request_text import WHOLE, Number, Text
 from steersman.server.tools_schema import Choice, ChosenFunction, ToolList, Tools, chat_tools
 from steersman.types import Conversation, Message, SamplingParams
@@ -58,11 +58,9 @@ _MOST_BIASES = 1024
 
 def _close(schema: dict[str, Any]) -> None:
     """Add to the schema what pydantic's fields cannot express: unknown parameters, and combinations."""
-    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in (*_IGNORED, *ENDS)}
+    closed((*_IGNORED, *ENDS), _NEUTRAL)(schema)
     for name in (*SAME, "random_seed"):  # the document names one way to each thing
         del schema["properties"][name]
-    schema["additionalProperties"] = False
     free = {
         "properties": {"response_format": {"anyOf": [{"$ref": "#/components/schemas/TextFormat"}, {"type": "null"}]}}
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,6 +23,18 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 _MOST_NAMED = 16
 PART_MARKS = frozenset({"annotations", "cache_control", "copilot_cache_control", "prompt_cache_breakpoint"})
 """Fields of a part that no model is shown: marks for a cache of prompts, and an answer's sources."""
+
+
+def closed(ignored: Iterable[str], neutral: Mapping[str, Sequence[Any]]) -> Callable[[dict[str, Any]], None]:
+    """What writes into a model's schema the fields that are read and ignored, those that take some values alone, and
+    that there are no others."""
+
+    def close(schema: dict[str, Any]) -> None:
+        schema["properties"] |= {name: {"enum": [*values, None]} for name, values in neutral.items()}
+        schema["properties"] |= {name: {} for name in ignored}
+        schema["additionalProperties"] = False
+
+    return close
 
 
 class Loose(BaseModel):

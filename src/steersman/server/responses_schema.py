@@ -19,6 +19,7 @@ from steersman.server.request_parts import (
     ImagePart,
     ImageUrl,
     Loose,
+    closed,
     refuse_files,
     to_said,
     told_names,
@@ -47,12 +48,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "moderation": (),
 }
 _ROLES: dict[str, Role] = {"developer": "system", "system": "system", "user": "user", "assistant": "assistant"}
-
-
-def _close(schema: dict[str, Any]) -> None:
-    neutral = {name: {"enum": [*values, None]} for name, values in _NEUTRAL.items()}
-    schema["properties"] |= neutral | {name: {} for name in _IGNORED}
-    schema["additionalProperties"] = False
 
 
 class _Item(Loose):
@@ -210,7 +205,7 @@ Included = Literal[
 
 
 class ResponsesRequest(BaseModel):
-    model_config = ConfigDict(extra="allow", json_schema_extra=_close)
+    model_config = ConfigDict(extra="allow", json_schema_extra=closed(_IGNORED, _NEUTRAL))
 
     model: Text
     input: Text | Annotated[list[InputItem], Field(min_length=1, fail_fast=True)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from steersman.data.formats.fields import ONE_KEPT, Fields, alternatives, parsed_json
+from steersman.data.formats.fields import ONE_KEPT, Fields, alternatives, maps, parsed_json
 from steersman.data.formats.markup import text_of
 from steersman.data.formats.turns import ROLES
 
@@ -55,7 +55,7 @@ def _deepseek(record: Record, fields: Fields) -> list[Turn] | None:
     turns: list[Turn] = []
     for message in reversed(path):
         thought = ""
-        for part in _maps(message.get("fragments")):
+        for part in maps(message.get("fragments")):
             text = str(part.get("content") or "")
             if part.get("type") == "THINK":
                 thought += text
@@ -65,13 +65,13 @@ def _deepseek(record: Record, fields: Fields) -> list[Turn] | None:
                 thought = ""
             else:
                 fields.note("messages without text, or to and from tools, left out of exported chats")
-        fields.note("files that came with turns left out", len(_maps(message.get("files"))))
+        fields.note("files that came with turns left out", len(maps(message.get("files"))))
     return turns
 
 
 def _lm_studio(record: Record, fields: Fields) -> list[Turn] | None:
     """Of each message the version that was shown last."""
-    items = _maps(record.get("messages"))
+    items = maps(record.get("messages"))
     if not items or not all(isinstance(m.get("versions"), list) and "currentlySelected" in m for m in items):
         return None
     prompt = record.get("systemPrompt")
@@ -84,9 +84,9 @@ def _lm_studio(record: Record, fields: Fields) -> list[Turn] | None:
             raise ValueError(
                 f"currentlySelected: expected the place of a version, {len(item['versions'])} are there, got {place!r}"
             )
-        steps = [version, *_maps(version.get("steps"))]
+        steps = [version, *maps(version.get("steps"))]
         shown = [s for s in steps if not (isinstance(s.get("style"), Mapping) and s["style"].get("type") == "thinking")]
-        texts = [str(p["text"]) for s in shown for p in _maps(s.get("content")) if isinstance(p.get("text"), str)]
+        texts = [str(p["text"]) for s in shown for p in maps(s.get("content")) if isinstance(p.get("text"), str)]
         turns.append({"role": version.get("role"), "content": "\n\n".join(texts)})
     return turns
 
@@ -110,7 +110,7 @@ def _activity(record: Record, fields: Fields) -> list[Turn] | None:
     """One prompt of Google's "My Activity" with its answer; which belong to one chat is not in there."""
     if record.get("header") not in ("Gemini Apps", "Bard") or "title" not in record:
         return None
-    title, items = str(record["title"]), _maps(record.get("safeHtmlItem"))
+    title, items = str(record["title"]), maps(record.get("safeHtmlItem"))
     if items and not title.startswith(PROMPTED):
         raise ValueError(
             f"title: expected {PROMPTED!r} before what was asked (export it in English), got {title[:40]!r}"
@@ -175,7 +175,3 @@ def _turns(value: Any, role: str) -> Iterator[Turn]:
 
 def _kind(value: Record) -> str:
     return str(value.get("type")).casefold().removesuffix("chunk").removesuffix("message")
-
-
-def _maps(value: Any) -> list[Record]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []

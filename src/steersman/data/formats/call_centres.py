@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from steersman.data.formats.desk_sides import side_of
+from steersman.data.formats.fields import maps
 
 Record = Mapping[str, Any]
 WHO = ("ParticipantRole", "participantPurpose", "sentBy", "ParticipantId")
@@ -15,9 +16,9 @@ WHO = ("ParticipantRole", "participantPurpose", "sentBy", "ParticipantId")
 
 def as_ticket(record: Record) -> Record | None:
     """The transcript as a ticket; None for records of other kinds."""
-    said = _maps(record.get("Transcript")) or _maps(record.get("messageRecords"))
-    said = said or [p for t in _maps(record.get("transcripts")) for p in _maps(t.get("phrases"))]
-    people = _maps(record.get("Participants"))
+    said = maps(record.get("Transcript")) or maps(record.get("messageRecords"))
+    said = said or [p for t in maps(record.get("transcripts")) for p in maps(t.get("phrases"))]
+    people = maps(record.get("Participants"))
     roles = {p.get("ParticipantId"): p.get("ParticipantRole") for p in people}
     if not said or not any(name in one for one in said for name in WHO):
         return None
@@ -45,7 +46,7 @@ def as_tree(record: Record) -> Record | None:
 
 
 def _message(m: Record) -> Record:
-    parts = _maps(m.get("content"))
+    parts = maps(m.get("content"))
     thought = "".join(str(p.get("think", "")) for p in parts)
     text = str(m.get("text") or "") or "\n\n".join(str(p["text"]) for p in parts if isinstance(p.get("text"), str))
     said = f"<think>{thought}</think>{text}" if thought and text else text
@@ -53,7 +54,7 @@ def _message(m: Record) -> Record:
 
 
 def _flat(messages: Any) -> Iterator[Record]:
-    for m in _maps(messages):
+    for m in maps(messages):
         yield m
         yield from _flat(m.get("children"))
 
@@ -62,10 +63,6 @@ def _words(m: Record) -> str:
     inner = _map(_map(m.get("messageData")).get("msg"))
     found = (m.get("Content"), m.get("decoratedText"), m.get("text"), inner.get("text"))
     return next((text for text in found if isinstance(text, str) and text), "")
-
-
-def _maps(value: Any) -> list[Record]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
 def _map(value: Any) -> Record:

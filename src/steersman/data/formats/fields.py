@@ -26,6 +26,11 @@ LABELS = (
 LONGEST_LABEL = 80
 
 
+def maps(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list; none of anything else."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
 @functools.cache
 def plain(name: str) -> str:
     """A field's name in the form for comparison: lower case, words joined by '_', no byte order mark."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from steersman.data.formats.fields import maps
+
 Record = Mapping[str, Any]
 TEAM = ("staff", "moderator", "admin", "accepted_answer")
 """Fields of Discourse's posts with yes where the team wrote them, or what solved the question."""
@@ -25,7 +27,7 @@ def as_ticket(record: Record) -> Record | None:
 
 def _items(value: Any) -> list[Record]:
     value = value.get("nodes") if isinstance(value, Mapping) else value
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return maps(value)
 
 
 def _of(value: Any, key: str) -> Any:

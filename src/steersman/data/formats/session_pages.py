@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.data.formats.fields import parsed_json
+from steersman.data.formats.fields import maps, parsed_json
 from steersman.data.formats.shapes import ANSWER, BOT, SYSTEM, USER, named, words
 
 Record = Mapping[str, Any]
@@ -30,13 +30,9 @@ def as_ticket(record: Record) -> Record | None:
     return _customers(record)
 
 
-def _mappings(value: Any) -> list[Record]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
 def _session(page: Record) -> Record | None:
-    info, said = page.get("sessionInfo"), _mappings(page.get("messageList"))
-    robot = _mappings(page.get("robotMessageList"))
+    info, said = page.get("sessionInfo"), maps(page.get("messageList"))
+    robot = maps(page.get("robotMessageList"))
     if not isinstance(info, Mapping) or not (said or robot):
         return None
     sides = {str(info[k]): USER for k in ("memberId", "memberName") if info.get(k)}
@@ -54,7 +50,7 @@ def _session(page: Record) -> Record | None:
 
 
 def _terminals(page: Record) -> Record | None:
-    items = _mappings(page.get("list"))
+    items = maps(page.get("list"))
     if not items or not all({"fromTerminal", "content", "contentType"} <= m.keys() for m in items):
         return None
 
@@ -72,7 +68,7 @@ def _terminals(page: Record) -> Record | None:
 def _portal(page: Record) -> Record | None:
     """Bitrix24: messages and people in lists, or by their ids; customers come through a connector, 0 is the system."""
     lists = (page.get("message", page.get("messages")), page.get("users"))
-    said, people = (_mappings([*found.values()] if isinstance(found, Mapping) else found) for found in lists)
+    said, people = (maps([*found.values()] if isinstance(found, Mapping) else found) for found in lists)
     known = [(str(p.get("id")), p) for p in people if "connector" in p]
     sides = {who: USER if p["connector"] else BOT if p.get("bot") else ANSWER for who, p in known}
     if not said or not sides:
@@ -106,7 +102,7 @@ def _without_marks(text: str) -> str:
 
 
 def _customers(record: Record) -> Record | None:
-    found = [parsed_json(m.get("msg")) for m in _mappings(record.get("msg"))]
+    found = [parsed_json(m.get("msg")) for m in maps(record.get("msg"))]
     items = [m for m in found if isinstance(m, Mapping) and {"conversationID", "payload", "from"} <= m.keys()]
     if not items or len(items) < len(found):
         return None

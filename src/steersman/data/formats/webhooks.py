@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from steersman.data.formats.fields import maps
 from steersman.data.formats.shapes import ANSWER, DEEPER, USER, words
 
 Record = Mapping[str, Any]
@@ -19,17 +20,13 @@ def delivered(value: Any) -> list[Record] | None:
     if not isinstance(value, Mapping):
         return None
     if isinstance(value.get("entry"), list) and isinstance(value.get("object"), str):
-        return [row for entry in _mappings(value["entry"]) for row in (*_cloud(entry), *_page(entry))]
+        return [row for entry in maps(value["entry"]) for row in (*_cloud(entry), *_page(entry))]
     if isinstance(value.get("events"), list) and "destination" in value:
-        return [row for event in _mappings(value["events"]) if (row := _line(event))]
+        return [row for event in maps(value["events"]) if (row := _line(event))]
     if "update_id" in value:
         message = next((value[k] for k in ("message", "edited_message", "channel_post") if k in value), None)
         return [_telegram(message)] if isinstance(message, Mapping) else []
     return None
-
-
-def _mappings(value: Any) -> list[Record]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _row(side: str, text: str, at: Any, chat: str, own: Any) -> Record:
@@ -38,10 +35,10 @@ def _row(side: str, text: str, at: Any, chat: str, own: Any) -> Record:
 
 def _cloud(entry: Record) -> Iterator[Record]:
     """WhatsApp's: `messages` are customers', `message_echoes` what the firm wrote in the app or by another program."""
-    for change in _mappings(entry.get("changes")):
+    for change in maps(entry.get("changes")):
         value = change.get("value")
         for name, side, other in (("messages", USER, "from"), ("message_echoes", ANSWER, "to")):
-            for m in _mappings(value.get(name)) if isinstance(value, Mapping) else ():
+            for m in maps(value.get(name)) if isinstance(value, Mapping) else ():
                 kind = str(m.get("type"))
                 text = words(m.get(kind), ("body", "caption", "text", "title", "button_reply", "list_reply"))
                 yield _row(side, text, m.get("timestamp"), f"{entry.get('id')}|{m.get(other)}", m.get("id"))
@@ -49,7 +46,7 @@ def _cloud(entry: Record) -> Iterator[Record]:
 
 def _page(entry: Record) -> Iterator[Record]:
     """Messenger's and Instagram's."""
-    for event in (*_mappings(entry.get("messaging")), *_mappings(entry.get("standby"))):
+    for event in (*maps(entry.get("messaging")), *maps(entry.get("standby"))):
         m = event.get("message")
         if isinstance(m, Mapping):
             side, other = (ANSWER, "recipient") if m.get("is_echo") else (USER, "sender")

@@ -19,21 +19,20 @@ from torch import Tensor
 
 from steersman.engine.adjust import adjust, adjusts, bounded
 from steersman.engine.grammar import Grammars
-from steersman.engine.prompts import Prompts
+from steersman.engine.prompts import Prompted, Prompts
 from steersman.engine.protocol import Prompt, PromptScores, PromptTooLong, Refused, alone
 from steersman.engine.sampling import sample, top_logprobs
 from steersman.engine.sequence import Answer, drawn_seed
 from steersman.families.family import Beginning
 from steersman.families.known import family_of
 from steersman.families.rope import switch_of
-from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
 CACHES = ("past_key_values", "cache_params", "state")
 """What models keep of the tokens before, by transformers' names; where nothing is kept, all is computed again."""
 
 
-class ReferenceEngine:
+class ReferenceEngine(Prompted):
     """An `Engine` over a transformers model, causal or encoder-decoder."""
 
     def __init__(
@@ -60,23 +59,6 @@ class ReferenceEngine:
     @property
     def max_context(self) -> int:
         return family_of(self.model).context(self.model.config)
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        return self._prompts.count(prompt)
-
-    def call_form(self) -> CallForm | None:
-        """See `WritesCalls`."""
-        return self._prompts.call_form
-
-    def stops_thinking(self) -> bool:
-        """See `StopsThinking`."""
-        return self._prompts.unthinking is not None
-
-    def token_text(self, token: int) -> str:
-        return self._prompts.token_text(token)
-
-    def token_bytes(self, token: int, first: bool = False) -> bytes:
-        return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         return next(self.generate_parts([prompts], params))

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from steersman import installed
 from steersman.engine.choices import regex_of
-from steersman.engine.prompts import Prompts
+from steersman.engine.prompts import Prompted, Prompts
 from steersman.engine.protocol import Prompt, PromptTooLong, Refused, alone
 from steersman.engine.sequence import Answer
-from steersman.text.call_form import CallForm
 from steersman.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class _Asked:
     finished: bool = False
 
 
-class VllmEngine:
+class VllmEngine(Prompted):
     """`options` go to vLLM's LLM class, such as tensor_parallel_size and gpu_memory_utilization."""
 
     def __init__(
@@ -65,23 +64,6 @@ class VllmEngine:
     @property
     def max_context(self) -> int:
         return int(self._engine.model_config.max_model_len)
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        return self._prompts.count(prompt)
-
-    def call_form(self) -> CallForm | None:
-        """See `WritesCalls`."""
-        return self._prompts.call_form
-
-    def stops_thinking(self) -> bool:
-        """See `StopsThinking`."""
-        return self._prompts.unthinking is not None
-
-    def token_text(self, token: int) -> str:
-        return self._prompts.token_text(token)
-
-    def token_bytes(self, token: int, first: bool = False) -> bytes:
-        return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Completion]]:
         """See `Engine.generate`."""

@@ -22,6 +22,7 @@ from steersman.rounds.inputs import (
     Found,
     Functions,
     Given,
+    Named,
     Option,
     Source,
     artifact_hash,
@@ -256,17 +257,8 @@ def judged_by(config: Config) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class QuestionFiles(Source):
+class QuestionFiles(Named):
     """The files of test questions that `eval.tasks` names: a report depends on their content."""
-
-    def of_round(self, space: Workspace) -> Found:
-        return self._found(space.config, space.root)
-
-    def of_files(self, given: Given) -> Found:
-        return self._found(given.files.config, None)
-
-    def changes(self, space: Workspace, recorded: Mapping[str, str]) -> list[str]:
-        return [f"{name} is new" for name in self._found(space.config, space.root).hashes if name not in recorded]
 
     def _found(self, config: Config, root: Path | None) -> Found:
         from steersman.eval.suites.forms import files_of

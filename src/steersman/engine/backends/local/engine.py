@@ -29,12 +29,11 @@ from steersman.engine.backends.local.scheduler import Scheduler
 from steersman.engine.backends.local.working import CHUNK_TOKENS, PREFILL_TOKENS, working_bytes
 from steersman.engine.choices import Choice
 from steersman.engine.grammar import Grammar, Grammars
-from steersman.engine.prompts import Prompts
+from steersman.engine.prompts import Prompted, Prompts
 from steersman.engine.protocol import DoesNotFit, Prompt, PromptScores, PromptTooLong, Refused, alone, party
 from steersman.engine.room import Room
 from steersman.engine.sequence import Answer, Request, drawn_seed
 from steersman.engine.serving import Serving
-from steersman.text.call_form import CallForm
 from steersman.text.template import Template
 from steersman.types import Completion, Conversation, SamplingParams
 
@@ -62,7 +61,7 @@ class _Call:
     faults: list[Exception]
 
 
-class LocalEngine:
+class LocalEngine(Prompted):
     """An `Engine` over `Decoder`.
 
     `reuse` says which finished sequences stay cached for prompts with the same beginning: 'streams' (dialogues without
@@ -126,23 +125,6 @@ class LocalEngine:
     @property
     def policy_version(self) -> str:
         return self.scheduler.version
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        return self._prompts.count(prompt)
-
-    def call_form(self) -> CallForm | None:
-        """See `WritesCalls`."""
-        return self._prompts.call_form
-
-    def stops_thinking(self) -> bool:
-        """See `StopsThinking`."""
-        return self._prompts.unthinking is not None
-
-    def token_text(self, token: int) -> str:
-        return self._prompts.token_text(token)
-
-    def token_bytes(self, token: int, first: bool = False) -> bytes:
-        return self._prompts.token_bytes(token, first)
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams, first: int = 0) -> list[list[Completion]]:
         """See `Engine.generate`. Raises DoesNotFit where the answers' cache passes the memory budget.
