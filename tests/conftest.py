@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import typer.testing  # noqa: E402
 
 import postgres  # noqa: E402
+import verbs  # noqa: E402
 from emulated_arm import arm  # noqa: E402
 from kernels_off import restricted_to, turn_kernels_off, use_kernels  # noqa: E402
 from tiny import make_model  # noqa: E402
@@ -161,6 +162,15 @@ def _file(folder: Path) -> str:
     if ON_A_SERVER:
         pytest.skip("only with SQLite: the same test's other half is the server's")
     return str(folder / "store.db")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new workspace, in which the test stands."""
+    monkeypatch.chdir(tmp_path)
+    verbs.done("init", "w")
+    monkeypatch.chdir(tmp_path / "w")
+    return tmp_path / "w"
 
 
 @pytest.fixture

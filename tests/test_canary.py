@@ -8,9 +8,8 @@ import itertools
 import json
 import shutil
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +30,7 @@ from steersman.server.app import create_app
 from steersman.server.models import Following, Models
 from steersman.store import Chat, Store
 from steersman.types import Completion
+from waiting import until as wait_for
 
 CANDIDATE, SERVED = "002/ppo", "001/ppo"
 
@@ -203,13 +203,6 @@ def following(space: Workspace, store: Store, models: Models, **settings: Any) -
         return f"{last['round']:03d}/{last['stage']}"
 
     return Following(space, store, models, load, space.history()[-1]["identity"], **settings)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def ask(client: httpx.Client, chat: str, parent: str | None = None) -> dict[str, Any]:

@@ -14,18 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from steersman.artifact.workspace import Workspace
-from steersman.cli.framework import build
 from steersman.data import mixing, near
 from steersman.data.cleaning import cleaners, passes, quality, tongues, unsafe
 from steersman.data.dataset import find, read_info, stream_records, write_dataset
 from steersman.messages import Conversation, Message
 from verbs import run
 from verbs import told as run_json
-
-runner = CliRunner()
 
 
 def said(id_: str, question: str, answer: str) -> Conversation:
@@ -63,14 +59,11 @@ TEST = Conversation("t1", (Message("user", "what are your OPENING hours on publi
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    assert runner.invoke(build(), ["init", "w"]).exit_code == 0
-    monkeypatch.chdir(tmp_path / "w")
-    folder = tmp_path / "w" / "data"
+def root(root: Path) -> Path:
+    folder = root / "data"
     write_dataset(folder, "chats", "demonstrations", "train", DIALOGUES, "made", {})
     write_dataset(folder, "tests", "prompts", "test", [TEST], "made", {})
-    return tmp_path / "w"
+    return root
 
 
 def test_every_record_is_accounted_for(root: Path) -> None:

@@ -20,14 +20,6 @@ from verbs import run
 from verbs import told as run_json
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    assert run("init", "w").exit_code == 0
-    monkeypatch.chdir(tmp_path / "w")
-    return tmp_path / "w"
-
-
 def dialogue(question: str, answer: str | None = "A") -> dict[str, Any]:
     answered = [] if answer is None else [{"role": "assistant", "content": answer}]
     return {"messages": [{"role": "user", "content": question}, *answered]}

@@ -22,7 +22,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.config import Config, DataConfig
 from steersman.data import bundled, dataset
 from steersman.data.clean import clean, language_of
-from steersman.data.dataset import find, load_conversations, load_rankings, load_texts, read_info, write_dataset
+from steersman.data.dataset import find, load_conversations, load_rankings, read_info, write_dataset
 from steersman.data.split import split_by_hash, split_key, split_records
 from steersman.types import Conversation, Message, Ranking
 
@@ -144,13 +144,10 @@ def test_find_by_kind_split_and_purpose(tmp_path: Path) -> None:
     assert names("rankings", "train") == []
 
 
-def test_load_rankings_of_comparisons_and_texts(tmp_path: Path) -> None:
+def test_load_rankings_of_comparisons(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"prompt": "Q", "chosen": "a", "rejected": "b"}) + "\n")
     assert [r.answers for r in load_rankings(path)] == [("a", "b")]
-    path.write_text('{"text": "one"}\n{"text": 2}\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl:2: text: expected a string"):
-        load_texts(path)
 
 
 # Cleaning

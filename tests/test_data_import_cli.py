@@ -10,28 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from steersman.cli import data as verbs
-from steersman.cli.framework import build
 from steersman.data import dataset
 from steersman.data.split import split_key, split_records
 from steersman.types import Conversation, Message
+from verbs import run
 from verbs import told as run_json
-
-runner = CliRunner()
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    assert run("init", "w").exit_code == 0
-    monkeypatch.chdir(tmp_path / "w")
-    return tmp_path / "w"
-
-
-def run(*args: str, stdin: str | None = None) -> Any:
-    return runner.invoke(build(), [*args], input=stdin)
 
 
 def lines(*pairs: tuple[str, str]) -> str:

@@ -14,10 +14,8 @@ import torch.nn.functional as F
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-from typer.testing import CliRunner
 
 import tiny
-from steersman.cli.framework import build as command_line
 from steersman.compute import packing
 from steersman.compute.attention import attend
 from steersman.compute.packing import Tree, build_row
@@ -27,6 +25,7 @@ from steersman.eval.suites import needle_suite
 from steersman.families.longer import METHODS, extend, lengthen
 from steersman.families.outputs import response_logprobs
 from steersman.weights.folders import load_causal, save_model, use_packed_rows
+from verbs import both as verb
 
 
 def config_of(kind: str, **more: object) -> object:
@@ -306,13 +305,6 @@ def test_a_decoder_is_extended_and_measured_by_the_verbs(
     assert context_page.EN.keys() == context_page.ZH.keys()
     context_page.draw(tmp_path / "zh.html", result, "zh")
     assert "大海捞针" in (tmp_path / "zh.html").read_text(encoding="utf-8")
-
-
-def verb(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """stdout and stderr of a command."""
-    result = CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
 
 
 def test_needles_are_asked_of_engines_too() -> None:

@@ -127,3 +127,14 @@ def test_quoted_mails_that_an_import_keeps_are_counted(tmp_path: Path) -> None:
     found = read(tmp_path, rows, "*,Team")
     kept = "messages with quoted mails or signatures, kept whole (`steersman cold legacy` takes these out)"
     assert found.changed[kept] == 1
+
+
+def test_who_wrote_as_true_and_false_one_level_down(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"chat": "1", "text": Q, "owner": False}, {"chat": "1", "text": A, "owner": True}]
+    columns = "conversation=chat,sender=owner,message=text"
+    for value in (rows, {"messages": {"items": [*rows, {"chat": "1", "event": "assigned"}]}}):
+        assert said(read(tmp_path, value, "false,true", columns)) == [[("user", Q), ("assistant", A)]]
+    lacks = read(tmp_path, [*rows, {"chat": "1"}], "false,true", columns, skip_bad=True)
+    assert [one.reason for one in lacks.rejected] == [
+        "record: no message of these columns: it has no text (--map message=)"
+    ]

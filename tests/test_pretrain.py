@@ -13,12 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
-from typer.testing import CliRunner
 
 import tiny
 from steersman import chosen, stopping
 from steersman.artifact.manifest import write_manifest
-from steersman.cli.framework import build as command_line
 from steersman.compute.packing import Tree, build_row, lines_row
 from steersman.config import KeptConfig, ModelConfig, PretrainConfig, ShapeConfig, UpdatesConfig, replaced
 from steersman.corpus.mixed_rows import Reading, reading
@@ -35,6 +33,7 @@ from steersman.train.schedule import Schedule
 from steersman.train.session import Origin
 from steersman.train.update import Rule, Updater
 from steersman.weights.folders import load_causal, use_packed_rows
+from verbs import both as verb
 
 SIZES = Sizes(2, 64, 96, 384, False)
 TEXTS = [text * n for n, text in enumerate([*tiny.CORPUS, *reversed(tiny.CORPUS)], 1)]
@@ -390,13 +389,6 @@ def test_rows_are_read_by_number_and_mixed_by_share(tmp_path: Path) -> None:
     tokens, document = read.lines(10, 3)
     assert tokens.shape == document.shape == (3, 64)
     assert [t.tolist() for t in tokens] == [read.rows[k].tokens.tolist() for k in (10, 11, 12)]
-
-
-def verb(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """stdout and stderr of a command."""
-    result = CliRunner().invoke(command_line(), list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
 
 
 def test_a_pretrained_model_is_a_base_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,13 +233,13 @@ def test_no_other_file_lists_stages() -> None:
     assert not found, "\n".join(found)
 
 
-def test_neither_rounds_nor_the_server_loads_torch() -> None:
+def test_neither_rounds_nor_the_store_nor_the_server_loads_torch() -> None:
     code = (
         "import sys, tempfile, pathlib\n"
         "from steersman.artifact.workspace import Workspace\n"
         "from steersman.config import Config\n"
         "from steersman.rounds import gate, jobs, lineage, make, overview, registry\n"
-        "import steersman.server.app\n"
+        "import steersman.server.app, steersman.server.listening, steersman.store\n"
         "space = Workspace.create(pathlib.Path(tempfile.mkdtemp()) / 'w', Config())\n"
         "assert overview.collect(space, 1)['next'] == 'steersman data import shop'\n"
         "assert len(registry.stages()) > 9\n"

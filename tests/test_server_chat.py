@@ -20,6 +20,7 @@ from steersman.server.app import create_app
 from steersman.server.generation import Generations
 from steersman.store import Store
 from steersman.types import Message
+from waiting import until as wait_for
 
 ANSWER = "Hello, 世界!\u2028\n"
 
@@ -47,13 +48,6 @@ def ask(client: httpx.Client, chat: str, content: str, parent: str | None = None
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
     return events(response.text)
-
-
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def feedback(

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import httpx
@@ -26,6 +26,7 @@ from steersman.server.quotas import asking
 from steersman.store import Store
 from steersman.store.roles import Role
 from steersman.types import Completion, SamplingParams
+from waiting import until as _until
 
 MOST = 32
 """Answers that these servers write at a time."""
@@ -157,13 +158,6 @@ def test_a_refused_question_is_not_stored(store: Store) -> None:
         assert statuses.count(429) == 2 * MOST
         for chat, status in zip(chats, statuses, strict=True):
             assert bool(store.messages(chat)) == (status == 200)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_who_never_reads_holds_no_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import tiny
+from steersman.text import trial
 from steersman.text.spans import literal_text
 from steersman.text.template import Template
 from steersman.text.trial import check_template
@@ -325,6 +326,7 @@ def test_thoughts(thinking: str, learned: str) -> None:
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "cannot be used"),
     ],
 )
-def test_a_hostile_template_ends_in_an_error(source: str, expected: str) -> None:
+def test_a_hostile_template_ends_in_an_error(source: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "PROGRAM", trial.PROGRAM.replace(f"TEXT = {trial.SECONDS},", "TEXT = 1,"))
     with pytest.raises(ValueError, match=expected):
         check_template(source)

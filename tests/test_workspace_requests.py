@@ -105,10 +105,13 @@ def test_what_people_wrote_at_the_desk_is_forgotten_in_files_too(space: Workspac
     (space.root / "backups").mkdir()
     (space.root / "backups/store.db").write_text("")
     (space.root / "store.schema-0004.db").write_text("")  # before its migration
+    damaged = space.root / "promoted/001-ppo-0a1b2c3d"
+    damaged.mkdir(parents=True)
+    (damaged / "manifest.json").write_text("{")
     assert ask(space, "forget", written.id, "mistyped-1")["error"].count("mistyped-1") == 1
     told = ask(space, "forget", "--person", "ann", code=0)
     assert set(told["records"]) == {written.id, edit.id}
-    assert told["unseen"] == ["backups/store.db", "store.schema-0004.db"]
+    assert told["unseen"] == ["backups/store.db", "promoted/001-ppo-0a1b2c3d", "store.schema-0004.db"]
     words = "".join(p.read_text() for p in space.root.rglob("*.json*"))
     assert not [gone for gone in ("Ann's own words", "Here.") if gone in words]
     verify(space.stage_dir("gathered"))

@@ -26,3 +26,9 @@ def done(*args: str | Path, code: int = 0, **options: Any) -> Any:
 def told(*args: str | Path, code: int = 0) -> Any:
     """The one JSON object on stdout."""
     return json.loads(done(*args, "--json", code=code).stdout)
+
+
+def both(*args: object, code: int = 0) -> tuple[str, str]:
+    """stdout and stderr; an exception that is no error of the user's goes through."""
+    result = done(*map(str, args), code=code, catch_exceptions=False)
+    return result.stdout, result.stderr

@@ -386,11 +386,6 @@ def load_judged(
     return [record for record in records if isinstance(record, Ranking | Feedback)]
 
 
-def load_texts(path: Path, max_line_mb: float = 8.0, encoding: str = "utf-8", tell: Tell = unsaid) -> list[str]:
-    """Plain texts of a data set or of a file with a field 'text'."""
-    return [record for record in _load(path, "texts", max_line_mb, encoding, tell, None) if isinstance(record, str)]
-
-
 def load_candidates(path: Path, max_line_mb: float = 64.0) -> Iterator[Candidates]:
     """What `steersman sample` wrote: prompts with their answers. Raises ValueError 'file:line: what was expected'."""
     for line, value in read_jsonl(path, max_line_mb):

@@ -18,7 +18,6 @@ from steersman.data import encodings
 from steersman.data.containers import Part, whole
 from steersman.data.reading import Reading
 
-BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 18
 PIECE = 120
 """Bytes beside an odd one that are looked at."""

@@ -50,11 +50,6 @@ def _refuse(config: Any) -> NoReturn:
 # loading
 
 
-def masked_class(config: Any) -> Any:
-    """transformers' class with the head that fills in masked tokens."""
-    return known.MODEL_FOR_MASKED_LM_MAPPING[type(config)]
-
-
 def headed_class(config: Any, task: str) -> Any:
     """transformers' class for one of `TASKS`, of an encoder or a decoder. Raises ValueError where it has none."""
     heads = {"span": known.MODEL_FOR_QUESTION_ANSWERING_MAPPING, "embedding": known.MODEL_MAPPING}

@@ -24,8 +24,6 @@ from steersman.rounds.gate import word_for
 
 TOO_LONG = "too_long"
 """What stages left out, in a decision's data."""
-GATED = ("safety", "regression")
-"""Kinds of tasks with a margin of their own."""
 
 
 @dataclass(frozen=True)

@@ -83,11 +83,21 @@ def forget(space: Workspace, records: Collection[str]) -> Forgotten:
 
 
 def unseen(space: Workspace) -> tuple[str, ...]:
-    """Files and folders that may hold what people said and that nothing is taken out of."""
+    """Files and folders that may hold what people said and that nothing is taken out of; promoted models of which
+    nobody can tell what they have learned."""
     aside = ("data/*.damaged-*", "rounds/*/*.damaged-*", "*.schema-*")  # the last: a store before its migration
     places = ("backups/*", "exports/*.jsonl", "exports/*.zip", *aside)
-    found = (path for place in places for path in space.root.glob(place))
+    found = [path for place in places for path in space.root.glob(place)]
+    found += (folder for folder in space.root.glob("promoted/*") if folder.is_dir() and not _readable(folder))
     return tuple(str(path.relative_to(space.root)) for path in sorted(found))
+
+
+def _readable(folder: Path) -> bool:
+    try:
+        read_manifest(folder)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def erase(space: Workspace, records: Collection[str]) -> list[str]:

@@ -230,10 +230,6 @@ class Store:
         with self._db.read() as session:
             return chats.get(session, id)
 
-    def rename_conversation(self, id: str, title: str) -> Chat:
-        with self._db.write() as session:
-            return chats.rename(session, id, title)
-
     def delete_conversation(self, id: str) -> list[Image]:
         """Delete a chat with its messages and the feedback on them, for good.
 

@@ -109,12 +109,6 @@ def get(session: Session, id_: str) -> Chat:
     return _to_chat(_chat_row(session, id_))
 
 
-def rename(session: Session, id_: str, title: str) -> Chat:
-    row = _chat_row(session, id_)
-    row.title = clean_text(title, "title", limit=200).strip()
-    return _to_chat(row)
-
-
 def remove(session: Session, id_: str) -> list[Image]:
     """Delete a chat with all its messages and feedback. Returns images that nothing in the store names any more."""
     images = images_of(session, _chat_row(session, id_).id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Any
@@ -17,6 +18,8 @@ COLUMNS = {"conversation": "conversation_id", "sender": "sender", "message": "te
 NOBODY = "(nobody)"
 OWN = ("msg_id", "msgid", "message_id", "messageid", "id", "消息id", "消息编号")
 """Names of a message's own id."""
+ASKS = re.compile(r"(?:is|was|has|by|from|sent)_?[a-z]|owner$|in$|out$|(?:in|out)(?:bound|coming|going)$")
+"""How a field begins, or is called, that is true or false of a message's writer."""
 NAMES = ("display_name", "name", "email", "id")
 LOST = "messages that name no conversation left out"
 
@@ -42,6 +45,16 @@ def check(mapping: Mapping[str, str], seen: Set[str]) -> None:
                 raise ValueError(f"--map {role}={field}: no message has such a field; the fields are {among}")
 
 
+def lacking(value: Any, mapping: Mapping[str, str]) -> str:
+    """Why a record is none of the messages that --map describes."""
+    there = {plain(str(key)) for key in value} if isinstance(value, Mapping) else set()
+    roles = (
+        role for role in ("conversation", "message") if not any(plain(f) in there for f in mapping[role].split(","))
+    )
+    named = ", ".join(f"{mapping[role]} (--map {role}=)" for role in roles)
+    return f"record: no message of these columns: it has no {named}"
+
+
 def rows_of(value: Any, mapping: Mapping[str, str], notes: Counter[str], seen: set[str]) -> list[Record] | None:
     """The messages of a record, by the names that `gathered` knows: one, or those of a page's list; None of others.
 
@@ -49,7 +62,8 @@ def rows_of(value: Any, mapping: Mapping[str, str], notes: Counter[str], seen: s
     """
     if not isinstance(value, Mapping):
         return None
-    lists = (items for items in value.values() if isinstance(items, list))
+    places = (value, *(inner for inner in value.values() if isinstance(inner, Mapping)))
+    lists = (items for place in places for items in place.values() if isinstance(items, list))
     pages = ([item for item in items if isinstance(item, Mapping)] for items in lists)
     items = next((found for found in ([value], *pages) if any(_row(item, mapping) for item in found)), None)
     if items is None:
@@ -73,6 +87,7 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
         return None
     cells = {role: _said if role == "message" else _cell for role in named}
     out = {COLUMNS[r]: next((c for f in fields if (c := cells[r](record[f]))), "") for r, fields in named.items()}
+    out["sender"] = out["sender"] or next((_yes_or_no(f, record[f]) for f in named["sender"]), "")
     writer = next((plain(str(f)) for f in named["sender"] if _cell(record[f])), "")
     if "guest" in writer.split("_"):  # a visitor without an account
         out["sender"] = "customer"
@@ -85,6 +100,12 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     kind = kind or ({"type": media} if (media := media_kind(rest)) else {})
     own = {key: item for key, item in rest.items() if plain(str(key)) in OWN}
     return {**out, "sender": out["sender"] or NOBODY, **own, **kind}
+
+
+def _yes_or_no(field: str, value: Any) -> str:
+    """ "false" of a field that asks whether one side wrote a message (WATI's `owner`, SleekFlow's
+    `isSentFromSleekflow`), for --speakers; '' of others, in which it says that nobody did."""
+    return "false" if value is False and ASKS.match(plain(field)) else ""
 
 
 def _said(value: Any) -> str:

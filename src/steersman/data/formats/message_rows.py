@@ -212,7 +212,8 @@ def _mapped(records: Iterator[Row], rows: Rows, notes: Counter[str], mapping: Ma
     for record in records:
         found = None if record.error else mapped_rows.rows_of(record.value, mapping, notes, seen)
         if found is None:
-            yield record
+            why = record.error or mapped_rows.lacking(record.value, mapping)
+            yield Row(record.line, record.value, record.raw, why, record.file)
             continue
         rows.file = record.file
         for one in found:

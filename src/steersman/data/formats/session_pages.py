@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from steersman.data.formats.desk_sides import ANSWER, BOT, SYSTEM, USER
 from steersman.data.formats.fields import maps, parsed_json
-from steersman.data.formats.shapes import ANSWER, BOT, SYSTEM, USER, named, words
+from steersman.data.formats.shapes import named, words
 
 Record = Mapping[str, Any]
 TERMINALS = {"user": USER, "kf": ANSWER, "robot": BOT}

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from steersman.data.formats.desk_sides import ANSWER, BOT, NOTE, SYSTEM, USER, Record
 from steersman.data.formats.fields import parsed_json, plain
 from steersman.data.formats.sides import flagged, named_side
 from steersman.data.formats.turns import ROLES
 from steersman.data.notices import MEDIA, TAKEN_BACK, THING, without_edges
 
-Record = Mapping[str, Any]
-USER, ANSWER, BOT, NOTE, SYSTEM = "user", "assistant", "bot", "note", "system"
 SIDES = {
     **dict.fromkeys(("end_user", "enduser", "appuser", "incoming", "inbound", "in", "received"), USER),
     **dict.fromkeys(("human_agent", "business", "outgoing", "outbound", "out", "sent"), ANSWER),

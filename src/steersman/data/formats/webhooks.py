@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from steersman.data.formats.desk_sides import ANSWER, USER
 from steersman.data.formats.fields import maps
-from steersman.data.formats.shapes import ANSWER, DEEPER, USER, words
+from steersman.data.formats.shapes import DEEPER, words
 
 Record = Mapping[str, Any]
 

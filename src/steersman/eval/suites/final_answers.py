@@ -78,11 +78,5 @@ def _holds(said: str, gold: str) -> bool:
     return re.search(before + re.escape(gold) + after, said) is not None
 
 
-def equals_one_of(answer: str, golds: Iterable[str]) -> bool:
-    """Whether the answer, in its first line, is one of the right texts and nothing else."""
-    line = next((line for line in answer.split("\n") if line.strip()), "")
-    return normal(line) in {normal(g) for g in golds} - {""}
-
-
 def _is_han(text: str) -> bool:
     return bool(re.search(r"[\u3400-\u9fff\u3040-\u30ff\uac00-\ud7af]", text))
