@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("playwright", reason="the page's tests need playwright: pip install 'steersman[browser]'")
 
 from browser_site import Site, button
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 
 def test_a_chat_with_all_that_people_do_to_an_answer(site: Site) -> None:
@@ -309,3 +309,21 @@ def test_curves_grow_while_a_stage_runs(site: Site) -> None:
     button(page, "切换到中文").click()
     expect(page.get_by_role("heading", name="训练")).to_be_visible()
     expect(page).to_have_url(re.compile("/rounds/curves$"))
+
+
+def test_what_was_said_last_holds_on_a_slow_network(site: Site) -> None:
+    page = site.open()
+    site.ask(page, "one")
+    expect(button(page, "Good answer")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/feedback", lambda route: held.append(route))
+    button(page, "Good answer").click()
+    button(page, "Bad answer").click()
+    for _ in range(2):
+        page.wait_for_timeout(150)
+        for route in reversed(held):  # as networks may
+            with page.expect_response("**/feedback"):
+                route.continue_()
+        held.clear()
+    expect(button(page, "Bad answer")).to_have_attribute("aria-pressed", "true")
+    assert [f.kind for f in site.store.feedback()][-1] == "dislike"

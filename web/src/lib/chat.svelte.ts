@@ -457,7 +457,14 @@ export class Chat {
     this.#pending.clear()
   }
 
-  async feedback(message: Message, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}): Promise<boolean> {
+  /** One after the other, as they were said: the last one holds. */
+  #said: Promise<unknown> = Promise.resolve()
+  feedback(message: Message, kind: FeedbackKind, more: { edited?: string; comment?: string } = {}): Promise<boolean> {
+    const now = this.#said.then(() => this.#feedback(message, kind, more))
+    this.#said = now
+    return now
+  }
+  async #feedback(message: Message, kind: FeedbackKind, more: { edited?: string; comment?: string }): Promise<boolean> {
     const node = () => this.messages.find((m) => m.id === message.id)
     const before = message.feedback ?? { liked: null, edited: null, comment: '', about_edit: false }
     const target = node()
