@@ -159,6 +159,10 @@ PUBLISHED: list[tuple[str, list[dict[str, Any]], str, list[str]]] = [
      ["yes"]),
     ("answer_check", [{"paragraph": "Tom has hats.", "question": "What?", "answer": "cats", "label": 0}], "cats",
      ["no"]),
+    ("answer_check", [{"idx": 0, "passage": {"text": "Tom has hats.", "questions": [{"question": "What?", "idx": 0,
+      "answers": [{"text": "cats", "label": 0}, {"text": "hats", "label": 1}]}]}}], "hats", ["no", "yes"]),
+    ("completion", [{"ctx": "A man sits", "endings": ["and falls.", "and sings."], "label": "0"}], "A man",
+     ["and falls."]),
     ("reading_choice", [{"context": ["男：走吧。", "女：再等等。"], "question": "做什么？", "choice": ["等", "走"],
       "answer": "等"}], "男：走吧。\n女：再等等。", ["等"]),
     ("news", [{"label": "100", "label_desc": "news_story", "sentence": "谁的孩子"}, {"label": "104", "label_desc":

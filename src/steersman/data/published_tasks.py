@@ -89,6 +89,10 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
         if not blanks:
             left_out["texts with more or fewer blanks than answers"] += 1
         return
+    passage = value.get("passage") if isinstance(value, Mapping) else None
+    if isinstance(passage, Mapping) and isinstance(passage.get("questions"), list):
+        yield from _checked(passage, left_out)
+        return
     inner = value.get("examples") if isinstance(value, Mapping) and "input" not in value else None
     if isinstance(inner, list) and inner and all(isinstance(one, Mapping) and "input" in one for one in inner):
         yield from inner  # BIG-bench's
@@ -99,6 +103,18 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
             continue
         answers = row["answers"]  # {"text": [...], "answer_start": [...]} on hubs
         yield {**row, "answer": answers.get("text") if isinstance(answers, Mapping) else answers}
+
+
+def _checked(passage: Mapping[str, Any], left_out: Counter[str]) -> Iterator[Mapping[str, Any]]:
+    """A record for each answer to MultiRC's questions."""
+    for asked in passage["questions"]:
+        answers = asked.get("answers") if isinstance(asked, Mapping) else None
+        if not isinstance(answers, list) or not all(isinstance(one, Mapping) for one in answers):
+            left_out["questions without a list of answers"] += 1
+            continue
+        for one in answers:
+            of = {"context": passage.get("text"), "question": asked.get("question")}
+            yield {**of, "answer": one.get("text"), "label": one.get("label")}
 
 
 BLANK = re.compile(r"#idiom\d+#")

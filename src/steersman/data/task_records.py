@@ -33,7 +33,10 @@ NAMES_OF_LABELS = ("label_des", "label_desc", "label_text", "label_name", "categ
 """Fields with a label's name, where the label is a number (CLUE's)."""
 _PAIR = (("sentence1", "text1", "question1", "句子1"), ("sentence2", "text2", "question2", "句子2"))
 USUAL: Mapping[str, tuple[str, ...]] = {
-    "text": ("sentence", "content", "abst", "review", "utterance", "comment", "文本", "内容", "句子", "评论", "正文"),
+    "text": (
+        *("sentence", "content", "abst", "ctx", "review", "utterance", "comment"),
+        *("文本", "内容", "句子", "评论", "正文"),
+    ),
     "label": ("gold_label", "category", "intent", "sentiment", "class", "标签", "类别", "分类", "意图"),
     **dict(zip(("premise", "hypothesis"), _PAIR, strict=True)),
     **dict(zip(("first", "second"), _PAIR, strict=True)),
@@ -41,7 +44,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "noun": ("span1_text", "target.span1_text"),
     "pronoun": ("span2_text", "target.span2_text"),
     "context": ("passage", "article", "paragraph", "文章"),
-    "candidates": ("choices", "choice", "options", "选项"),
+    "candidates": ("choices", "choice", "options", "endings", "选项"),
     "keywords": ("keyword", "关键词"),
     "items": ("keyword", "keywords", "关键词"),
 }
