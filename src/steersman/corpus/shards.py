@@ -102,7 +102,9 @@ class Documents:
         """ValueError where a file of tokens is not the one that was written; it is read whole."""
         for shard in self._shards:
             if path := damaged(self._folder, shard):
-                raise ValueError(f"{path}: damaged, it is not what `corpus build` wrote; build the corpus again")
+                raise ValueError(
+                    f"{path}: damaged, it is not what was written; steersman corpus tokenize makes it again"
+                )
 
     def count(self, token: int) -> int:
         """How often a token is there."""
@@ -128,5 +130,5 @@ def _mapped(path: Path, dtype: str, count: int) -> Tokens:
     expected = count * np.dtype(dtype).itemsize
     if not path.is_file() or path.stat().st_size != expected:
         found = path.stat().st_size if path.is_file() else "none"
-        raise ValueError(f"{path}: expected {expected} bytes, found {found}; build the corpus again")
+        raise ValueError(f"{path}: expected {expected} bytes, found {found}; steersman corpus tokenize makes it again")
     return np.memmap(path, dtype, "r") if count else np.zeros(0, dtype)
