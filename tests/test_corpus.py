@@ -472,6 +472,54 @@ def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path
     assert _bytes(tmp_path / "cut") == _bytes(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["train-00001.tokens", "train-00002.starts", "validation-00000.tokens"])
+def test_damaged_shards_are_told_and_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """A second build said nothing, and training then asked to remove a folder by hand."""
+    from steersman.corpus.folder import Corpus, tokenise
+    from steersman.corpus.texts import Gathering, Origin, gather
+    from steersman.data.cleaning import cleaners
+
+    texts = tmp_path / "t.jsonl"
+    texts.write_text("".join(json.dumps({"text": ENGLISH.format("fox", i, i)}) + "\n" for i in range(200)), "utf-8")
+    what = Gathering([Origin("t", [texts])], Reading(), cleaners.chosen(["exact"]), cleaners.Wishes(), held_out=0.1)
+    gather(what, tmp_path / "c", lambda n: None)
+    corpus = Corpus("c", tmp_path / "c", {"identity": "one", "sources": {"t": {}}})
+    tokenizer = train((ENGLISH.format("fox", i, i) for i in range(50)), Wanted(400))
+    shards = tmp_path / "c/shards/ours"
+    found = tokenise(corpus, "ours", tokenizer, "x", lambda n: None, 1000)
+    clean = _bytes(shards)
+    assert tokenise(corpus, "ours", tokenizer, "x", lambda n: None, 1000) == found
+    assert "made again" not in capfd.readouterr().err
+    of = shards / "t" / name
+    of.write_bytes(of.read_bytes()[:-9] + bytes(9))  # of the same length
+    assert tokenise(corpus, "ours", tokenizer, "x", lambda n: None, 1000) == found
+    assert f"{name}: missing, or damaged" in capfd.readouterr().err
+    assert _bytes(shards) == clean
+
+
+def test_what_changed_since_a_corpus_was_built_is_said(space: Path, tmp_path: Path) -> None:
+    """Texts cut short gave a corpus of less without a word; of other files it was not told which."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in "abc":
+        (raw / f"{name}.txt").write_text(ENGLISH.format(name, 1, 2), encoding="utf-8")
+    asked = ["corpus", "build", str(raw), "--validation", "0"]
+    run(*asked)
+    texts = space / "corpus/text/texts/raw-train.jsonl.zst"
+    whole = texts.read_bytes()
+    texts.write_bytes(whole[:40])
+    assert "raw-train.jsonl.zst missing, or damaged" in CliRunner().invoke(command_line(), asked).stderr
+    assert texts.read_bytes() == whole
+    (raw / "a.txt").unlink()
+    (raw / "b.txt").write_text("Edited text of a day on the hill.", encoding="utf-8")
+    (raw / "d.txt").write_text("Another text of a day at the market.", encoding="utf-8")
+    refused = " ".join(CliRunner().invoke(command_line(), [*asked, "--near", "0.9"]).stderr.split())
+    for how, name in (("added", "d"), ("changed", "b"), ("removed", "a")):
+        assert f"1 files {how}: raw: {raw}/{name}.txt" in refused
+    assert "settings: wishes" in refused
+    assert "1 files added" in CliRunner().invoke(command_line(), [*asked, "--replace"]).stderr
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with whole_folder(path) as partial:

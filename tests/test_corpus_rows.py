@@ -31,7 +31,7 @@ def test_a_shard_whose_bytes_have_changed_is_not_learned(tmp_path: Path) -> None
     found.check()
     path = next(iter(sorted(tmp_path.glob("*.tokens"))))
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(ValueError, match="damaged, it is not what `corpus build` wrote; remove"):
+    with pytest.raises(ValueError, match="damaged, it is not what was written; steersman corpus tokenize"):
         found.check()
 
 

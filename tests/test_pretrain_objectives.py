@@ -21,7 +21,7 @@ from steersman.families.outputs import context_of
 from steersman.rounds.pretrained import ready
 from steersman.train import dial, pretrain, pretraining_plan
 from steersman.train.denoising import MaskedRows, masked_logprobs, objectives_of
-from test_pretrain import config, one_thread, origin, text_of  # noqa: F401
+from test_pretrain import config, origin, text_of
 
 TOKENS = list(range(1000, 1064))
 

@@ -16,6 +16,7 @@ from server_double import FakeEngine, events
 from steersman.engine.prompts import Prompts
 from steersman.engine.protocol import Prompt
 from steersman.server.app import create_app
+from steersman.server.body import WITH_FILE
 from steersman.store import Store
 from test_engine_remote import Endpoint, delta, says
 from test_engine_remote import endpoint as endpoint
@@ -158,7 +159,7 @@ def test_an_image_that_is_gone_is_said(store: Store, tmp_path: Path) -> None:
 
 def test_bodies_may_be_as_large_as_images_where_they_are_taken(endpoint: Endpoint, store: Store) -> None:
     endpoint.play = says(stream_of(delta("A cat.", "stop")))
-    large = data_url("png", "red", (1, 1)) + " " * 1_500_000
+    large = data_url("png", "red", (1, 1)) + " " * WITH_FILE
     body = {
         "model": "m",
         "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": large}}]}],

@@ -134,6 +134,71 @@ def test_usual_names_of_fields_are_taken_and_told(tmp_path: Path) -> None:
         made(write_jsonl(tmp_path / "b.jsonl", twice), "sentiment")
 
 
+SPANS = {"span1_text": "树叶", "span2_text": "他"}
+CHOICES = {"choice1": "They broke.", "choice2": "They rang."}
+PUBLISHED: list[tuple[str, list[dict[str, Any]], str, list[str]]] = [
+    (
+        "cloze",  # ChID on hubs: a record has several blanks
+        [
+            {
+                "candidates": ["一马当先", "守株待兔"],
+                "content": ["他总是#idiom000378#，#idiom000379#。", "不要#idiom000380#。"],
+                "answers": {"text": ["守株待兔", "一马当先", "守株待兔"], "candidate_id": [1, 0, 1]},
+            }
+        ],
+        "他总是____，#idiom#。",
+        ["守株待兔", "一马当先", "守株待兔"],
+    ),
+    ("coreference", [{"target": SPANS, "idx": 0, "label": "true", "text": "树叶落了。"}], "树叶", ["是"]),
+    ("coreference", [{**SPANS, "label": False, "text": "树叶落了。"}], "树叶", ["不是"]),
+    ("yes_no", [{"question": "is it so", "title": "It", "answer": True, "passage": "It is."}], "It is.", ["yes"]),
+    ("yes_no", [{"question": "is it so", "passage": "It is.", "idx": 0, "label": 0}], "is it so", ["no"]),
+    ("cause", [{"premise": "Bells fell.", **CHOICES, "question": "effect", "label": i} for i in (0, 1)], "the effect?",
+     ["They broke.", "They rang."]),
+    ("word_sense", [{"word": "place", "sentence1": "My place.", "sentence2": "No place.", "label": 1}], "place",
+     ["yes"]),
+    ("answer_check", [{"paragraph": "Tom has hats.", "question": "What?", "answer": "cats", "label": 0}], "cats",
+     ["no"]),
+    ("answer_check", [{"idx": 0, "passage": {"text": "Tom has hats.", "questions": [{"question": "What?", "idx": 0,
+      "answers": [{"text": "cats", "label": 0}, {"text": "hats", "label": 1}]}]}}], "hats", ["no", "yes"]),
+    ("completion", [{"ctx": "A man sits", "endings": ["and falls.", "and sings."], "label": "0"}], "A man",
+     ["and falls."]),
+    ("reading_choice", [{"context": ["男：走吧。", "女：再等等。"], "question": "做什么？", "choice": ["等", "走"],
+      "answer": "等"}], "男：走吧。\n女：再等等。", ["等"]),
+    ("news", [{"label": "100", "label_desc": "news_story", "sentence": "谁的孩子"}, {"label": "104", "label_desc":
+      "news_finance", "sentence": "股市"}], "股市", ["news_story", "news_finance"]),
+    ("keyword_check", [{"abst": "本文研究网络。", "keyword": ["网络", "研究"], "label": "0"}], "网络、研究", ["不是"]),
+    ("inference", [{"premise": "人 来 了", "hypo": "没 来", "label": "contradictory"}], "没 来", ["矛盾"]),
+    ("inference", [{"gold_label": "neutral", "sentence1": "来了", "sentence2": "走了"}], "走了", ["无关"]),
+    ("keywords", [{"text": "股市大涨", "keywords": "股市,大涨"}], "股市大涨", ["股市,大涨"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "rows", "asked", "right"), PUBLISHED)
+def test_published_columns_are_read_without_naming_them(
+    kind: str, rows: list[dict[str, Any]], asked: str, right: list[str], tmp_path: Path
+) -> None:
+    """Refused, or learned in silence as numbers, as the first of several blanks, or with lines joined by commas."""
+    built, counts = made(write_jsonl(tmp_path / "a.jsonl", rows), kind, fractions={"test": 1})
+    said = built.splits["test"]
+    assert sorted(c.messages[-1].text for c in said) == sorted(right)
+    assert any(asked in c.messages[0].text for c in said)
+    assert not counts.left_out
+    if kind == "news":
+        assert counts.changed["label taken from the field label_desc (--field says otherwise)"] == 2
+    if kind == "keywords":
+        assert counts.changed["items with , in it, taken as one (--list items=, makes it several)"] == 1
+
+
+def test_what_columns_do_not_show_is_not_guessed(tmp_path: Path) -> None:
+    """Numbers of labels that sets count in different orders; keywords that a label may call wrong."""
+    numbers = [{"premise": "It is.", "hypothesis": "So.", "label": 0}]
+    with pytest.raises(ValueError, match="the label '0' is none of the set"):
+        made(write_jsonl(tmp_path / "a.jsonl", numbers), "inference")
+    with pytest.raises(ValueError, match="no record has the fields text, items"):
+        made(write_jsonl(tmp_path / "b.jsonl", [{"abst": "网络", "keyword": ["猫"], "label": "0"}]), "keywords")
+
+
 def test_large_label_sets_are_not_listed(tmp_path: Path) -> None:
     rows = [{"text": f"how do I do thing {i} today", "label": f"intent_{i % 30}"} for i in range(600)]
     built, _ = made(write_jsonl(tmp_path / "a.jsonl", rows), "intent")

@@ -112,18 +112,48 @@ def _built(path: Path, what: Gathering, inputs: dict[str, Any], tick: Callable[[
     name, identity = path.name, hash_json(inputs)
     if (path / FILE).is_file():
         about = read_object(path / FILE, "a corpus")
+        changed = _changed(about["inputs"], inputs)
         if about["identity"] == identity:
-            return Corpus(name, path, about)
-        if not replace:
-            raise ValueError(f"{path}: a corpus of other texts or settings is there; --replace, or another --into")
+            bad = [of for of, sha256 in about.get("texts", {}).items() if not _is(path / of, sha256)]
+            if not bad:
+                return Corpus(name, path, about)
+            note(f"{path}: {', '.join(bad)} missing, or damaged since the corpus was built, which is built again")
+        elif not replace:
+            raise ValueError(
+                f"{path}: a corpus of other texts or settings is there ({changed}); --replace, or another --into"
+            )
+        else:
+            note(f"{path}: built again: {changed}")
     with whole_folder(path) as partial:
         told = texts.gather(what, partial, tick)
         for origin in what.origins:
             if not told.documents[origin.name, "train"]:
                 raise ValueError(f"{origin.name}: nothing is left of {told.read[origin.name]} documents; {_why(told)}")
         about = {"identity": identity, "made": now(), "inputs": inputs, **told.to_json()}
+        about["texts"] = {str(p.relative_to(partial)): file_sha256(p) for p in sorted(partial.glob("texts/*.zst"))}
         write_json(partial / FILE, about)
     return Corpus(name, path, about)
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Which files and settings are not those that a corpus was built from."""
+    was, now_there = old.get("files", {}), new["files"]
+    kinds = {
+        "added": [name for name in now_there if name not in was],
+        "changed": [name for name in now_there if name in was and was[name] != now_there[name]],
+        "removed": [name for name in was if name not in now_there],
+    }
+    said = [
+        f"{len(files)} files {how}: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
+        for how, files in kinds.items()
+        if files
+    ]
+    settings = [key for key in new if key != "files" and old.get(key) != new[key]]
+    return "; ".join([*said, *([f"settings: {', '.join(settings)}"] if settings else [])])
 
 
 @contextlib.contextmanager
@@ -185,9 +215,11 @@ def _tokenised(
     if (into / tokenizing.FILE).is_file():
         found = read_object(into / tokenizing.FILE, "a list of shards")
         if found["identity"] == identity:
-            return found
-        note(f"{into}: the shards there are of another tokenizer or of other texts, and are made again")
-        shutil.rmtree(into)
+            if not tokenizing.mend(into, found):
+                return found
+        else:
+            note(f"{into}: the shards there are of another tokenizer or of other texts, and are made again")
+            shutil.rmtree(into)
     into.mkdir(parents=True, exist_ok=True)
     return tokenizing.tokenise(tokenizing.Work(corpus.path, corpus.sources, tokenizer, identity, size), into, tick)
 

@@ -33,9 +33,11 @@ class Shard:
     documents: int
     tokens: int
     sha256: str
+    starts: str = ""
+    """sha256 of the places; '' in lists of before."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "documents": self.documents, "tokens": self.tokens, "sha256": self.sha256}
+        return {**vars(self)}
 
 
 class Writer:
@@ -67,8 +69,8 @@ class Writer:
         with atomic_write(self.folder / f"{name}.tokens", "wb", words=True) as file:
             for document in self._held:
                 file.write(document.tobytes())
-        sha256 = file_sha256(self.folder / f"{name}.tokens")
-        self.shards.append(Shard(name, len(self._held), self._tokens, sha256))
+        sha256, places = (file_sha256(self.folder / f"{name}.{of}") for of in ("tokens", "starts"))
+        self.shards.append(Shard(name, len(self._held), self._tokens, sha256, places))
         self._held, self._tokens = [], 0
 
 
@@ -77,7 +79,7 @@ class Documents:
 
     def __init__(self, folder: Path, split: str, dtype: str, shards: Iterable[Shard]) -> None:
         mine = [s for s in shards if s.name.rpartition("-")[0] == split]
-        self._files = [(folder / f"{s.name}.tokens", s.sha256) for s in mine]
+        self._folder, self._shards = folder, mine
         self._tokens: list[Tokens] = []
         self._starts: list[Tokens] = []
         for shard in mine:
@@ -98,11 +100,10 @@ class Documents:
 
     def check(self) -> None:
         """ValueError where a file of tokens is not the one that was written; it is read whole."""
-        for path, sha256 in self._files:
-            if file_sha256(path) != sha256:
+        for shard in self._shards:
+            if path := damaged(self._folder, shard):
                 raise ValueError(
-                    f"{path}: damaged, it is not what `corpus build` wrote; remove {path.parent.parent} and build the "
-                    "corpus again"
+                    f"{path}: damaged, it is not what was written; steersman corpus tokenize makes it again"
                 )
 
     def count(self, token: int) -> int:
@@ -113,10 +114,21 @@ class Documents:
         return (self[i] for i in range(len(self)))
 
 
+def damaged(folder: Path, shard: Shard) -> Path | None:
+    """The shard's file that is not there or not what was written; both are read whole."""
+    for path, sha256 in (
+        (folder / f"{shard.name}.tokens", shard.sha256),
+        (folder / f"{shard.name}.starts", shard.starts),
+    ):
+        if not path.is_file() or (sha256 and file_sha256(path) != sha256):
+            return path
+    return None
+
+
 def _mapped(path: Path, dtype: str, count: int) -> Tokens:
     """ValueError where the file is not as long as its list says."""
     expected = count * np.dtype(dtype).itemsize
     if not path.is_file() or path.stat().st_size != expected:
         found = path.stat().st_size if path.is_file() else "none"
-        raise ValueError(f"{path}: expected {expected} bytes, found {found}; build the corpus again")
+        raise ValueError(f"{path}: expected {expected} bytes, found {found}; steersman corpus tokenize makes it again")
     return np.memmap(path, dtype, "r") if count else np.zeros(0, dtype)

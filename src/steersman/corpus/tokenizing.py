@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from steersman import stopping
 from steersman.artifact.files import hash_json, read_object, write_json
-from steersman.corpus.shards import SHARD, Documents, Shard, Writer, dtype_of
+from steersman.corpus.shards import SHARD, Documents, Shard, Writer, damaged, dtype_of
 from steersman.corpus.texts import SPLITS, read_texts
 from steersman.data.near import texts_in_batches
+from steersman.progress import note
 from steersman.text.unknown import unknown_id
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, A
     """
     state = _state(into, work.identity)
     vocabulary = max(work.tokenizer.get_vocab().values()) + 1  # ids may have gaps
-    done: dict[str, list[Shard]] = {k: [Shard(**s) for s in v] for k, v in state["shards"].items()}
-    count = 0
+    done, count = _sound(into, state["shards"]), 0
     for source, split in itertools.product(work.sources, SPLITS):
         writer = Writer(into / source, split, dtype_of(vocabulary), work.size)
         writer.shards = done.setdefault(f"{source}/{split}", [])
@@ -114,6 +114,30 @@ def _state(into: Path, identity: str) -> dict[str, Any]:
         if state.get("identity") == identity:
             return state
     return {"shards": {}}
+
+
+def _sound(into: Path, listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Shard]]:
+    """Of each source and split the shards before the first damaged one, which is told: from it on they are made again,
+    with the same bytes, as shards are cut by number of tokens alone."""
+    out: dict[str, list[Shard]] = {}
+    for key, shards in listed.items():
+        out[key] = []
+        for shard in (Shard(**s) for s in shards):
+            if path := damaged(into / key.rpartition("/")[0], shard):
+                note(f"{path}: missing, or damaged since it was written; made again from the corpus's texts")
+                break
+            out[key].append(shard)
+    return out
+
+
+def mend(into: Path, found: Mapping[str, Any]) -> bool:
+    """Whether shards of a whole list are damaged; the sound ones are then what `tokenise` goes on from."""
+    sound = _sound(into, found["shards"])
+    if all(len(sound[key]) == len(shards) for key, shards in found["shards"].items()):
+        return False
+    _keep(into, found["identity"], sound)
+    (into / FILE).unlink()
+    return True
 
 
 def _keep(into: Path, identity: str, done: Mapping[str, Sequence[Shard]]) -> None:

@@ -7,6 +7,7 @@ choices (BIG-bench). Documents of SQuAD's form and C3's are their questions.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
             for one in asked:
                 yield {"context": "\n".join(texts), **one}
             return
+    if isinstance(value, Mapping) and (blanks := _blanks(value)) is not None:
+        yield from blanks
+        if not blanks:
+            left_out["texts with more or fewer blanks than answers"] += 1
+        return
+    passage = value.get("passage") if isinstance(value, Mapping) else None
+    if isinstance(passage, Mapping) and isinstance(passage.get("questions"), list):
+        yield from _checked(passage, left_out)
+        return
     inner = value.get("examples") if isinstance(value, Mapping) and "input" not in value else None
     if isinstance(inner, list) and inner and all(isinstance(one, Mapping) and "input" in one for one in inner):
         yield from inner  # BIG-bench's
@@ -93,6 +103,40 @@ def documents(value: Any, left_out: Counter[str]) -> Iterator[Mapping[str, Any]]
             continue
         answers = row["answers"]  # {"text": [...], "answer_start": [...]} on hubs
         yield {**row, "answer": answers.get("text") if isinstance(answers, Mapping) else answers}
+
+
+def _checked(passage: Mapping[str, Any], left_out: Counter[str]) -> Iterator[Mapping[str, Any]]:
+    """A record for each answer to MultiRC's questions."""
+    for asked in passage["questions"]:
+        answers = asked.get("answers") if isinstance(asked, Mapping) else None
+        if not isinstance(answers, list) or not all(isinstance(one, Mapping) for one in answers):
+            left_out["questions without a list of answers"] += 1
+            continue
+        for one in answers:
+            of = {"context": passage.get("text"), "question": asked.get("question")}
+            yield {**of, "answer": one.get("text"), "label": one.get("label")}
+
+
+BLANK = re.compile(r"#idiom\d+#")
+
+
+def _blanks(value: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """A record for each blank of ChID's texts on hubs, whose answers are in the blanks' order; none where their numbers
+    differ. In a text the blank that is asked for is `#idiom#`, others are `____`."""
+    texts, answers = value.get("content"), value.get("answers")
+    if not isinstance(texts, list) or not isinstance(answers, Mapping) or "candidates" not in value:
+        return None
+    asked = [(str(text), blank) for text in texts for blank in BLANK.finditer(str(text))]
+    if len(asked) != len(right := answers.get("text") or []):
+        return []
+    return [
+        {
+            "content": f"{BLANK.sub('____', text[: m.start()])}#idiom#{BLANK.sub('____', text[m.end() :])}",
+            "candidates": value["candidates"],
+            "answer": answer,
+        }
+        for (text, m), answer in zip(asked, right, strict=True)
+    ]
 
 
 OF_TESTS = frozenset(("paragraphs", "qas", "data", "examples"))

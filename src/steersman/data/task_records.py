@@ -27,15 +27,26 @@ SENTENCE_ENDS = "。！？!?\n"
 END = re.compile(r"(?:<\|endoftext\|>|</s>|<eos>)\s*$")
 """End tokens by name, as P3's completions have them."""
 
+SEPARATORS = re.compile(r"[,，;；|]")
+"""What separates the items of a list that is written as a text."""
+NAMES_OF_LABELS = ("label_des", "label_desc", "label_text", "label_name", "category_name")
+"""Fields with a label's name, where the label is a number (CLUE's)."""
 _PAIR = (("sentence1", "text1", "question1", "句子1"), ("sentence2", "text2", "question2", "句子2"))
 USUAL: Mapping[str, tuple[str, ...]] = {
-    "text": ("sentence", "content", "review", "utterance", "comment", "文本", "内容", "句子", "评论", "正文"),
-    "label": ("category", "intent", "sentiment", "class", "标签", "类别", "分类", "意图"),
+    "text": (
+        *("sentence", "content", "abst", "ctx", "review", "utterance", "comment"),
+        *("文本", "内容", "句子", "评论", "正文"),
+    ),
+    "label": ("gold_label", "category", "intent", "sentiment", "class", "标签", "类别", "分类", "意图"),
     **dict(zip(("premise", "hypothesis"), _PAIR, strict=True)),
     **dict(zip(("first", "second"), _PAIR, strict=True)),
+    "hypothesis": (*_PAIR[1], "hypo"),
+    "noun": ("span1_text", "target.span1_text"),
+    "pronoun": ("span2_text", "target.span2_text"),
     "context": ("passage", "article", "paragraph", "文章"),
-    "candidates": ("choices", "choice", "options", "选项"),
+    "candidates": ("choices", "choice", "options", "endings", "选项"),
     "keywords": ("keyword", "关键词"),
+    "items": ("keyword", "keywords", "关键词"),
 }
 """Other names of a kind's fields; one that alone is in a record is taken, and told."""
 
@@ -228,6 +239,7 @@ def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, 
     for name in kind.fields:
         if raw[name] is None:
             raise Dropped(f"no field {taking.fields.get(name, name)}")
+        _tell_one(raw[name], name, kind, taking, counts)
         items = [text for item in _listed(raw, name, taking) if (text := _text(item))]
         if not items:
             raise Dropped(f"nothing in {taking.fields.get(name, name)}")
@@ -235,7 +247,7 @@ def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, 
             answers = (ITEMS[language].join(items),) if kind.metric == "entities" else tuple(dict.fromkeys(items))
             values[name] = answers[0]
             continue
-        values[name] = ITEMS[language].join(items)
+        values[name] = ("\n" if name == kind.fields[0] else ITEMS[language]).join(items)
         wordings = items if name == held else wordings
     key = " ".join(values[kind.fields[0]].casefold().split())  # of the whole text, however it is cut
     if wordings:  # of one answer
@@ -258,14 +270,25 @@ def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, 
 
 def _given(value: Mapping[str, Any], name: str, kind: Kind, taking: Taking, counts: Counts) -> Any:
     """A field of the kind: where the user says, by its name, or by the one of USUAL that the record has."""
-    if name in taking.fields or name in value:
-        return _at(value, taking.fields.get(name, name))
-    taken = {*kind.fields, *taking.fields.values()}
-    found = [other for other in USUAL.get(name, ()) if other not in taken and value.get(other) is not None]
-    if len(found) != 1:
+    if name in taking.fields:
+        return _at(value, taking.fields[name])
+    names = USUAL.get(name, ())
+    if name in value:
+        names = NAMES_OF_LABELS if kind.labels == "data" and name == kind.answer_field else ()
+        if not str(value[name]).strip().isdecimal():
+            return value[name]
+    elif name == "items" and "label" in value:  # CSL's label says whether they are the text's keywords
         return None
+    elif kind.closed and name == kind.answer_field:
+        names = (*names, "label", "gold")
+    taken = {*kind.fields, *taking.fields.values()}
+    found = [other for other in names if other not in taken and _at(value, other) is not None]
+    if name in value:
+        found = found[:1]
+    if len(found) != 1:
+        return value.get(name)
     counts.changed[f"{name} taken from the field {found[0]} (--field says otherwise)"] += 1
-    return value[found[0]]
+    return _at(value, found[0])
 
 
 def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:
@@ -275,6 +298,14 @@ def _listed(raw: Mapping[str, Any], name: str, taking: Taking) -> Sequence[Any]:
     if name in taking.lists and isinstance(value, str):
         return value.split(taking.lists[name])
     return [] if value is None else [value]
+
+
+def _tell_one(value: Any, name: str, kind: Kind, taking: Taking, counts: Counts) -> None:
+    """That a text which looks like a list is one item."""
+    if name in taking.lists or not isinstance(value, str) or not (found := SEPARATORS.search(value)):
+        return
+    if name == "keywords" or (name == kind.answer_field and (kind.metric == "entities" or kind.labels == "data")):
+        counts.changed[f"{name} with {found[0]} in it, taken as one (--list {name}={found[0]} makes it several)"] += 1
 
 
 def _text(value: Any) -> str:
