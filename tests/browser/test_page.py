@@ -327,3 +327,23 @@ def test_what_was_said_last_holds_on_a_slow_network(site: Site) -> None:
         held.clear()
     expect(button(page, "Bad answer")).to_have_attribute("aria-pressed", "true")
     assert [f.kind for f in site.store.feedback()][-1] == "dislike"
+
+
+def test_a_list_that_comes_late_brings_no_chat_back(site: Site) -> None:
+    page = site.open()
+    site.ask(page, "one")
+    expect(button(page, "Delete: one")).to_be_attached()
+    page.wait_for_load_state("networkidle")
+    stale = page.request.get(site.url + "/api/conversations").text()
+    held: list[Route] = []
+    page.route("**/api/conversations", lambda route: held.append(route) if not held else route.continue_())
+    site.ask(page, "two")
+    expect(button(page, "Good answer")).to_have_count(2)
+    page.wait_for_timeout(300)
+    assert held
+    button(page, "Delete: one").evaluate("one => one.click()")
+    button(page.get_by_role("dialog"), "Delete").click()
+    expect(button(page, "Delete: one")).to_have_count(0)
+    held[0].fulfill(status=200, content_type="application/json", body=stale)
+    page.wait_for_timeout(300)
+    expect(button(page, "Delete: one")).to_have_count(0)

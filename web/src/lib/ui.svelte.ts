@@ -199,9 +199,13 @@ class Ui {
     void this.loadConfig()
   }
 
+  /** A list that was asked for before another one says nothing new. */
+  #lists = 0
   async loadConversations() {
+    const mine = ++this.#lists
     try {
-      this.conversations = await api.conversations()
+      const found = await api.conversations()
+      if (mine === this.#lists) this.conversations = found
     } catch (problem) {
       if (!this.configError) this.notify(this.explain(problem), true)
     }
