@@ -211,11 +211,12 @@ def test_ones_own_account(team: Callable[..., TeamSite], language: str, size: di
     site, en = team(), language == "en"
     page = opened(site, "/people", language, size, "chloe")
     page.get_by_label("What for" if en else "用途").fill(SCRIPT)
-    button(page, "Make a key" if en else "创建密钥").click()
+    button(page, "Make a key" if en else "创建密钥").dblclick()  # which makes one
     secret = page.locator("input[readonly]")
     expect(secret).to_have_value(re.compile("^sk-.{40,}"))
     looks_right(page, size)
     assert site.store.credentials.key(secret.input_value()) is not None
+    assert len(site.store.credentials.keys(site.store.accounts.named("chloe").id)) == 1
     button(page, "Close" if en else "关闭").click()
     row = page.get_by_role("row", name=SCRIPT)
     button(row, "Revoke" if en else "撤销").click()

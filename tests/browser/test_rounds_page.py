@@ -16,7 +16,7 @@ pytest.importorskip("axe_playwright_python", reason="it needs axe: pip install '
 
 from axe import violations
 from browser_site import WAIT, Site, button
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from commands import Command, forking
 from round_space import allow_judges
@@ -169,6 +169,25 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
     assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
     expect(button(page, "Save 0 changes")).to_be_disabled()
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))") == []
+    late: list[Route] = []
+    page.route("**/settings/reward", lambda route: late.append(route))
+    rate.fill("0.003")
+    button(page, "Save 1 change").click()
+    members = page.get_by_label("members", exact=True)
+    members.fill("3")  # which the button was not pressed for
+    stage = page.get_by_role("combobox", name="Stage")
+    stage.select_option("ppo")  # before the first is saved
+    page.get_by_label("iterations", exact=True).fill("7")
+    late[0].continue_()
+    expect(page.get_by_text("Saved in steersman.toml.")).to_be_visible()
+    expect(page.get_by_label("iterations", exact=True)).to_have_value("7")
+    expect(button(page, "Save 1 change")).to_be_enabled()
+    page.unroute("**/settings/reward")
+    stage.select_option("reward")
+    expect(rate).to_have_value("0.003")
+    expect(members).to_have_value("3")
+    members.fill("1")
+    expect(button(page, "Save 0 changes")).to_be_disabled()
     rate.fill("-1")
     rounds.refusals = True
     button(page, "Save 1 change").click()
@@ -176,7 +195,7 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
     assert violations(page) == []
     button(page, re.compile("^Show all")).click()
     expect(page.get_by_text("only in steersman.toml").first).to_be_visible()
-    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.002
+    assert Workspace.open(rounds.workspace).config.reward.optimizer.lr == 0.003
 
 
 def test_a_file_becomes_a_data_set(rounds: Site, quick: list[float], tmp_path: Path) -> None:
@@ -197,8 +216,16 @@ def test_a_file_becomes_a_data_set(rounds: Site, quick: list[float], tmp_path: P
 
 def test_promoting_and_going_back_say_what_changes(rounds: Site) -> None:
     page = look(rounds, "/rounds/2", english=True, **DESKTOP)
+    late: list[Route] = []
+    page.route("**/promotion?*stage=sft", lambda route: late.append(route))
+    with page.expect_request("**/promotion?*stage=sft"):
+        button(page, "Promote: The fine-tuned model").click()
     button(page, "Promote: The KTO model").click()
     asked = page.get_by_role("dialog")
+    expect(asked).to_contain_text("The KTO model of round 2")
+    with page.expect_response("**/promotion?*stage=sft"):
+        late[0].continue_()
+    page.wait_for_timeout(100)  # what comes late is of another question
     expect(asked).to_contain_text("The fine-tuned model of round 1")
     expect(asked).to_contain_text("The KTO model of round 2")
     expect(asked).to_contain_text("6 chats were written in during the last 7 days")
