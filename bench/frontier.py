@@ -11,8 +11,9 @@ model's mean score, and the mean over answers of the sum of log p_policy - log p
 reward that a mixture of its policies, the SFT model among them, has at no more than so much KL: the upper concave hull
 of its points (KL is convex, so a mixture costs at most the line between two of them).
 
-Sides: the workspace's own [ppo] settings; TRL's defaults; our loop with TRL's defaults. Results are kept point by point
-in points.json of --output; the same command goes on where it was, and --report shows what is there.
+Sides: the workspace's own [ppo] settings; TRL's defaults; our loop with TRL's defaults. With several `--seeds` each
+side has a frontier a seed; their differences are averaged, and the interval draws seeds as well as prompts. Results are
+kept point by point in points.json of --output; the same command goes on where it was, and --report shows what is there.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ TRL_DEFAULTS: dict[str, Any] = {
     "value_coef": 0.1,
     "lam": 0.95,
     "group_baseline": False,
+    "advantage": "gae",
+    "step_kl": 0.0,
 }
 Point = dict[str, Any]
 
@@ -87,6 +90,7 @@ def ours(options: argparse.Namespace, space: Workspace, side: str, price: float,
         iterations=options.rounds,
         max_tokens=options.max_tokens,
         rules=[],
+        normalise=False,
         kl_ceiling=1e9,
         eval_every=options.rounds,
         **own,
@@ -94,25 +98,25 @@ def ours(options: argparse.Namespace, space: Workspace, side: str, price: float,
     return replaced(config, prompts_per_iteration=options.episodes // config.rollouts.answers_per_prompt)
 
 
-def train_ours(space: Workspace, prompts: Sequence[Conversation], config: PpoConfig, folder: Path) -> dict[str, Any]:
+def train_ours(
+    space: Workspace, prompts: Sequence[Conversation], config: PpoConfig, folder: Path, seed: int
+) -> dict[str, Any]:
     metrics = in_process(
         ppo.run,
-        sft=space.stage_dir("sft"),
-        reward=space.stage_dir("reward"),
-        prompts=prompts,
-        held_out=prompts[: config.selection.eval_prompts],
-        demonstrations=[],
+        material=ppo.Material(
+            space.stage_dir("sft"), space.stage_dir("reward"), prompts, prompts[: config.selection.eval_prompts]
+        ),
         output=folder,
         config=config,
         model_config=space.config.model,
-        seed=space.config.project.seed,
+        seed=seed,
         inputs={},
     )
     return {"kept_round": metrics["best"]["iteration"]}
 
 
 def train_trl(
-    space: Workspace, prompts: Sequence[Conversation], config: PpoConfig, folder: Path, python: str
+    space: Workspace, prompts: Sequence[Conversation], config: PpoConfig, folder: Path, seed: int, python: str
 ) -> dict[str, Any]:
     """`config` is of our loop at TRL's settings."""
     sft, data, path = space.stage_dir("sft"), folder.with_suffix(".data.json"), folder.with_suffix(".spec.json")
@@ -139,7 +143,7 @@ def train_trl(
         epochs=config.epochs,
         minibatches=config.minibatches,
         lr=config.optimizer.lr,
-        seed=space.config.project.seed,
+        seed=seed,
         output=str(folder),
         no_eos_reward=config.score.no_eos_reward,
         # a batch of 16 at once, so that it fits into a laptop's memory
@@ -216,18 +220,30 @@ def frontier(kl: np.ndarray, reward: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.interp(at, *zip(*hull, strict=True)))
 
 
-def difference(first: Sequence[Point], second: Sequence[Point], draws: np.ndarray) -> dict[str, Any]:
-    """Mean over the KLs that both sides reach of the first frontier minus the second, prompts resampled.
+def difference(pairs: Sequence[tuple[list[Point], list[Point]]], draws: np.ndarray) -> dict[str, Any]:
+    """Mean, over seeds and the KLs that both sides reach with each, of the first frontier minus the second.
 
-    `draws` [B, P]; row 0 is the sample itself. Both lists begin with the SFT model, at KL 0.
+    `pairs`: both sides' points by seed, each list begins with the SFT model, at KL 0. `draws` [B, P]: prompts; row 0 is
+    the sample itself, the others are taken with as many seeds, drawn with replacement.
     """
-    kl = [means(points, "kl", draws) for points in (first, second)]
-    reward = [means(points, "reward", draws) for points in (first, second)]
-    grid = np.linspace(0, min(float(k[0].max()) for k in kl), 101)
-    rows = [frontier(kl[0][b], reward[0][b], grid) - frontier(kl[1][b], reward[1][b], grid) for b in range(len(draws))]
-    gaps = np.array(rows)
-    at = {f"{grid[i]:.2f}": (float(gaps[0, i]), *bounds(gaps[1:, i])) for i in (25, 50, 75, 100)}
-    return {"up_to": float(grid[-1]), "mean": (float(gaps[0].mean()), *bounds(gaps[1:].mean(axis=1))), "at": at}
+    kl = [[means(points, "kl", draws) for points in pair] for pair in pairs]
+    reward = [[means(points, "reward", draws) for points in pair] for pair in pairs]
+    grid = np.linspace(0, min(float(k[0].max()) for both in kl for k in both), 101)
+    gaps = np.array(
+        [
+            [
+                frontier(k[0][b], r[0][b], grid) - frontier(k[1][b], r[1][b], grid)
+                for k, r in zip(kl, reward, strict=True)
+            ]
+            for b in range(len(draws))
+        ]
+    )  # [B, seeds, grid]
+    chosen = np.random.default_rng(1).integers(len(pairs), size=(len(draws), len(pairs)))
+    chosen[0] = np.arange(len(pairs))
+    whole = np.take_along_axis(gaps, chosen[:, :, None], axis=1).mean(axis=1)
+    at = {f"{grid[i]:.2f}": (float(whole[0, i]), *bounds(whole[1:, i])) for i in (25, 50, 75, 100)}
+    mean = (float(whole[0].mean()), *bounds(whole[1:].mean(axis=1)))
+    return {"up_to": float(grid[-1]), "mean": mean, "at": at, "by_seed": gaps[0].mean(axis=1).tolist()}
 
 
 def plot(path: Path, sides: dict[str, list[Point]], draws: np.ndarray) -> None:
@@ -256,14 +272,14 @@ def plot(path: Path, sides: dict[str, list[Point]], draws: np.ndarray) -> None:
             color=tints[side],
         )
         for i, point in enumerate(points[1:], 1):
-            text = f"{point['price']:g}, {point['lr']:g}"
+            text = f"{point['price']:g}, {point['lr']:g}, {point['seed']}"
             axes.annotate(
                 text, (kl[0][i], reward[0][i]), (4, 5), textcoords="offset points", fontsize=7, color=tints[side]
             )
     axes.set(
         xlabel="KL to the SFT model, nats per answer",
         ylabel="reward, same reward model",
-        title="points: price of KL, learning rate",
+        title="points: price of KL, learning rate, seed",
     )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -277,6 +293,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", default=[OURS, TRL, THEIR_WAY], choices=[OURS, TRL, THEIR_WAY])
     parser.add_argument("--prices", nargs="+", type=float, default=[0.05, 0.1, 0.3], help="KL coefficients")
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-4, 3e-4], help="learning rates tried")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=32, help="answers per round")
     parser.add_argument("--max-tokens", type=int, default=56, help="most tokens per answer")
@@ -311,9 +328,9 @@ class Points:
         self.held = held[: options.prompts]
         say(f"{len(self.training)} prompts to learn from, {len(self.held)} held out")
 
-    def get(self, side: str, price: float | None, lr: float | None) -> Point:
+    def get(self, side: str, price: float | None, lr: float | None, seed: int = 0) -> Point:
         """The point, trained and measured if it is missing; without a price the SFT model itself."""
-        key = "sft" if price is None or lr is None else f"{side}, price {price:g}, rate {lr:g}"
+        key = "sft" if price is None or lr is None else f"{side}, price {price:g}, rate {lr:g}, seed {seed}"
         if key not in self.found["points"]:
             say(f"{key} ...")
             with tempfile.TemporaryDirectory(prefix="steersman-frontier-") as name:
@@ -322,13 +339,13 @@ class Points:
                     folder = self.space.stage_dir("sft")
                 elif side == TRL:
                     config = ours(self.options, self.space, THEIR_WAY, price, lr)
-                    more = train_trl(self.space, self.training, config, folder, self.options.trl_ppo_python)
+                    more = train_trl(self.space, self.training, config, folder, seed, self.options.trl_ppo_python)
                 else:
                     config = ours(self.options, self.space, side, price, lr)
-                    more = train_ours(self.space, self.training, config, folder)
+                    more = train_ours(self.space, self.training, config, folder, seed)
                 given = {"answers": self.options.answers, "max_tokens": self.options.max_tokens}
                 measured = in_process(measure, policy=folder, space=self.space, prompts=self.held, **given)
-            self.found["points"][key] = {"side": side, "price": price, "lr": lr, **more, **measured}
+            self.found["points"][key] = {"side": side, "price": price, "lr": lr, "seed": seed, **more, **measured}
             write_json(self.path, self.found)
         point: Point = self.found["points"][key]
         say(f"{key}: reward {np.mean(point['reward']):.3f} at {np.mean(point['kl']):.2f} nats")
@@ -344,9 +361,9 @@ def main() -> None:
     points = Points(options, space)
     sft = points.get("SFT", None, None)
     if not options.report:
-        for lr, price, side in product(options.rates, options.prices, options.sides):
+        for seed, lr, price, side in product(options.seeds, options.rates, options.prices, options.sides):
             if side != TRL or options.trl_ppo_python:
-                points.get(side, price, lr)
+                points.get(side, price, lr, seed)
     measured = list(points.found["points"].values())
     found = {side: [sft, *(p for p in measured if p["side"] == side)] for side in options.sides}
     found = {side: its for side, its in found.items() if len(its) > 1}
@@ -358,21 +375,28 @@ def main() -> None:
         values = [means([p], name, draws)[:, 0] for name in ("kl", "reward")]
         shown = [f"{v[0]:.2f} [{low:.2f}, {high:.2f}]" for v in values for low, high in [bounds(v[1:])]]
         tokens, unended = (float(np.mean(p[name])) for name in ("tokens", "unended"))
-        named = ["-" if x is None else f"{x:g}" for x in (p["price"], p["lr"])]
+        named = ["-" if x is None else f"{x:g}" for x in (p["price"], p["lr"], p["seed"] or None)]
         rows.append([p["side"], *named, *shown, f"{tokens:.1f}", f"{100 * unended:.0f} %"])
-    head = ["side", "KL price", "rate", "KL, nats", "reward", "tokens per answer", "unended"]
+    head = ["side", "KL price", "rate", "seed", "KL, nats", "reward", "tokens per answer", "unended"]
     print(f"{machine_line(points.found['machine'])}\n\n{table(head, rows)}\n")
     compared = {}
     for side in found:
         if side == TRL or TRL not in found:
             continue
-        compared[side] = gap = difference(found[side], found[TRL], draws)
+        seeds = [{p["seed"] for p in found[which][1:]} for which in (side, TRL)]
+        by_seed = [
+            ([sft, *(p for p in found[side] if p["seed"] == s)], [sft, *(p for p in found[TRL] if p["seed"] == s)])
+            for s in sorted(seeds[0] & seeds[1])
+        ]
+        if not by_seed:
+            continue
+        compared[side] = gap = difference(by_seed, draws)
         mean, low, high = gap["mean"]
         verdict = "higher" if low > 0 else "lower" if high < 0 else "no evidence of a difference"
         each = "; ".join(f"{v:+.3f} [{a:+.3f}, {b:+.3f}] at {at}" for at, (v, a, b) in gap["at"].items())
         print(
             f"{side} minus TRL at equal KL, mean over 0 to {gap['up_to']:.1f} nats: {mean:+.3f} [{low:+.3f}, "
-            f"{high:+.3f}]: {verdict}\n  {each}"
+            f"{high:+.3f}]: {verdict}\n  {each}\n  by seed: {', '.join(f'{v:+.3f}' for v in gap['by_seed'])}"
         )
     plot(options.output / "frontier.png", found, draws)
     write_json(options.output / "frontier.json", compared)

@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +149,8 @@ def main() -> None:
         of = next(of for of in seeds if of["seed"] == seed)
         for side in SIDES if args.trl_python else SIDES[:1]:
             if side not in of:
-                of |= one(args, base, seed, side)
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # gives its memory back
+                    of |= pool.submit(one, args, base, seed, side).result()
                 write_json(args.json, {"asked": asked, "machine": machine(), "seeds": seeds, "over": summary(seeds)})
     rows = []
     for of in seeds:
