@@ -154,6 +154,8 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
     name.fill("ＡＤＡ")
     password.fill("aaaaaaaaaaaa")
+    page.get_by_label("Show the password" if en else "显示密码").check()
+    expect(page.locator("input[name=password]")).to_have_attribute("type", "text")
     join = button(page, "Join" if en else "加入")
     join.click()
     expect(page.get_by_role("alert")).to_contain_text("too easily guessed" if en else "太容易猜到")
