@@ -93,8 +93,10 @@ def write_guidelines(ctx: Ctx, body: Guidelines) -> dict[str, Any]:
 
 @router.get("/differences")
 def differences(ctx: Ctx, who: Who, labeler: Annotated[str, Query(max_length=100)] = "") -> JSONResponse:
-    """Tasks on which people differ and nobody has decided, the strongest difference first, with their labels. `all`: how many
-    there are, of which 100 are told."""
+    """Tasks on which people differ and nobody has decided, the strongest difference first, with their labels.
+
+    `all`: how many there are, of which 100 are told.
+    """
     found, shown = differing(ctx.store), []
     for one in found[:100]:
         task = ctx.store.desk.open_task(one.task, labeler_of(who, labeler))
