@@ -19,7 +19,7 @@ pytest.importorskip("playwright", reason="the page's tests need playwright: pip 
 
 from axe import violations
 from browser_site import Site, button
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from oidc_double import CLIENT, SECRET, Provider
 from proxy_double import Proxy
@@ -249,9 +249,15 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     form = page.locator("form", has=page.get_by_role("button", name="Invite" if en else "邀请", exact=True))
     form.locator("input").fill(f"Ivy {SCRIPT}")
     form.locator("select").select_option("labeler")
-    button(form, "Invite" if en else "邀请").dblclick()  # which invites once
+    late: list[Route] = []
+    page.route("**/api/people", lambda route: late.append(route) if route.request.post_data else route.continue_())
+    with page.expect_request(lambda request: request.method == "POST"):
+        button(form, "Invite" if en else "邀请").dblclick()  # which invites once
+    form.locator("input").fill("the next")
+    late[0].continue_()
     link = page.locator("input[readonly]")
     expect(link).to_have_value(re.compile(rf"^{re.escape(site.url)}/login#invitation=.+"))
+    expect(form.locator("input")).to_have_value("the next")
     looks_right(page, size)
     button(page, "Close" if en else "关闭").click()
     row = people.get_by_role("row", name="Ivy")
