@@ -206,6 +206,7 @@ def test_a_slash_at_the_end_leads_to_no_address_of_this_machine(store: Store) ->
     client = TestClient(app, base_url="http://127.0.0.1:8000", follow_redirects=False)
     for path in ("/healthz/", "/assistant/metrics/", "/assistant/rank/", "/assistant/"):
         assert client.get(path).status_code == 200, path
+    assert client.get("/assistant/api/openapi.json").json()["servers"] == [{"url": "/assistant"}]
     nothing = client.get("/assistant/report/")
     assert (nothing.status_code, "No report yet" in nothing.text) == (404, True)
     chinese = client.get("/assistant/report", headers={"accept-language": "zh-CN"}).text

@@ -156,7 +156,9 @@ def test_a_manager_sees_the_team_and_decides(client: TestClient) -> None:
     assert [one["name"] for one in team["labelers"]] == ["ann", "bob"]
     assert team["progress"]["ranking"] == {"tasks": 1, "done": 1, "labels": 2}
     assert (team["undecided"], team["pairs"][0]["a"]) == (1, "ann")
-    (apart,) = call(client, "GET", "/differences", labeler="lead")["differences"]
+    differing = call(client, "GET", "/differences", labeler="lead")
+    (apart,) = differing["differences"]
+    assert differing["all"] == 1
     best = apart["labels"][0]
     assert {one["by"] for one in apart["labels"]} == {"ann", "bob"}
     call(client, "POST", f"/tasks/{apart['task']['id']}/decision", 404, labeler="lead", choose="x-1")

@@ -279,6 +279,13 @@ CLOSE = b"\r\nConnection: close\r\n\r\n"
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
+def test_a_wrong_key_is_refused_before_the_body_comes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.3)
+    with live(create_app(FakeEngine(), store, name="S", language="en", key=KEY)) as served:
+        said, _ = _raw(served, HEAD + b"Authorization: Bearer x\r\nContent-Length: 900000" + CLOSE + b"{")
+    assert _error(said)[0] == 401
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -133,7 +133,10 @@ def test_every_queue_by_keyboard_alone(site: Site) -> None:
     assert "like" in {f.kind for f in site.store.feedback() if f.user == "Mei"}
     press("t")
     expect(page.get_by_role("heading", name="Labelers")).to_be_visible()
+    more = {"all": 2}  # as where not all are shown
+    page.route("**/differences*", lambda route: route.fulfill(json=route.fetch().json() | more), times=1)
     press("d")
+    expect(page.get_by_text("Shown are the 1 strongest of 2.")).to_be_visible()
     page.get_by_role("button", name=re.compile("This one is right.*ann")).click()
     expect(page.get_by_text("Nobody differs")).to_be_visible()
 

@@ -19,7 +19,7 @@ pytest.importorskip("playwright", reason="the page's tests need playwright: pip 
 
 from axe import violations
 from browser_site import Site, button
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from oidc_double import CLIENT, SECRET, Provider
 from proxy_double import Proxy
@@ -154,6 +154,8 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
     name.fill("ＡＤＡ")
     password.fill("aaaaaaaaaaaa")
+    page.get_by_label("Show the password" if en else "显示密码").check()
+    expect(page.locator("input[name=password]")).to_have_attribute("type", "text")
     join = button(page, "Join" if en else "加入")
     join.click()
     expect(page.get_by_role("alert")).to_contain_text("too easily guessed" if en else "太容易猜到")
@@ -211,11 +213,12 @@ def test_ones_own_account(team: Callable[..., TeamSite], language: str, size: di
     site, en = team(), language == "en"
     page = opened(site, "/people", language, size, "chloe")
     page.get_by_label("What for" if en else "用途").fill(SCRIPT)
-    button(page, "Make a key" if en else "创建密钥").click()
+    button(page, "Make a key" if en else "创建密钥").dblclick()  # which makes one
     secret = page.locator("input[readonly]")
     expect(secret).to_have_value(re.compile("^sk-.{40,}"))
     looks_right(page, size)
     assert site.store.credentials.key(secret.input_value()) is not None
+    assert len(site.store.credentials.keys(site.store.accounts.named("chloe").id)) == 1
     button(page, "Close" if en else "关闭").click()
     row = page.get_by_role("row", name=SCRIPT)
     button(row, "Revoke" if en else "撤销").click()
@@ -246,9 +249,15 @@ def test_an_admins_page(team: Callable[..., TeamSite], language: str, size: dict
     form = page.locator("form", has=page.get_by_role("button", name="Invite" if en else "邀请", exact=True))
     form.locator("input").fill(f"Ivy {SCRIPT}")
     form.locator("select").select_option("labeler")
-    button(form, "Invite" if en else "邀请").dblclick()  # which invites once
+    late: list[Route] = []
+    page.route("**/api/people", lambda route: late.append(route) if route.request.post_data else route.continue_())
+    with page.expect_request(lambda request: request.method == "POST"):
+        button(form, "Invite" if en else "邀请").dblclick()  # which invites once
+    form.locator("input").fill("the next")
+    late[0].continue_()
     link = page.locator("input[readonly]")
     expect(link).to_have_value(re.compile(rf"^{re.escape(site.url)}/login#invitation=.+"))
+    expect(form.locator("input")).to_have_value("the next")
     looks_right(page, size)
     button(page, "Close" if en else "关闭").click()
     row = people.get_by_role("row", name="Ivy")

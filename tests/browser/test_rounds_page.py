@@ -173,6 +173,8 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
     page.route("**/settings/reward", lambda route: late.append(route))
     rate.fill("0.003")
     button(page, "Save 1 change").click()
+    members = page.get_by_label("members", exact=True)
+    members.fill("3")  # which the button was not pressed for
     stage = page.get_by_role("combobox", name="Stage")
     stage.select_option("ppo")  # before the first is saved
     page.get_by_label("iterations", exact=True).fill("7")
@@ -183,6 +185,8 @@ def test_settings_are_changed_from_the_page(rounds: Site) -> None:
     page.unroute("**/settings/reward")
     stage.select_option("reward")
     expect(rate).to_have_value("0.003")
+    expect(members).to_have_value("3")
+    members.fill("1")
     expect(button(page, "Save 0 changes")).to_be_disabled()
     rate.fill("-1")
     rounds.refusals = True

@@ -103,8 +103,14 @@ def create_app(
     context = Context(models, store, **settings)
     if key and context.team is not None:
         raise ValueError("serve.key: with accounts everybody has keys of their own; expected one of --key and --auth")
+    root = root_of(root_path)
     app = FastAPI(
-        title="Steersman", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+        title="Steersman",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        servers=[{"url": root}] if root else None,
     )
     app.state.context = context
     app.state.reach = reach
@@ -129,5 +135,5 @@ def create_app(
         buckets=buckets,
     )
     app.add_middleware(AnthropicErrors)
-    app.add_middleware(Observe, metrics=context.metrics, root_path=root_of(root_path))
+    app.add_middleware(Observe, metrics=context.metrics, root_path=root)
     return app

@@ -93,14 +93,17 @@ def write_guidelines(ctx: Ctx, body: Guidelines) -> dict[str, Any]:
 
 @router.get("/differences")
 def differences(ctx: Ctx, who: Who, labeler: Annotated[str, Query(max_length=100)] = "") -> JSONResponse:
-    """Tasks on which people differ and nobody has decided, the strongest difference first, with their labels."""
-    shown = []
-    for one in differing(ctx.store)[:100]:
+    """Tasks on which people differ and nobody has decided, the strongest difference first, with their labels.
+
+    `all`: how many there are, of which 100 are told.
+    """
+    found, shown = differing(ctx.store), []
+    for one in found[:100]:
         task = ctx.store.desk.open_task(one.task, labeler_of(who, labeler))
         labels = [label_json(label, task) for label in one.labels]
         whole = task_json(task, ctx.store.objective)
         shown.append({"task": whole, "strength": one.strength, "labels": labels})
-    return JSONResponse({"differences": shown, "names": names_of(ctx)})
+    return JSONResponse({"differences": shown, "all": len(found), "names": names_of(ctx)})
 
 
 @router.post("/tasks/{id}/decision")

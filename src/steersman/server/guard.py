@@ -133,6 +133,8 @@ class Guard:
         answer = self._refusal(scope, headers, bool(shared)) or preflight
         if answer is None and self._door is not None:
             answer = await self._admitted(self._door, scope, headers)
+        if answer is None and self._key is not None:
+            answer = self._key.answer(scope, headers)
         if answer is None or answer is not preflight:  # a preflight is no request of its own
             answer = self._too_often(scope) or answer
         if answer is None:
@@ -142,7 +144,7 @@ class Guard:
                 # the rest of the body is not read, so the connection cannot be reused
                 answer = error_response(refused.status, str(refused), headers=_CLOSED | _LATER.get(refused.status, {}))
             else:
-                answer = self._key.answer(scope, headers, body) if self._key else None
+                answer = self._key.entered(scope, body) if self._key else None
         if answer is not None:
             await answer(scope, receive, send_with_headers)
             return

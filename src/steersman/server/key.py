@@ -20,6 +20,7 @@ from steersman.server.cookies import ROOT, cookie_of, is_secure, path_of
 from steersman.server.errors import error_response
 
 HEALTH = ("/healthz", "/readyz")
+_ENTERING = ("POST", "/login")
 _MONTH = 30 * 24 * 3600
 _LOGIN = """<!doctype html><html lang=en><meta charset=utf-8><title>Steersman</title>
 <body style='font:16px/1.5 sans-serif;max-width:26em;margin:4em auto;padding:0 1em'>
@@ -39,14 +40,12 @@ class Key:
         # cookies are shared by all ports of a host: two servers must not use the same name
         self._cookie = f"steersman_{self._token[:8]}"
 
-    def answer(self, scope: Scope, headers: Headers, body: bytes) -> Response | None:
-        """None where the request may pass; else the login page for a browser, or 401."""
+    def answer(self, scope: Scope, headers: Headers) -> Response | None:
+        """None where the request may pass; else the login page for a browser, or 401. Of a login that is sent, whose
+        key is in its body, `entered` says more."""
         path, method = scope["path"], scope["method"]
-        if path in HEALTH:
+        if path in HEALTH or (method, path) == _ENTERING:
             return None
-        if method == "POST" and path == "/login":
-            form = parse_qs(body.decode("utf-8", "replace"))
-            return self._enter(scope, form.get("key", [""])[0], form.get("next", ["/"])[0])
         if method == "GET" and b"key=" in scope["query_string"] and not is_api(path):
             query = parse_qsl(scope["query_string"].decode("latin-1"))
             rest = urlencode([pair for pair in query if pair[0] != "key"])
@@ -56,6 +55,13 @@ class Key:
         else:
             right = self._has_cookie(headers) and _own_origin(headers)
         return None if right else _refusal(scope, path, "")
+
+    def entered(self, scope: Scope, body: bytes) -> Response | None:
+        """The answer to a login; None to any other request."""
+        if (scope["method"], scope["path"]) != _ENTERING:
+            return None
+        form = parse_qs(body.decode("utf-8", "replace"))
+        return self._enter(scope, form.get("key", [""])[0], form.get("next", ["/"])[0])
 
     def _has_cookie(self, headers: Headers) -> bool:
         value = cookie_of(headers, self._cookie)

@@ -147,6 +147,6 @@ export const calls = {
     }),
   assign: (tasks: string[], to: string[]) => json<{ assigned: number }>('POST', '/api/desk/assign', { tasks, to }),
   handOver: (of: string, to: string[]) => json<{ assigned: number }>('POST', '/api/desk/assign', { of, to }),
-  differences: (labeler: string) => json<{ differences: Difference[]; names: Record<string, string> }>('GET', `/api/desk/differences${by(labeler)}`),
+  differences: (labeler: string) => json<{ differences: Difference[]; all: number; names: Record<string, string> }>('GET', `/api/desk/differences${by(labeler)}`),
   decide: (labeler: string, task: string, body: Partial<Given> & { choose?: string }) => json<unknown>('POST', at(task, '/decision'), { labeler, ...body }),
 }

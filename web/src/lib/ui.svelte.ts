@@ -160,7 +160,7 @@ class Ui {
     if (code === 'outdated') return this.t('outdated')
     if (code === 'still_writing') return this.t('still_writing')
     const own = OWN_WORDS[code ?? '']
-    if (own) return this.t(own, { n: Math.ceil(problem.wait / 60) })
+    if (own) return this.t(own, { n: Math.ceil(problem.wait / 60), time: this.when(new Date(Date.now() + 1000 * problem.wait).toISOString()) })
     if (status === 401) return this.t('locked')
     if (status === 404) return this.t(this.path === '/' ? 'gone' : 'not_there')
     if (status === 413) return this.t('too_large')

@@ -1,0 +1,1 @@
+function e(e){let t=!1;return async n=>{if(n.preventDefault(),!t){t=!0;try{await e()}finally{t=!1}}}}export{e as t};
