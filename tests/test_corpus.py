@@ -20,7 +20,7 @@ from steersman.cli.corpus import few_notes
 from steersman.cli.framework import build as command_line
 from steersman.corpus import tokenizing
 from steersman.corpus.documents import PIECE, LeftOut, documents, files_of
-from steersman.corpus.folder import corpus_of, whole_folder
+from steersman.corpus.folder import Corpus, corpus_of, whole_folder
 from steersman.corpus.tokenizer import Wanted, measure, train
 from steersman.data.markdown import front_matter
 from steersman.data.near import texts_in_batches
@@ -455,9 +455,9 @@ def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path
     texts = tmp_path / "t.jsonl"
     texts.write_text("".join(json.dumps({"text": ENGLISH.format("fox", i, i)}) + "\n" for i in range(900)), "utf-8")
     what = Gathering([Origin("t", [texts])], Reading(), cleaners.chosen(["exact"]), cleaners.Wishes(), held_out=0.1)
-    gather(what, tmp_path / "c", lambda n: None)
+    corpus = Corpus("c", tmp_path / "c", gather(what, tmp_path / "c", lambda n: None).to_json())
     tokenizer = train((ENGLISH.format("fox", i, i) for i in range(50)), Wanted(400))
-    work = tokenizing.Work(tmp_path / "c", ["t"], tokenizer, "one", size=2000)
+    work = tokenizing.Work(corpus.sources, corpus.texts, tokenizer, "one", size=2000)
     tokenizing.tokenise(work, tmp_path / "whole", lambda n: None)
 
     def stop(n: int) -> None:
@@ -475,15 +475,15 @@ def test_tokenising_goes_on_after_a_stop_and_gives_the_same_bytes(tmp_path: Path
 @pytest.mark.parametrize("name", ["train-00001.tokens", "train-00002.starts", "validation-00000.tokens"])
 def test_damaged_shards_are_told_and_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     """A second build said nothing, and training then asked to remove a folder by hand."""
-    from steersman.corpus.folder import Corpus, tokenise
+    from steersman.corpus.folder import tokenise
     from steersman.corpus.texts import Gathering, Origin, gather
     from steersman.data.cleaning import cleaners
 
     texts = tmp_path / "t.jsonl"
     texts.write_text("".join(json.dumps({"text": ENGLISH.format("fox", i, i)}) + "\n" for i in range(200)), "utf-8")
     what = Gathering([Origin("t", [texts])], Reading(), cleaners.chosen(["exact"]), cleaners.Wishes(), held_out=0.1)
-    gather(what, tmp_path / "c", lambda n: None)
-    corpus = Corpus("c", tmp_path / "c", {"identity": "one", "sources": {"t": {}}})
+    about = gather(what, tmp_path / "c", lambda n: None).to_json()
+    corpus = Corpus("c", tmp_path / "c", {"identity": "one", **about})
     tokenizer = train((ENGLISH.format("fox", i, i) for i in range(50)), Wanted(400))
     shards = tmp_path / "c/shards/ours"
     found = tokenise(corpus, "ours", tokenizer, "x", lambda n: None, 1000)
@@ -495,6 +495,54 @@ def test_damaged_shards_are_told_and_made_again(tmp_path: Path, capfd: pytest.Ca
     assert tokenise(corpus, "ours", tokenizer, "x", lambda n: None, 1000) == found
     assert f"{name}: missing, or damaged" in capfd.readouterr().err
     assert _bytes(shards) == clean
+
+
+def test_damaged_texts_and_lists_are_told_and_made_again(space: Path, tmp_path: Path) -> None:
+    """An empty file gave a tokenizer without one language, a flipped byte a traceback; shards went with the texts."""
+
+    def said(*asked: str, code: int = 0) -> str:
+        outcome = CliRunner().invoke(command_line(), asked)
+        assert outcome.exit_code == code, outcome.output
+        return " ".join(outcome.stderr.split())
+
+    raw = files(tmp_path / "raw")
+    built, tokenized = (
+        ("corpus", "build", str(raw), "--steps", "exact"),
+        ("corpus", "tokenize", "text", "--tokenizer", "ours"),
+    )
+    run(*built)
+    run("tokenizer", "train", "text", "--beside", "none", "--into", "ours", "--vocabulary", "400")
+    run(*tokenized)
+    corpus, shards = space / "corpus/text", space / "corpus/text/shards/ours"
+    texts, about = corpus / "texts/raw-train.jsonl.zst", json.loads((corpus / "corpus.json").read_text("utf-8"))
+    whole, clean = texts.read_bytes(), _bytes(shards)
+    before = {key: value for key, value in about.items() if key != "texts"}  # which only had sizes
+    flipped = whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]
+    for there, damages in ((about, (b"", flipped)), (before, (b"", whole[:-99]))):
+        (corpus / "corpus.json").write_text(json.dumps(there), "utf-8")
+        for damage in damages:
+            texts.write_bytes(damage)
+            shard = shards / "raw/train-00000.tokens"
+            shard.write_bytes(shard.read_bytes()[:-2] + b"\x01\x01")
+            for asked in (tokenized, ("tokenizer", "train", "text", "--into", "new", "--vocabulary", "400")):
+                assert "raw-train.jsonl.zst missing, or damaged" in said(*asked, code=2)
+            assert (shards / "shards.json").is_file()
+            texts.write_bytes(whole)
+            assert "train-00000.tokens: missing, or damaged" in said(*tokenized)
+            assert _bytes(shards) == clean
+    (corpus / "corpus.json").write_text(json.dumps(about), "utf-8")
+    texts.write_bytes(b"")
+    assert "is built again" in said(*built)
+    assert (texts.read_bytes(), _bytes(shards)) == (whole, clean)  # the shards are of these texts
+    (shards / "shards.json").write_text('{"identity"', "utf-8")
+    assert "its shards are made again" in said(*tokenized)
+    assert _bytes(shards) == clean
+    (space / "corpus/other").mkdir()
+    (space / "corpus/other/corpus.json").write_text("{", "utf-8")
+    assert "corpus build makes it again, with --replace" in said("corpus", "show")
+    assert said("corpus", "show", "text") == ""
+    assert "with --replace" in said(*built, "--into", "other", code=2)
+    said(*built, "--into", "other", "--replace")
 
 
 def test_what_changed_since_a_corpus_was_built_is_said(space: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_one_makes_and_the_other_is_told_who_does(hold: Callable[..., subprocess
     folder = tmp_path / "rounds" / "001" / "sft"
     holder = hold("making", folder)
     for attempt in (locks.making, locks.using):
-        with pytest.raises(locks.Busy, match=rf"sft is being made by process {holder.pid} since .*--wait"):
+        with pytest.raises(locks.Busy, match=rf"sft is being made by process {holder.pid} since .*; wait for it"):
             attempt(folder).__enter__()
     with locks.making(folder.with_name("reward")):  # another stage is free
         pass

@@ -23,8 +23,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 # Context variables: how the running command treats locks held by others, for every lock that it takes.
-waits: ContextVar[bool] = ContextVar("waits", default=False)
-"""True: wait for another process's lock instead of refusing (--wait)."""
+waits: ContextVar[bool | None] = ContextVar("waits", default=None)
+"""True: wait for another process's lock instead of refusing (--wait). None: the command has no such option."""
 tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda _text: None)
 """Called once with a description of the awaited lock."""
 _kept = contextlib.ExitStack()
@@ -85,7 +85,7 @@ def _until_free(attempt: Callable[[], FileLock | str]) -> FileLock:
     told = False
     while isinstance(found := attempt(), str):
         if not waits.get():
-            raise Busy(f"{found}; wait for it (--wait does), or end it")
+            raise Busy(f"{found}; wait for it{'' if waits.get() is None else ' (--wait does)'}, or end it")
         if not told:
             tell.get()(f"waiting: {found}")
         told = True

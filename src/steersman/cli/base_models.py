@@ -81,7 +81,7 @@ def pretrain(
     space = pretrained.of_kind(space, start) if start else space
     if start and tokenizer:
         pretrained.check_ids(load_tokenizer(space, tokenizer)[2], start, tokenizer)
-    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start))
+    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, start), check=not plan)
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     wanted = pretrained.Wanted(into or corpus, found, name, folder, mixture, start, replace)
     check_name(wanted.name, "--into")

@@ -238,15 +238,17 @@ def _tokenizer_of(space: Workspace, named: str) -> tuple[str, Path, Any]:
     return load_tokenizer(space, named)
 
 
-def shards_of(space: Workspace, corpus: Corpus, named: str) -> tuple[str, Path, dict[str, Any]]:
-    """(the tokenizer's name, its folder, the list of shards), made where they are not there."""
+def shards_of(space: Workspace, corpus: Corpus, named: str, check: bool = True) -> tuple[str, Path, dict[str, Any]]:
+    """(the tokenizer's name, its folder, the list of shards), made where they are not there, or, unless `check` is
+    false, where they are damaged."""
     from steersman.corpus import folder
 
     name, path, tokenizer = _tokenizer_of(space, named)
     kept = (of["kept"] for of in corpus.about["sources"].values())
     total = sum(split["documents"] for splits in kept for split in splits.values())
     with progress("tokenize", total, unit="document") as shown:
-        return name, path, folder.tokenise(corpus, name, tokenizer, folder.tokenizer_sha256(path), shown.update)
+        sha256 = folder.tokenizer_sha256(path)
+        return name, path, folder.tokenise(corpus, name, tokenizer, sha256, shown.update, check=check)
 
 
 def _lines(corpus: Corpus) -> list[str]:

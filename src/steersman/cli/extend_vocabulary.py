@@ -58,6 +58,7 @@ def tokenizer_extend(
     space = call.open()
     check_name(into, "--into")
     found, base = corpus_of(space, corpus), resolved(space.named(model))
+    found.check()
     folder = space.root / "models" / into
     if (folder / MANIFEST_NAME).is_file() and not replace:
         raise ValueError(f"{folder}: a model is there; --replace it, or take another --into")

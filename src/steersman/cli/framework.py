@@ -255,7 +255,7 @@ def _options(given: Mapping[str, Any]) -> Iterator[None]:
     chosen: tuple[tuple[ContextVar[Any], Any], ...] = (
         (progress.plain, bool(given.get("as_json"))),
         (unfinished.fresh, bool(given.get("fresh"))),
-        (locks.waits, bool(given.get("wait"))),
+        (locks.waits, given.get("wait")),
         (locks.tell, say),
     )
     tokens = [(variable, variable.set(value)) for variable, value in chosen]

@@ -51,7 +51,7 @@ def scaling(
             "pretrain.tokens: expected empty, tokens follow from size here (pretrain.tokens_per_parameter)"
         )
     found = corpus_of(space, corpus)
-    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, None))
+    name, folder, _ = shards_of(space, found, tokenizer or only_tokenizer(found, None), check=not plan)
     mixture = Mixture(read_weights(weights or ()), smoothing, epochs or math.inf)
     plans: dict[int, tuple[Workspace, Wanted, Plan]] = {}
     for depth in (*small, *large):

@@ -70,6 +70,7 @@ def tokenizer_train(
     if folder.exists() and not replace:
         _is_there(folder, about, call.as_json)
         return
+    found.check()
     others = _beside(space, beside)
     with activity(f"learning {vocabulary} entries of {sum(parts.values()) / 1e6:.0f} million characters"):
         made = making.train(read_portions(found, parts), wanted)

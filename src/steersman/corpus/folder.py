@@ -10,6 +10,8 @@ corpus/NAME/shards/TOKENIZER/  tokens, see `shards`; `shards.json` is written la
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from steersman.artifact.workspace import Workspace
 from steersman.corpus import texts, tokenizing
 from steersman.corpus.shards import SHARD, Documents
 from steersman.corpus.texts import Gathering
-from steersman.progress import note
+from steersman.progress import activity, note
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,19 +65,58 @@ class Corpus:
         return sum(shards.get("unknown", {}).values())
 
     def texts(self, source: str, split: str) -> Iterator[str]:
-        return texts.read_texts(self.path, source, split)
+        return texts.read_texts(self.path, source, split, self.about["sources"][source]["kept"][split]["documents"])
+
+    def damaged(self) -> list[str]:
+        """Files of texts that are missing or not what was written; all are read whole."""
+        if "texts" in self.about:
+            return [of for of, sha256 in self.about["texts"].items() if not _is(self.path / of, sha256)]
+        bad = []
+        with activity("counting the corpus's documents"):  # older ones have no hashes
+            for source, split in itertools.product(self.sources, texts.SPLITS):
+                if self._size(source, split) != self.about["sources"][source]["kept"][split]:
+                    bad.append(str(texts.text_path(self.path, source, split).relative_to(self.path)))
+        return bad
+
+    def _size(self, source: str, split: str) -> dict[str, int]:
+        try:
+            return texts.size_of(self.texts(source, split))
+        except ValueError:
+            return {}
+
+    def check(self) -> None:
+        """ValueError where texts are damaged."""
+        if bad := self.damaged():
+            raise ValueError(
+                f"{self.path}: {', '.join(bad)} missing, or damaged since the corpus was built; {texts.AGAIN}"
+            )
 
 
 def corpora(space: Workspace) -> list[Corpus]:
-    found = sorted((space.root / "corpus").glob(f"[!.]*/{FILE}"))
-    return [Corpus(p.parent.name, p.parent, read_object(p, "a corpus")) for p in found if p.parent.suffix != ".partial"]
+    """All that can be read; of the others it is told."""
+    found = []
+    for path in _files(space):
+        try:
+            found.append(_opened(path))
+        except ValueError as error:
+            note(f"{error}; {texts.AGAIN}, with --replace")
+    return found
 
 
 def corpus_of(space: Workspace, name: str) -> Corpus:
-    known = {c.name: c for c in corpora(space)}
+    known = {path.parent.name: path for path in _files(space)}
     if name not in known:
         raise ValueError(f"{name}: no such corpus; expected one of {', '.join(known) or 'none, build one first'}")
-    return known[name]
+    return _opened(known[name])
+
+
+def _files(space: Workspace) -> list[Path]:
+    found = sorted((space.root / "corpus").glob(f"[!.]*/{FILE}"))
+    return [path for path in found if path.parent.suffix != ".partial"]
+
+
+def _opened(path: Path) -> Corpus:
+    return Corpus(path.parent.name, path.parent, read_object(path, "a corpus"))
 
 
 def inputs_of(what: Gathering, tick: Callable[[str], None]) -> dict[str, Any]:
@@ -110,20 +151,13 @@ def build(
 
 def _built(path: Path, what: Gathering, inputs: dict[str, Any], tick: Callable[[int], None], replace: bool) -> Corpus:
     name, identity = path.name, hash_json(inputs)
-    if (path / FILE).is_file():
-        about = read_object(path / FILE, "a corpus")
-        changed = _changed(about["inputs"], inputs)
-        if about["identity"] == identity:
-            bad = [of for of, sha256 in about.get("texts", {}).items() if not _is(path / of, sha256)]
-            if not bad:
-                return Corpus(name, path, about)
-            note(f"{path}: {', '.join(bad)} missing, or damaged since the corpus was built, which is built again")
-        elif not replace:
-            raise ValueError(
-                f"{path}: a corpus of other texts or settings is there ({changed}); --replace, or another --into"
-            )
-        else:
-            note(f"{path}: built again: {changed}")
+    before = _before(path, inputs, replace) if (path / FILE).is_file() else None
+    same = before is not None and before.about["identity"] == identity
+    if before is not None and same:
+        bad = before.damaged()
+        if not bad:
+            return before
+        note(f"{path}: {', '.join(bad)} missing, or damaged since the corpus was built, which is built again")
     with whole_folder(path) as partial:
         told = texts.gather(what, partial, tick)
         for origin in what.origins:
@@ -131,8 +165,40 @@ def _built(path: Path, what: Gathering, inputs: dict[str, Any], tick: Callable[[
                 raise ValueError(f"{origin.name}: nothing is left of {told.read[origin.name]} documents; {_why(told)}")
         about = {"identity": identity, "made": now(), "inputs": inputs, **told.to_json()}
         about["texts"] = {str(p.relative_to(partial)): file_sha256(p) for p in sorted(partial.glob("texts/*.zst"))}
+        by = before.tokenizers() if before is not None else []
+        if by and same and before is not None and before.about.get("texts") == about["texts"]:
+            shutil.copytree(path / "shards", partial / "shards", copy_function=_link)
+        elif by:
+            note(f"{path}: shards by {', '.join(by)} were of the texts before; corpus tokenize makes them again")
         write_json(partial / FILE, about)
     return Corpus(name, path, about)
+
+
+def _before(path: Path, inputs: dict[str, Any], replace: bool) -> Corpus | None:
+    """What is there, if it can be read. ValueError for what is made otherwise, unless it may be replaced."""
+    try:
+        found = _opened(path / FILE)
+    except ValueError as error:
+        if replace:
+            return None
+        raise ValueError(f"{error}; {texts.AGAIN}, with --replace") from None
+    if found.about["identity"] == hash_json(inputs):
+        return found
+    changed = _changed(found.about["inputs"], inputs)
+    if not replace:
+        raise ValueError(
+            f"{path}: a corpus of other texts or settings is there ({changed}); --replace, or another --into"
+        )
+    note(f"{path}: built again: {changed}")
+    return found
+
+
+def _link(source: str, target: str) -> None:
+    """One file in both places, or a copy where there are no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _is(path: Path, sha256: str) -> bool:
@@ -201,27 +267,22 @@ def tokenise(
     sha256: str,
     tick: Callable[[int], None],
     size: int = SHARD,
+    check: bool = True,
 ) -> dict[str, Any]:
-    """Shards of the corpus by a tokenizer, unless they are there; returns their list."""
-    with locks.making(corpus.path):
-        return _tokenised(corpus, name, tokenizer, sha256, tick, size)
-
-
-def _tokenised(
-    corpus: Corpus, name: str, tokenizer: PreTrainedTokenizerBase, sha256: str, tick: Callable[[int], None], size: int
-) -> dict[str, Any]:
+    """Shards of the corpus by a tokenizer, unless they are there; returns their list. `check`: those that are there are
+    read whole, and made again where they are damaged."""
     into = tokenizing.shards_folder(corpus.path, name)
     identity = tokenizing.identity_of(sha256, {"texts": corpus.about["identity"], "size": size})
-    if (into / tokenizing.FILE).is_file():
-        found = read_object(into / tokenizing.FILE, "a list of shards")
-        if found["identity"] == identity:
-            if not tokenizing.mend(into, found):
-                return found
-        else:
-            note(f"{into}: the shards there are of another tokenizer or of other texts, and are made again")
-            shutil.rmtree(into)
-    into.mkdir(parents=True, exist_ok=True)
-    return tokenizing.tokenise(tokenizing.Work(corpus.path, corpus.sources, tokenizer, identity, size), into, tick)
+    if (found := tokenizing.made(into, identity, check)) is not None:
+        return found
+    with locks.making(corpus.path):
+        if (found := tokenizing.made(into, identity)) is not None:  # by the process that was waited for
+            return found
+        corpus.check()
+        tokenizing.go_back(into, identity)
+        into.mkdir(parents=True, exist_ok=True)
+        work = tokenizing.Work(corpus.sources, corpus.texts, tokenizer, identity, size)
+        return tokenizing.tokenise(work, into, tick)
 
 
 def tokens_of(documents: dict[tuple[str, str], Documents], split: str) -> dict[str, int]:

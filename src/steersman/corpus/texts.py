@@ -13,7 +13,7 @@ import io
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -83,6 +83,16 @@ class Told:
         return {"sources": {name: of(name) for name in self.left_out}, "steps": [c.to_json() for c in self.steps]}
 
 
+def size_of(found: Iterable[str]) -> dict[str, int]:
+    """What `Told.to_json` says of documents that were kept."""
+    size = {"documents": 0, "characters": 0, "bytes": 0}
+    for text in found:
+        size["documents"] += 1
+        size["characters"] += len(text)
+        size["bytes"] += len(text.encode("utf-8", "surrogatepass"))
+    return size
+
+
 def text_path(folder: Path, source: str, split: str) -> Path:
     return folder / "texts" / f"{source}-{split}.jsonl.zst"
 
@@ -143,12 +153,22 @@ def _writing(path: Path) -> Iterator[IO[str]]:
                 yield file
 
 
-def read_texts(folder: Path, source: str, split: str) -> Iterator[str]:
-    """The documents of one source and split, in order. ValueError where they are not there."""
-    path = text_path(folder, source, split)
+AGAIN = "steersman corpus build makes it again"
+
+
+def read_texts(folder: Path, source: str, split: str, count: int) -> Iterator[str]:
+    """The documents of one source and split, in order, `count` of them. ValueError where they are not there."""
+    path, number = text_path(folder, source, split), 0
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; build the corpus again with steersman corpus build")
+        raise ValueError(f"{path}: no such file; {AGAIN}")
     with open(path, "rb") as raw:
         stream = zstandard.ZstdDecompressor().stream_reader(raw)
-        for line in io.TextIOWrapper(stream, encoding="utf-8", errors="surrogatepass", newline="\n"):
-            yield json.loads(line)
+        lines = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogatepass", newline="\n")
+        try:
+            for line in lines:
+                number += 1
+                yield json.loads(line)
+        except (ValueError, zstandard.ZstdError) as error:
+            raise ValueError(f"{path}: damaged ({error}); {AGAIN}") from None
+    if number != count:
+        raise ValueError(f"{path}: damaged, it holds {number} documents where {count} were written; {AGAIN}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steersman import stopping
-from steersman.artifact.files import hash_json, read_object, write_json
+from steersman.artifact.files import TORN, hash_json, read_object, write_json
 from steersman.corpus.shards import SHARD, Documents, Shard, Writer, damaged, dtype_of
-from steersman.corpus.texts import SPLITS, read_texts
+from steersman.corpus.texts import SPLITS
 from steersman.data.near import texts_in_batches
 from steersman.progress import note
 from steersman.text.unknown import unknown_id
@@ -46,10 +47,11 @@ def beginning(tokenizer: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Work:
-    """What is tokenised: a corpus's folder, its sources, and the tokenizer with its name."""
+    """What is tokenised, source by source, and the tokenizer."""
 
-    folder: Path
     sources: Sequence[str]
+    texts: Callable[[str, str], Iterable[str]]
+    """Of a source and a split."""
     tokenizer: PreTrainedTokenizerBase
     identity: str
     """Of the tokenizer and the texts: shards of another one are not gone on with."""
@@ -68,6 +70,8 @@ def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, A
 
     `tick` is told how many documents have been done. A run that was stopped goes on at its last whole shard.
     """
+    for torn in (path for pattern in TORN for path in into.rglob(pattern)):  # what a run left that was killed
+        torn.unlink(missing_ok=True)
     state = _state(into, work.identity)
     vocabulary = max(work.tokenizer.get_vocab().values()) + 1  # ids may have gaps
     done, count = _sound(into, state["shards"]), 0
@@ -76,7 +80,7 @@ def tokenise(work: Work, into: Path, tick: Callable[[int], None]) -> dict[str, A
         writer.shards = done.setdefault(f"{source}/{split}", [])
         (into / source).mkdir(parents=True, exist_ok=True)
         skip = sum(s.documents for s in writer.shards)
-        texts = itertools.islice(read_texts(work.folder, source, split), skip, None)
+        texts = itertools.islice(work.texts(source, split), skip, None)
         count += skip
         whole = len(writer.shards)
         for ids in _encoded(texts, work.tokenizer):
@@ -108,12 +112,17 @@ def _count(into: Path, key: str, dtype: str, shards: list[Shard], token: int) ->
 
 
 def _state(into: Path, identity: str) -> dict[str, Any]:
-    path = into / STATE
-    if path.is_file():
-        state = read_object(path, "an unfinished corpus")
-        if state.get("identity") == identity:
-            return state
-    return {"shards": {}}
+    state = _readable(into / STATE)
+    return state if state.get("identity") == identity else {"shards": {}}
+
+
+def _readable(path: Path) -> dict[str, Any]:
+    """A list of shards; an empty one where there is none, or where it is damaged, which is told."""
+    try:
+        return read_object(path, "a list of shards") if path.is_file() else {}
+    except ValueError as error:
+        note(f"{error}; its shards are made again")
+        return {}
 
 
 def _sound(into: Path, listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Shard]]:
@@ -130,14 +139,28 @@ def _sound(into: Path, listed: Mapping[str, Sequence[Mapping[str, Any]]]) -> dic
     return out
 
 
-def mend(into: Path, found: Mapping[str, Any]) -> bool:
-    """Whether shards of a whole list are damaged; the sound ones are then what `tokenise` goes on from."""
-    sound = _sound(into, found["shards"])
-    if all(len(sound[key]) == len(shards) for key, shards in found["shards"].items()):
-        return False
-    _keep(into, found["identity"], sound)
-    (into / FILE).unlink()
-    return True
+def made(into: Path, identity: str, check: bool = True) -> dict[str, Any] | None:
+    """The list of shards, where it is there of these texts and tokenizer. `check`: and all are as they were written."""
+    path = into / FILE
+    try:
+        found = read_object(path, "a list of shards") if path.is_file() else {}
+    except ValueError:
+        return None
+    if found.get("identity") != identity:
+        return None
+    listed = ((key.rpartition("/")[0], Shard(**s)) for key, shards in found["shards"].items() for s in shards)
+    return None if check and any(damaged(into / source, shard) for source, shard in listed) else found
+
+
+def go_back(into: Path, identity: str) -> None:
+    """Of a list with damaged shards, which are told, or of a damaged list, keep what `tokenise` goes on from."""
+    found = _readable(into / FILE)
+    if found.get("identity") == identity:
+        _keep(into, identity, _sound(into, found["shards"]))
+    elif found:
+        note(f"{into}: the shards there are of another tokenizer or of other texts, and are made again")
+        shutil.rmtree(into)
+    (into / FILE).unlink(missing_ok=True)
 
 
 def _keep(into: Path, identity: str, done: Mapping[str, Sequence[Shard]]) -> None:

@@ -16,7 +16,6 @@ from steersman.artifact.manifest import MANIFEST_NAME, read_manifest, sweep, ver
 from steersman.artifact.workspace import Workspace
 from steersman.config import NO_MATTER, PretrainConfig, to_dict
 from steersman.config.pretraining import DECODERS, ENCODER_DECODERS, ENCODERS
-from steersman.progress import activity
 from steersman.progress import note as say
 
 if TYPE_CHECKING:
@@ -86,9 +85,6 @@ def make(space: Workspace, wanted: Wanted, plan: Plan) -> Made:
         if (there := _there(output, origin, wanted.replace)) is not None:
             return Made(output, there, False)
         documents = wanted.corpus.documents(wanted.tokenizer)
-        with activity("checking shards"):
-            for of in documents.values():
-                of.check()
         tokens = reading(documents, wanted.mixture, plan.recipe.tokens, section.context, seed, section.lays_whole)
         texts = {source: wanted.corpus.texts(source, "validation") for source in tokens.sources}
         tokenizer = ready(load_tokenizer(wanted.tokenizer_folder), section)
