@@ -106,6 +106,9 @@ def test_a_lease_ends_by_itself_and_work_is_not_lost(store: Store) -> None:
     assert store.desk.drafts("ann") == []
     store.desk.release(task, "bob")
     assert store.desk.take(BOB, "flag") is None, "ann has labeled it"
+    other = flag_tasks(store, 2)[-1]  # taken while the clock is a year ahead
+    assert store.desk.take(Asker("ann", now=begun + dt.timedelta(days=365)), "flag") is not None
+    assert store.desk.take(Asker("bob", now=begun), "flag").id == other, "nobody waits for a year"
 
 
 def test_a_later_label_replaces_and_nothing_is_overwritten(store: Store) -> None:

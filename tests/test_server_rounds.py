@@ -175,6 +175,9 @@ def test_reports_in_the_reader_s_language(client: TestClient, root: Path) -> Non
     assert client.get("/datasets/nothing/report").status_code == 404
     with pytest.raises(ValueError, match="expected one of"):
         ask(Workspace.open(root), "report", "--language", "xx")
+    (root / "steersman.toml").write_text("no such key", encoding="utf-8")
+    refused = client.get("/reports/2", headers={"Accept": "text/html", "Accept-Language": "zh"})
+    assert (refused.status_code, "<h1>无法显示</h1>" in refused.text) == (409, True), "a page, as a person opened one"
 
 
 def test_data_sets_are_looked_at(client: TestClient) -> None:

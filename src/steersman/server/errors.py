@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import math
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -76,6 +77,15 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     return JSONResponse(error_body(status, message, param, code), status, headers)
+
+
+def plain_page(title: str, body: str, language: str = "en") -> str:
+    return (
+        f"<!doctype html><html lang={language}><meta charset=utf-8><title>{html.escape(title)}</title>"
+        "<meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
+        "<body style='font:16px/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em'>"
+        f"<main><h1>{html.escape(title)}</h1>{body}</main>"
+    )
 
 
 def _store_status(error: Exception) -> int:
@@ -169,7 +179,12 @@ def allowed_methods(request: Request) -> list[str]:
 
 def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
-    async def on_api_error(_request: Request, error: ApiError) -> JSONResponse:
+    async def on_api_error(request: Request, error: ApiError) -> Response:
+        if "text/html" in request.headers.get("accept", ""):  # somebody opened a report's address
+            chinese = request.headers.get("accept-language", "")[:2].lower() == "zh"
+            title, language = ("无法显示", "zh") if chinese else ("This cannot be shown", "en")
+            text = f"<p lang=en>{html.escape(error.message)}</p>"
+            return HTMLResponse(plain_page(title, text, language), error.status, error.headers)
         return error_response(error.status, error.message, error.param, error.code, error.headers)
 
     @app.exception_handler(StoreError)

@@ -5,7 +5,6 @@ Why so: decision 46 in docs/LOG.md.
 
 from __future__ import annotations
 
-import html
 import mimetypes
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from steersman.server.cookies import ROOT
-from steersman.server.errors import ROUTES, error_response
+from steersman.server.errors import ROUTES, error_response, plain_page
 
 STATIC = Path(__file__).with_name("static")
 PLACES = frozenset({"", "desk", "login", "people", "rank", "rounds", "shared", "training"})
@@ -39,15 +38,6 @@ REPORT_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
     "Cache-Control": "no-cache",
 }
-
-
-def plain_page(title: str, body: str, language: str = "en") -> str:
-    return (
-        f"<!doctype html><html lang={language}><meta charset=utf-8><title>{html.escape(title)}</title>"
-        "<meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
-        "<body style='font:16px/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em'>"
-        f"<main><h1>{html.escape(title)}</h1>{body}</main>"
-    )
 
 
 def _file(path: Path, cache: str) -> FileResponse:

@@ -20,7 +20,8 @@ from steersman.rounds import versus
 from steersman.rounds.data_sets import info_of
 from steersman.rounds.other_process import ask
 from steersman.server.context import Ctx
-from steersman.server.pages import REPORT_HEADERS, plain_page
+from steersman.server.errors import plain_page
+from steersman.server.pages import REPORT_HEADERS
 from steersman.server.rounds_api import MOST, Number, space_of
 
 router = APIRouter(include_in_schema=False)

@@ -192,6 +192,7 @@ def _held(asker: Asker) -> Any:
             DeskLeaseRow.task_id == DeskTaskRow.id,
             DeskLeaseRow.labeler != asker.labeler,
             DeskLeaseRow.expires > asker.time,
+            DeskLeaseRow.expires <= asker.time + 2 * asker.lease,  # else the clock was ahead, and was set right
         )
         .scalar_subquery()
     )

@@ -320,7 +320,7 @@ export class Chat {
 
   #failed(problem: unknown, more: string, shorten: () => void) {
     this.#over()
-    const text = [ui.explain(problem), more].filter(Boolean).join(' ')
+    const text = [ui.explain(problem), more].filter(Boolean).join(' ').replace('。 ', '。')
     const outgrown = problem instanceof ApiError && problem.code === 'context_length_exceeded' && problem.param !== 'content'
     this.failure = { text, offer: outgrown ? { label: 'shorten', act: shorten } : undefined }
   }
