@@ -144,7 +144,7 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     token = site.store.accounts.invite(Role.LABELER, by="")
     page = opened(site, "/login", language, size)
     held: list[Route] = []
-    page.route("**/api/invitation", held.append)
+    page.route("**/api/invitation", lambda route: held.append(route))
     with page.expect_request("**/api/invitation"):
         page.goto(f"{site.url}/login?once#invitation={token}")
     name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
