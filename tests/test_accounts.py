@@ -178,7 +178,11 @@ def test_guessing_is_slowed_down_and_locks_nobody_out(made: Any, store: Store) -
     for n in range(team.MOST_ADDRESS):
         store.credentials.failed(f"guess {n}", "testclient", utc_now() - team.WINDOW)
     assert sign_in(made(), "max").status_code == 429
-    # what was refused long ago counts no more
+    # what was refused by a clock that was ahead, and what was refused long ago, count no more
+    assert store.credentials.failures("chloe", "testclient", utc_now() - team.WINDOW)[0] == limit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steersman.store.credentials.utc_now", lambda: utc_now() - dt.timedelta(days=1))
+        assert store.credentials.failures("chloe", "testclient", utc_now() - dt.timedelta(days=2)) == (0, 0, 0)
     store.credentials.failed("x", "y", utc_now() + dt.timedelta(seconds=1))
     assert store.credentials.failures("chloe", "testclient", utc_now() - team.WINDOW) == (0, 0, 0)
 

@@ -143,15 +143,22 @@ def test_an_invitation(team: Callable[..., TeamSite], language: str, size: dict[
     site, en = team(), language == "en"
     token = site.store.accounts.invite(Role.LABELER, by="")
     page = opened(site, "/login", language, size)
-    page.route("**/api/invitation", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
-    page.goto(f"{site.url}/login?once#invitation={token}")
+    held: list[Route] = []
+    page.route("**/api/invitation", lambda route: held.append(route))
+    with page.expect_request("**/api/invitation"):
+        page.goto(f"{site.url}/login?once#invitation={token}")
+    name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
+    expect(page.get_by_role("heading", name="Welcome" if en else "欢迎")).to_be_visible()
+    expect(name).to_have_count(0)  # what is typed before it is known what is asked would be lost
+    held[0].fulfill(status=502, body="<h1>Bad Gateway</h1>")
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached" if en else "无法连接")
+    name.fill("Zoe")
     site.complaints.clear()
     page.unroute("**/api/invitation")
     button(page, "Try again" if en else "重试").click()
     expect(page.get_by_role("heading", name="Welcome" if en else "欢迎")).to_be_visible()
     assert token not in page.url
-    name, password = page.locator("input[name=username]"), page.locator("input[type=password]")
+    expect(name).to_have_value("Zoe")
     name.fill("ＡＤＡ")
     password.fill("aaaaaaaaaaaa")
     page.get_by_label("Show the password" if en else "显示密码").check()

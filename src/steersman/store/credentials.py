@@ -186,14 +186,16 @@ class Credentials:
         of, at = SignInFailureRow.name_digest == digest(name_key(name)), SignInFailureRow.address == address
         with self._db.read() as session:
             ways = ((of, at), (of,), (at,))
-            counts = (select(func.count()).where(SignInFailureRow.created > since, *way) for way in ways)
+            recent = SignInFailureRow.created.between(since, utc_now())  # not from a clock that was ahead
+            counts = (select(func.count()).where(recent, *way) for way in ways)
             both, name_only, address_only = (session.scalar(count) or 0 for count in counts)
             return both, name_only, address_only
 
     def failed(self, name: str, address: str, forget_before: dt.datetime) -> None:
         with self._db.write() as session:
-            session.execute(delete(SignInFailureRow).where(SignInFailureRow.created < forget_before))
-            row = SignInFailureRow(name_digest=digest(name_key(name)), address=address, created=utc_now())
+            now = utc_now()
+            session.execute(delete(SignInFailureRow).where(~SignInFailureRow.created.between(forget_before, now)))
+            row = SignInFailureRow(name_digest=digest(name_key(name)), address=address, created=now)
             session.add(row)
 
     def forgive(self, name: str, address: str) -> None:
