@@ -335,6 +335,20 @@ def test_bad_rows_do_not_end_a_table(tmp_path: Path) -> None:
     assert [r.line for r in found.rejected] == [3, 6, 8]
 
 
+def test_a_table_of_tabs_may_quote_nothing(tmp_path: Path) -> None:
+    """GLUE's, XNLI's and PAWS-X's files."""
+    rows = ["question\tanswer", '"Well", said he?\tyes', 'Is it "so"?\t"No', 'And?\t"two\nlines"', 'Why?\tas "it" is']
+    path = put(tmp_path / "a.tsv", "\n".join(rows) + "\n")
+    assert said(path) == [
+        ['"Well", said he?', "yes"],
+        ['Is it "so"?', '"No'],
+        ["And?", "two\nlines"],
+        ["Why?", 'as "it" is'],
+    ]
+    told = "rows with a quotation mark without its pair, taken as it stands"
+    assert parse_file(path).changed[told] == 2
+
+
 def book(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
     made = openpyxl.Workbook()
     made.remove(made.active)

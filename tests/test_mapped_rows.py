@@ -134,6 +134,18 @@ def test_who_wrote_as_true_and_false_one_level_down(tmp_path: Path) -> None:
     columns = "conversation=chat,sender=owner,message=text"
     for value in (rows, {"messages": {"items": [*rows, {"chat": "1", "event": "assigned"}]}}):
         assert said(read(tmp_path, value, "false,true", columns)) == [[("user", Q), ("assistant", A)]]
+    pages = {"messages": {"first": rows[:1], "second": rows[1:]}}  # of which the first alone was read
+    replies = {**rows[0], "replies": rows[1:]}
+    for value in (pages, replies, pages["messages"]):
+        assert said(read(tmp_path, value, "false,true", columns)) == [[("user", Q), ("assistant", A)]]
+    for name in ("agent", "self", "issuer"):
+        renamed = [{"chat": "1", "text": row["text"], name: row["owner"]} for row in rows]
+        named = f"conversation=chat,sender={name},message=text"
+        assert said(read(tmp_path, renamed, "false,true", named)) == [[("user", Q), ("assistant", A)]]
+        renamed[1][name] = "Anna"
+        assert said(read(tmp_path, renamed, "(nobody),Anna", named)) == [[("user", Q), ("assistant", A)]]
+    ready = {"messages": [{"role": "user", "content": Q}, {"role": "assistant", "content": A}]}
+    assert len(said(read(tmp_path, [*rows, ready], "false,true", columns))) == 2  # rows beside whole dialogues
     lacks = read(tmp_path, [*rows, {"chat": "1"}], "false,true", columns, skip_bad=True)
     assert [one.reason for one in lacks.rejected] == [
         "record: no message of these columns: it has no text (--map message=)"

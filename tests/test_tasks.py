@@ -163,6 +163,7 @@ PUBLISHED: list[tuple[str, list[dict[str, Any]], str, list[str]]] = [
       "answers": [{"text": "cats", "label": 0}, {"text": "hats", "label": 1}]}]}}], "hats", ["no", "yes"]),
     ("completion", [{"ctx": "A man sits", "endings": ["and falls.", "and sings."], "label": "0"}], "A man",
      ["and falls."]),
+    ("completion", [{"ctx": "2 + 1 is", "endings": ["3", "1", "0", "2"], "label": 0}], "2 + 1", ["3"]),
     ("reading_choice", [{"context": ["男：走吧。", "女：再等等。"], "question": "做什么？", "choice": ["等", "走"],
       "answer": "等"}], "男：走吧。\n女：再等等。", ["等"]),
     ("news", [{"label": "100", "label_desc": "news_story", "sentence": "谁的孩子"}, {"label": "104", "label_desc":
@@ -197,6 +198,12 @@ def test_what_columns_do_not_show_is_not_guessed(tmp_path: Path) -> None:
         made(write_jsonl(tmp_path / "a.jsonl", numbers), "inference")
     with pytest.raises(ValueError, match="no record has the fields text, items"):
         made(write_jsonl(tmp_path / "b.jsonl", [{"abst": "网络", "keyword": ["猫"], "label": "0"}]), "keywords")
+
+
+def test_a_hidden_label_is_no_class(tmp_path: Path) -> None:
+    rows = [{"sentence": f"消息{i}", "label": i % 3 - 1} for i in range(9)]
+    _, counts = made(write_jsonl(tmp_path / "a.jsonl", rows), "news")
+    assert counts.left_out == {"the label is -1, as test sets say that theirs is hidden": 3}
 
 
 def test_large_label_sets_are_not_listed(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def _take(
     """Read records into `got` until there are enough; `what`: path, format of records and kind."""
     path, name, kind = what
     asked = _options(taking, reading)
-    for record in joined(records, got.notes, reading.session_hours, asked["mapping"], bool(reading.speakers)):
+    for record in joined(records, got.notes, reading.session_hours, asked["mapping"], reading.speakers):
         if record.file:
             got.files[record.file] += 1
         for piece in _pieces(record, kind, asked, got):

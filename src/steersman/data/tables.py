@@ -71,7 +71,7 @@ def scan_csv(part: Part, reading: Reading) -> Iterator[Record]:
     head = head[1:] if said else head
     delimiter = said[1] if said else delimiter_of(head, part.suffix)
     csv.field_size_limit(reading.line_bytes)  # csv has only this global setting; its default is 128 KB
-    yield from records_of(_rows(_Rows(itertools.chain(head, lines)), delimiter), part, reading, "line")
+    yield from records_of(_rows(_Rows(itertools.chain(head, lines)), delimiter, reading), part, reading, "line")
 
 
 def records_of(rows: Iterator[Record], part: Part, reading: Reading, place: str, pad: bool = False) -> Iterator[Record]:
@@ -132,10 +132,13 @@ def _filled(row: Record) -> bool:
     return any(cell.strip() for cell in row.value)
 
 
-def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
-    """Every row with the number of its first line; invalid rows with an error."""
+def _rows(lines: _Rows, delimiter: str, reading: Reading) -> Iterator[Record]:
+    """Every row with the number of its first line; invalid rows with an error.
+
+    Tables with tabs often quote nothing (GLUE's, XNLI's): a row that is one by its tabs alone is taken so.
+    """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    after_bad = False
+    after_bad, width = False, 0
     while True:
         lines.row = []
         error = ""
@@ -154,6 +157,12 @@ def _rows(lines: _Rows, delimiter: str) -> Iterator[Record]:
             error = unread.error
         elif not error and after_bad and text.count('"') % 2:
             error = "expected a CSV row: a quote without its pair, after a row that could not be read"
+        bare = first.text.rstrip("\r\n").split(delimiter) if delimiter == "\t" and unread is None else []
+        if bare and len(bare) == width and (error or len(row) != width):
+            reading.changed["rows with a quotation mark without its pair, taken as it stands"] += 1
+            lines.back()
+            row, error = bare, ""
+        width = max(width, len(row))
         after_bad = bool(error)
         if error:
             lines.back()

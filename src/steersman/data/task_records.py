@@ -256,8 +256,11 @@ def _question(ident: str, value: Mapping[str, Any], kind: Kind, taking: Taking, 
         inner = () if name != place else answers if held == kind.answer_field else (values[held],)
         values[name] = _cut(values[name], name, taking, counts, inner, key)
     answers = answers or (filled(kind.target, values),)
+    if kind.labels == "data" and answers == ("-1",):
+        raise Dropped("the label is -1, as test sets say that theirs is hidden")
     number = None
-    if choices and (found := choice(answers[0], choices, labels)) is not None:
+    whole = type(raw.get(kind.answer_field)) is int and answers[0] not in labels  # a place, whatever they say
+    if choices and not whole and (found := choice(answers[0], choices, labels)) is not None:
         answers = (found,)
     elif choices:
         number = int(answers[0]) if answers[0].isdecimal() else None

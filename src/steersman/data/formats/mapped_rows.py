@@ -46,8 +46,11 @@ def check(mapping: Mapping[str, str], seen: Set[str]) -> None:
 
 
 def lacking(value: Any, mapping: Mapping[str, str]) -> str:
-    """Why a record is none of the messages that --map describes."""
+    """Why a record is none of the messages that --map describes; '' where it has none of their columns, and may be
+    something else, such as a dialogue."""
     there = {plain(str(key)) for key in value} if isinstance(value, Mapping) else set()
+    if there.isdisjoint(plain(field) for role in COLUMNS for field in mapping.get(role, "").split(",")):
+        return ""
     roles = (
         role for role in ("conversation", "message") if not any(plain(f) in there for f in mapping[role].split(","))
     )
@@ -55,28 +58,36 @@ def lacking(value: Any, mapping: Mapping[str, str]) -> str:
     return f"record: no message of these columns: it has no {named}"
 
 
-def rows_of(value: Any, mapping: Mapping[str, str], notes: Counter[str], seen: set[str]) -> list[Record] | None:
-    """The messages of a record, by the names that `gathered` knows: one, or those of a page's list; None of others.
+def rows_of(
+    value: Any, mapping: Mapping[str, str], notes: Counter[str], seen: set[str], speakers: str = ""
+) -> list[Record] | None:
+    """The messages of a record, by the names that `gathered` knows: itself, and those of its lists; None of others.
 
-    `seen` gathers the names of the messages' fields.
+    `seen` gathers the names of the messages' fields. `speakers`: what --speakers says.
     """
     if not isinstance(value, Mapping):
         return None
     places = (value, *(inner for inner in value.values() if isinstance(inner, Mapping)))
     lists = (items for place in places for items in place.values() if isinstance(items, list))
     pages = ([item for item in items if isinstance(item, Mapping)] for items in lists)
-    items = next((found for found in ([value], *pages) if any(_row(item, mapping) for item in found)), None)
-    if items is None:
+    items = [item for found in ([value], *pages) if any(_row(item, mapping) for item in found) for item in found]
+    if not items:
         seen |= {plain(str(key)) for key in value}
         return None
     seen |= {plain(str(key)) for item in items for key in item}
-    rows = [row for item in items if (row := _row(item, mapping)) and row[COLUMNS["conversation"]]]
+    found = (_row(item, mapping, named_by(speakers)) for item in items)
+    rows = [row for row in found if row and row[COLUMNS["conversation"]]]
     notes[LOST] += len(items) - len(rows)
     return rows
 
 
-def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
-    """A record that has the fields of a message as its row; an internal note says so."""
+def named_by(speakers: str) -> bool | None:
+    """Whether --speakers calls a side true or false; None where it is not given."""
+    return bool(re.search(r"(?:^|[,，|])\s*(?:true|false)\s*(?:[,，|]|$)", speakers, re.I)) if speakers else None
+
+
+def _row(record: Record, mapping: Mapping[str, str], truths: bool | None = None) -> Record | None:
+    """A record that has the fields of a message as its row; an internal note says so. `truths`: of `named_by`."""
     keys = {plain(str(key)): key for key in reversed(list(record))}
     named = {
         role: [keys[n] for f in mapping[role].split(",") if (n := plain(f)) in keys]
@@ -87,7 +98,7 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
         return None
     cells = {role: _said if role == "message" else _cell for role in named}
     out = {COLUMNS[r]: next((c for f in fields if (c := cells[r](record[f]))), "") for r, fields in named.items()}
-    out["sender"] = out["sender"] or next((_yes_or_no(f, record[f]) for f in named["sender"]), "")
+    out["sender"] = out["sender"] or next((_yes_or_no(f, record[f], truths) for f in named["sender"]), "")
     writer = next((plain(str(f)) for f in named["sender"] if _cell(record[f])), "")
     if "guest" in writer.split("_"):  # a visitor without an account
         out["sender"] = "customer"
@@ -102,10 +113,12 @@ def _row(record: Record, mapping: Mapping[str, str]) -> Record | None:
     return {**out, "sender": out["sender"] or NOBODY, **own, **kind}
 
 
-def _yes_or_no(field: str, value: Any) -> str:
-    """ "false" of a field that asks whether one side wrote a message (WATI's `owner`, SleekFlow's
-    `isSentFromSleekflow`), for --speakers; '' of others, in which it says that nobody did."""
-    return "false" if value is False and ASKS.match(plain(field)) else ""
+def _yes_or_no(field: str, value: Any, truths: bool | None) -> str:
+    """ "false" of a field that says whether one side wrote a message (WATI's `owner`, SleekFlow's
+    `isSentFromSleekflow`): what --speakers calls so, or, without it, what asks by its name; '' of others, in which it
+    says that nobody did."""
+    asks = ASKS.match(plain(field)) is not None if truths is None else truths
+    return "false" if value is False and asks else ""
 
 
 def _said(value: Any) -> str:

@@ -170,16 +170,15 @@ def speaks_alone(record: Record) -> str | None:
 
 
 def joined(
-    records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str], named: bool = False
+    records: Iterator[Row], notes: Counter[str], hours: float, mapping: Mapping[str, str], speakers: str = ""
 ) -> Iterator[Row]:
     """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line,
     and the requests of a batch with its answers.
 
-    `hours`: silence that parts the dialogues of one customer, where rows name no conversation; `mapping`: what the
-    user says of columns; `named`: whether they say who is who.
+    `hours`: silence that parts one customer's dialogues, where rows name none; `mapping`, `speakers`: --map, --speakers.
     """
     if mapped_rows.of_messages(mapping):
-        yield from _mapped(records, Rows(notes, hours, named), notes, mapping)
+        yield from _mapped(records, Rows(notes, hours, bool(speakers)), notes, mapping, speakers)
         return
     files: dict[str, Trees | Rows | Batches | None] = {}
     read: Counter[str] = Counter()
@@ -190,7 +189,7 @@ def joined(
             files[record.file] = None
             if not record.error and (found := _gathered(record.value, Counter())) is not None:
                 kind = found[0]
-                made[kind] = made.get(kind) or (Rows(notes, hours, named) if kind is Rows else kind(notes))  # type: ignore[call-arg]
+                made[kind] = made.get(kind) or (Rows(notes, hours, bool(speakers)) if kind is Rows else kind(notes))  # type: ignore[call-arg]
                 files[record.file] = made[kind]
         gathering = None if record.error else files[record.file]
         found = None if gathering is None else _gathered(record.value, notes)
@@ -206,11 +205,13 @@ def joined(
             yield Row(line, value, "")
 
 
-def _mapped(records: Iterator[Row], rows: Rows, notes: Counter[str], mapping: Mapping[str, str]) -> Iterator[Row]:
+def _mapped(
+    records: Iterator[Row], rows: Rows, notes: Counter[str], mapping: Mapping[str, str], speakers: str
+) -> Iterator[Row]:
     """The conversations of rows whose columns the user named; other records as they are."""
     seen = set[str]()
     for record in records:
-        found = None if record.error else mapped_rows.rows_of(record.value, mapping, notes, seen)
+        found = None if record.error else mapped_rows.rows_of(record.value, mapping, notes, seen, speakers)
         if found is None:
             why = record.error or mapped_rows.lacking(record.value, mapping)
             yield Row(record.line, record.value, record.raw, why, record.file)
