@@ -175,7 +175,7 @@ def joined(
     """Records; rows with one message each are joined into trees (OASST) or conversations, at their first row's line,
     and the requests of a batch with its answers.
 
-    `hours`: silence that parts one customer's dialogues, where rows name none; `mapping`, `speakers`: --map, --speakers.
+    `hours`: silence that parts one customer's dialogues, where rows name none; `mapping`, `speakers`: as options say.
     """
     if mapped_rows.of_messages(mapping):
         yield from _mapped(records, Rows(notes, hours, bool(speakers)), notes, mapping, speakers)
