@@ -200,6 +200,13 @@ def test_what_columns_do_not_show_is_not_guessed(tmp_path: Path) -> None:
         made(write_jsonl(tmp_path / "b.jsonl", [{"abst": "网络", "keyword": ["猫"], "label": "0"}]), "keywords")
 
 
+def test_what_a_document_lacks_is_counted_as_read(tmp_path: Path) -> None:
+    asked = [{"question": "What?", "answers": [{"text": "cats", "label": 0}]}, {"question": "Who?"}]
+    rows = [{"idx": 0, "passage": {"text": "Tom has hats.", "questions": asked}}]
+    _, counts = made(write_jsonl(tmp_path / "a.jsonl", rows), "answer_check")
+    assert (counts.read, counts.left_out) == (2, {"questions without a list of answers": 1})
+
+
 def test_a_hidden_label_is_no_class(tmp_path: Path) -> None:
     rows = [{"sentence": f"消息{i}", "label": i % 3 - 1} for i in range(9)]
     _, counts = made(write_jsonl(tmp_path / "a.jsonl", rows), "news")

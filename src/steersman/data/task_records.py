@@ -203,8 +203,11 @@ def _flattened(records: Iterable[Record], counts: Counts) -> Iterator[tuple[str,
         if record.error or not isinstance(record.value, dict | list):
             raise ValueError(f"{record.file or 'line'} {record.line}: {record.error or 'expected an object'}")
         name = f"{Path(record.file).name}-{record.line}" if record.file else str(record.line)
-        for number, value in enumerate(documents(record.value, counts.left_out), 1):
+        lost = Counter[str]()
+        for number, value in enumerate(documents(record.value, lost), 1):
             yield name if value is record.value else f"{name}.{number}", value
+        counts.left_out.update(lost)
+        counts.read += lost.total()
 
 
 def _ready(name: str, value: Mapping[str, Any], taking: Taking, counts: Counts) -> Question:
